@@ -1,0 +1,1 @@
+"""OCI hooks (config.md "POSIX-platform Hooks")."""

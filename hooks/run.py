@@ -1,0 +1,141 @@
+"""Run OCI hooks: state on stdin, a timeout, and what a failing one said.
+
+A hook is a process group of its own, so that a timeout ends what it started too. What it writes is read through one
+pipe and only shown when it fails.
+"""
+
+from __future__ import annotations
+
+import posix
+import select
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyrun.spec.config import Hook
+
+    # Starts the hook's program: (hook, stdin, stdout and stderr) -> pid
+    Spawn = Callable[[Hook, int, int], int]
+
+_OUTPUT = 8192
+_SIGKILL = 9
+_SIGNALS = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))
+
+
+class HookError(Exception):
+    """A hook that could not be run or that failed. `words`: why, on one line; `error`: an errno or 0."""
+
+    def __init__(self, path: str, words: str, error: int = 0) -> None:
+        super().__init__(path, words)
+        self.path = path
+        self.words = words
+        self.error = error
+
+
+def spawn(hook: Hook, stdin: int, output: int) -> int:
+    """Start a hook in the runtime's namespaces.
+
+    Without `env` it has the runtime's environment, as with runc and crun."""
+    environment: dict[bytes, bytes] = posix.environ
+    if "env" in hook:
+        environment = dict(_pair(entry) for entry in hook["env"])
+    try:
+        return posix.posix_spawn(
+            hook["path"],
+            hook.get("args") or [hook["path"]],
+            environment,
+            file_actions=[
+                (posix.POSIX_SPAWN_DUP2, stdin, 0),
+                (posix.POSIX_SPAWN_DUP2, output, 1),
+                (posix.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setpgroup=0,
+            setsigmask=(),
+            setsigdef=_SIGNALS,
+        )
+    except OSError as e:
+        raise HookError(hook["path"], "", e.errno or 0) from None
+
+
+def _pair(entry: str) -> tuple[bytes, bytes]:
+    name, _, value = entry.partition("=")
+    return name.encode(), value.encode()
+
+
+def run(hook: Hook, state: bytes, start: Spawn = spawn) -> None:
+    """Run one hook to its end. Raises HookError when it can't be run, fails, or takes longer than its timeout."""
+    read_state, write_state = posix.pipe2(posix.O_CLOEXEC)
+    read_output, write_output = posix.pipe2(posix.O_CLOEXEC)
+    try:
+        try:
+            pid = start(hook, read_state, write_output)
+        finally:
+            posix.close(read_state)
+            posix.close(write_output)
+        deadline = time.monotonic() + hook["timeout"] if "timeout" in hook else None
+        output, timed_out = _talk(pid, write_state, state, read_output, deadline)
+        status = posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
+    finally:
+        posix.close(read_output)
+        posix.close(write_state)
+    said = output.decode(errors="replace").strip()
+    if timed_out:
+        raise HookError(hook["path"], f"took longer than its timeout of {hook['timeout']} s and was killed")
+    if status:
+        how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
+        raise HookError(hook["path"], f'{how}, output "{said}"' if said else how)
+
+
+def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | None) -> tuple[bytes, bool]:
+    """Feed the hook and listen to it until it ends: (what it said, whether its time ran out).
+
+    A hook may leave a child that keeps the pipe open, so its end is known by its pidfd, not by the end of file."""
+    pidfd = posix.pidfd_open(pid)
+    said = b""
+    timed_out = False
+    posix.set_blocking(stdin, False)
+    posix.set_blocking(output, False)
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.register(output, select.POLLIN)
+    poll.register(stdin, select.POLLOUT)
+    ended = False
+    try:
+        while not ended:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+            events = dict(poll.poll(left))
+            if not events and left is not None:
+                timed_out = True
+                posix.kill(-pid, _SIGKILL)
+                break
+            if stdin in events:
+                try:
+                    state = state[posix.write(stdin, state) :]
+                except BrokenPipeError:
+                    state = b""  # it doesn't care about its state
+                if not state:
+                    poll.unregister(stdin)
+                    # The end of file that tells it there is no more; the number stays ours until the end.
+                    null = posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC)
+                    posix.dup2(null, stdin, inheritable=False)
+                    posix.close(null)
+            ended = pidfd in events
+            if output in events or ended:
+                chunk = _read(output)
+                if chunk is None:
+                    poll.unregister(output)
+                else:
+                    said = (said + chunk)[-_OUTPUT:]
+    finally:
+        posix.close(pidfd)
+    return said, timed_out
+
+
+def _read(fd: int) -> bytes | None:
+    """What can be read now; None at the end of file."""
+    try:
+        return posix.read(fd, _OUTPUT) or None
+    except BlockingIOError:
+        return b""

@@ -1,0 +1,200 @@
+"""The directories and files of cgroup file systems, one small function each. OSError unless said otherwise."""
+
+from __future__ import annotations
+
+import errno
+import posix
+from select import POLLPRI, poll
+from time import monotonic
+
+from pyrun.runtime.cgroups.errors import refused
+
+
+class Directory:
+    """The container's cgroup in one hierarchy.
+
+    controllers: as in Hierarchy; top: where `create` may begin to make directories, the mount point; path: the cgroup;
+    made: how many directories `create` made, counted from path upwards.
+    """
+
+    __slots__ = ("controllers", "made", "path", "top")
+
+    def __init__(self, controllers: tuple[str, ...], top: str, path: str, made: int = 0) -> None:
+        self.controllers = controllers
+        self.top = top
+        self.path = path
+        self.made = made
+
+
+def make(path: str, top: str) -> int:
+    """mkdir -p below top. Returns how many directories were made, counted from path upwards; 0: path was there."""
+    missing = [path]
+    made: list[str] = []  # all, to undo them
+    count = 0
+    try:
+        for _ in range(1000):  # a cgroup above may be removed meanwhile by another container's delete
+            try:
+                posix.mkdir(missing[-1], 0o755)
+                made.append(missing[-1])
+                count += 1
+            except FileExistsError:
+                count = 0
+            except FileNotFoundError:
+                parent = missing[-1].rpartition("/")[0]
+                if len(parent) <= len(top):
+                    raise
+                missing.append(parent)
+                continue
+            missing.pop()
+            if not missing:
+                return count
+        raise OSError(errno.EBUSY, posix.strerror(errno.EBUSY), path)
+    except OSError:
+        for path in reversed(made):
+            rmdir(path)
+        raise
+
+
+def inherit_cpuset(directory: Directory) -> None:
+    """Gives the cgroup its parent's CPUs and memory nodes: version 1 makes cpusets empty, and takes no process then.
+
+    Parents that are empty too get theirs first, whoever made them: nothing can be in them.
+    """
+    for file in ("/cpuset.cpus", "/cpuset.mems"):
+        empty = []
+        path = directory.path
+        if directory.made:  # new, so empty
+            empty.append(path)
+            path = path.rpartition("/")[0]
+        while (value := read(path + file)) == "\n" and len(path) > len(directory.top):
+            empty.append(path)
+            path = path.rpartition("/")[0]
+        for path in reversed(empty):
+            write(path + file, value)
+
+
+def remove(directory: Directory) -> bool:
+    """Removes what `create` made of the directory; whether it is gone. Parents in use by others stay."""
+    if not directory.made:
+        return True
+    path = directory.path
+    if not rmdir(path):
+        for cgroup in below(path):
+            rmdir(cgroup)
+        if not rmdir(path):
+            return False
+    for _ in range(directory.made - 1):
+        path = path.rpartition("/")[0]
+        if not rmdir(path):
+            break
+    directory.made = 0
+    return True
+
+
+def rmdir(path: str) -> bool:
+    try:
+        posix.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
+            return False
+        raise refused("", "rmdir", path, error) from None
+    return True
+
+
+def below(path: str) -> list[str]:
+    """All cgroups below a cgroup, deepest first. Links are not followed (cgroupfs has none)."""
+    result = []
+    try:
+        with posix.scandir(path) as entries:
+            children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
+    for child in children:
+        result += below(child)
+        result.append(child)
+    return result
+
+
+def processes(path: str, recursive: bool = True) -> list[int]:
+    """The pids in a cgroup, 0 for a process of a foreign pid namespace; none if it is gone."""
+    result = []
+    for cgroup in (path, *(below(path) if recursive else ())):
+        try:
+            result += [int(pid) for pid in read(cgroup + "/cgroup.procs").split()]
+        except OSError as error:
+            # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
+            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+                raise refused("", "read", cgroup + "/cgroup.procs", error) from None
+    return result
+
+
+def frozen(path: str) -> bool:
+    try:
+        return read(path + "/freezer.state") != "THAWED\n"
+    except FileNotFoundError:
+        return number(path + "/cgroup.events", "frozen") == 1
+
+
+def wait_frozen(path: str, seconds: float = 2.0) -> bool:
+    """Waits until cgroup.events says frozen: the kernel wakes a poll for it."""
+    fd = posix.open(path + "/cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        waiter = poll()
+        waiter.register(fd, POLLPRI)
+        end = monotonic() + seconds
+        while b"frozen 1" not in posix.pread(fd, 4096, 0):
+            left = end - monotonic()
+            if left <= 0:
+                return False
+            waiter.poll(left * 1000)
+    finally:
+        posix.close(fd)
+    return True
+
+
+def number(path: str, key: str = "") -> int | None:
+    """The number in a file ("max": None), or that after the key in a file of "key number" lines."""
+    text = read(path)
+    if key:
+        for line in text.splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return int(value)
+        return None
+    text = text.strip()
+    return int(text) if text.isdigit() else None
+
+
+def exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except OSError:
+        return False
+    return True
+
+
+def read(path: str) -> str:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        parts = []
+        while part := posix.read(fd, 65536):
+            parts.append(part)
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        posix.close(fd)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def write(path: str, value: str | bytes) -> None:
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+    try:
+        posix.write(fd, value.encode() if isinstance(value, str) else value)
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        posix.close(fd)

@@ -1,0 +1,18 @@
+"""pyrun create ID"""
+
+from __future__ import annotations
+
+from pyrun.runtime.cli._lifecycle import create_options
+from pyrun.runtime.create import create
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    created = create(context.root, arguments[0], create_options(context, values), context.log)
+    created.executor.close()
+    created.entry.close()
+    return 0

@@ -1,0 +1,34 @@
+"""pyrun delete ID"""
+
+from __future__ import annotations
+
+from pyrun.runtime.container import delete
+from pyrun.runtime.errors import DoesNotExistError, Error
+from pyrun.runtime.state import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    force = bool(values["force"])
+    try:
+        entry = Entry(context.root, arguments[0])
+        entry.lock()
+    except DoesNotExistError:
+        # Managers delete what may be gone already, and call it done.
+        if force:
+            return 0
+        raise
+    try:
+        state = entry.read()
+    except Error:
+        if not force:
+            raise
+        # Nothing is known of it but its folder.
+        entry.remove()
+        return 0
+    delete(entry, state, context.log, force)
+    return 0

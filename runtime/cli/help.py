@@ -1,0 +1,77 @@
+"""Help and usage errors, by click from the command table. Cold: importing click takes longer than a whole start."""
+
+from __future__ import annotations
+
+import sys
+
+from pyrun.runtime.cli.parse import UsageError
+from pyrun.runtime.cli.table import COMMANDS, GLOBAL
+from pyrun.runtime.version import VERSION
+from pyrun.spec.version import SPEC_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import click
+    from pyrun.runtime.cli.parse import Values
+    from pyrun.runtime.cli.table import Option
+
+
+def version() -> str:
+    """Three lines, as go-runc wants them; dockerd takes any line with "version" in it, so only one has that word."""
+    return f"pyrun version {VERSION}\ncommit: v{VERSION}\nspec: {SPEC_VERSION}"
+
+
+def show(wide: Values, name: str) -> int:
+    """--version, or the help of the program or a command."""
+    if wide["version"]:
+        print(version())
+        return 0
+    print(_help(name))
+    return 0
+
+
+def usage(error: UsageError) -> int:
+    print(f"pyrun: {error}", file=sys.stderr)
+    print(_help(error.command), file=sys.stderr)
+    return error.code
+
+
+def _help(name: str) -> str:
+    try:
+        import click
+    except ImportError:
+        return "click is not installed: see the manual for the options"
+    program = group()
+    if not name:
+        return program.get_help(click.Context(program, info_name="pyrun"))
+    command = program.commands[name]
+    parent = click.Context(program, info_name="pyrun")
+    return command.get_help(click.Context(command, info_name=name, parent=parent))
+
+
+def group() -> click.Group:
+    """The whole command line as click sees it; completion scripts come from it too."""
+    import click
+
+    program = click.Group(
+        "pyrun", help="An OCI runtime that says what it will do.", params=_params(GLOBAL), add_help_option=False
+    )
+    for name, command in COMMANDS.items():
+        arguments: list[click.Parameter] = [
+            click.Argument([word.strip("[]").lower()], required=not word.startswith("["))
+            for word in command.arguments.split()
+        ]
+        options = _params(command.options)
+        program.add_command(
+            click.Command(name, help=command.summary, params=options + arguments, add_help_option=False)
+        )
+    return program
+
+
+def _params(table: tuple[Option, ...]) -> list[click.Parameter]:
+    import click
+
+    return [
+        click.Option([*names, key], is_flag=not metavar, metavar=metavar or None, help=help_)
+        for names, metavar, key, help_ in table
+    ]

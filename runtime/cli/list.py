@@ -1,0 +1,42 @@
+"""pyrun list"""
+
+from __future__ import annotations
+
+from pyrun.runtime.container import describe
+from pyrun.runtime.errors import Error
+from pyrun.runtime.state import Entry, containers
+from pyrun.spec import strictjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+_COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    form = values["format"] or "table"
+    if form not in ("table", "json"):
+        raise Error(f"--format is table or json, not {form}")
+    found = []
+    for name in containers(context.root):
+        try:
+            entry = Entry(context.root, name)
+            found.append(describe(entry, entry.read()))
+            entry.close()
+        except Error as e:
+            # One that is just being deleted, or is broken, doesn't hide the others.
+            context.log.warning(str(e))
+    if values["quiet"]:
+        for state in found:
+            print(state["id"])
+    elif form == "json":
+        # runc's answer for none, which callers parse.
+        print(strictjson.dumps(found) if found else "null")
+    else:
+        rows = [[name.upper() for name in _COLUMNS], *([str(state[name]) for name in _COLUMNS] for state in found)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
+        for row in rows:
+            print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0

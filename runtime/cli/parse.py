@@ -1,0 +1,87 @@
+"""The fast parser: options as runc's users and crun's users write them, by the table.
+
+`--name value`, `--name=value`, `-n value`, `-nvalue`, a single dash before a long name (go-runc says `-no-subreaper`),
+`--` to end options, options before and after the arguments.
+"""
+
+from __future__ import annotations
+
+from pyrun.runtime.cli.table import COMMANDS, GLOBAL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from pyrun.runtime.cli.table import Option
+
+    Values: TypeAlias = dict[str, str | bool]
+
+_TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
+
+
+class UsageError(Exception):
+    """The command line can't be understood. `command`: whose usage to show, "" for the program's."""
+
+    def __init__(self, command: str, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.command = command
+        self.code = code
+
+
+def parse(argv: list[str]) -> tuple[Values, str, Values, list[str]]:
+    """(global options, command, its options, its arguments); command "" when only global options were given.
+
+    Raises UsageError."""
+    wide, rest = _options("", GLOBAL, argv, first=True)
+    if not rest or wide["help"] or wide["version"]:
+        return wide, "", {}, []
+    name, *rest = rest
+    command = COMMANDS.get(name)
+    if command is None:
+        raise UsageError("", f"no such command: {name!r}", 3)
+    values, arguments = _options(name, command.options, rest, first=command.rest)
+    if not values["help"] and not command.least <= len(arguments) <= command.most:
+        wanted = str(command.least) if command.least == command.most else f"{command.least} to {command.most}"
+        raise UsageError(name, f'"{name}" requires exactly {wanted} argument(s), not {len(arguments)}')
+    return wide, name, values, arguments
+
+
+def _options(command: str, table: tuple[Option, ...], words: list[str], first: bool) -> tuple[Values, list[str]]:
+    values: Values = {}
+    by_name = {}
+    for option in table:
+        values[option[2]] = "" if option[1] else False
+        for name in option[0]:
+            by_name[name] = option
+    arguments: list[str] = []
+    i = 0
+    while i < len(words):
+        word = words[i]
+        i += 1
+        if word == "--":
+            return values, arguments + words[i:]
+        if word[:1] != "-" or word == "-":
+            arguments.append(word)
+            if first:
+                return values, arguments + words[i:]
+            continue
+        name, equals, value = word.partition("=")
+        found = by_name.get(name) or by_name.get(f"-{name}")
+        if found is None and word[1] != "-" and len(word) > 2:
+            found = by_name.get(word[:2])
+            equals, value = "=", word[2:]
+        if found is None:
+            raise UsageError(command, f"no such option: {name}")
+        _, metavar, key, _ = found
+        if not metavar:
+            if equals and value.lower() not in _TRUE + _FALSE:
+                raise UsageError(command, f"{name} is true or false, not {value!r}")
+            values[key] = not equals or value.lower() in _TRUE
+        else:
+            if not equals:
+                if i == len(words):
+                    raise UsageError(command, f"flag needs an argument: {name}")
+                value = words[i]
+                i += 1
+            values[key] = value
+    return values, arguments

@@ -1,0 +1,31 @@
+"""pyrun spec"""
+
+from __future__ import annotations
+
+import posix
+
+from pyrun.runtime.cgroups.host import host
+from pyrun.runtime.create import absolute
+from pyrun.runtime.errors import Error
+from pyrun.spec import strictjson
+from pyrun.spec.example import example
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    path = f"{absolute(str(values['bundle'] or '.'))}/config.json"
+    config = example(bool(values["rootless"]), host().mode == "v2", posix.geteuid(), posix.getegid())
+    text = strictjson.dumps(config, indent=4) + "\n"
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
+    except FileExistsError:
+        raise Error("File config.json exists. Remove it first", words=path) from None
+    except OSError as e:
+        raise Error("write config.json", tried=f"open {path}", error=e.errno) from None
+    posix.write(fd, text.encode())
+    posix.close(fd)
+    return 0

@@ -1,0 +1,105 @@
+"""All that can be said on the command line, as data: the fast parser reads it, and so does click for help.
+
+An option is a row: (names, metavar, key, help). metavar "" makes it a switch. Keys are what a command's module finds
+the value under; a switch that isn't given is False, another option "".
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    Option: TypeAlias = tuple[tuple[str, ...], str, str, str]
+
+GLOBAL: tuple[Option, ...] = (
+    (("--root",), "DIR", "root", "folder of the containers' states (default: /run/pyrun, or XDG_RUNTIME_DIR/pyrun)"),
+    (("--log",), "FILE", "log", "append messages to FILE (default: stderr)"),
+    (("--log-format",), "FORMAT", "log_format", "text or json"),
+    (("--debug",), "", "debug", "say more, and show a traceback when pyrun itself fails"),
+    (("--systemd-cgroup",), "", "systemd_cgroup", "let systemd make the cgroups (not supported yet)"),
+    (("--rootless",), "BOOL", "rootless", "true, false or auto: tolerate what only root may do to cgroups"),
+    (("--version", "-v"), "", "version", "print the version"),
+    (("--help", "-h"), "", "help", "print this"),
+)
+
+_BUNDLE: Option = (("--bundle", "-b"), "DIR", "bundle", "folder with config.json (default: the current one)")
+_CREATE: tuple[Option, ...] = (
+    _BUNDLE,
+    (("--config", "-f"), "FILE", "config", "another file than BUNDLE/config.json"),
+    (("--console-socket",), "SOCKET", "console_socket", "unix socket that gets the terminal's master"),
+    (("--pid-file",), "FILE", "pid_file", "write the container's pid to FILE"),
+    (("--no-pivot",), "", "no_pivot", "mount over / and chroot, where the host's root is an initramfs"),
+    (("--no-new-keyring",), "", "no_new_keyring", "keep the caller's session keyring"),
+    (("--preserve-fds",), "N", "preserve_fds", "give the container N more descriptors, from 3 on"),
+)
+_HELP: Option = (("--help", "-h"), "", "help", "print this")
+_REGEX: Option = (("--force", "-f"), "", "force", "kill it first if it runs; remove what is broken")
+
+
+class Command:
+    """summary: one line. arguments: for usage texts; least, most: how many. options: rows. rest: options end at the
+    first argument, what follows belongs to it."""
+
+    __slots__ = ("arguments", "least", "most", "options", "rest", "summary")
+
+    def __init__(
+        self, summary: str, arguments: str, least: int, most: int, *options: Option, rest: bool = False
+    ) -> None:
+        self.summary = summary
+        self.arguments = arguments
+        self.least = least
+        self.most = most
+        self.options = (*options, _HELP)
+        self.rest = rest
+
+
+COMMANDS = {
+    "create": Command("make a container that waits for start", "ID", 1, 1, *_CREATE),
+    "start": Command("run the program of a created container", "ID", 1, 1),
+    "run": Command(
+        "create, start, wait and delete",
+        "ID",
+        1,
+        1,
+        *_CREATE,
+        (("--detach", "-d"), "", "detach", "return once it is started"),
+        (("--keep",), "", "keep", "don't delete it when it has ended"),
+        (("--no-subreaper",), "", "no_subreaper", "leave orphans of the container to others"),
+    ),
+    "state": Command("print a container's state as JSON", "ID", 1, 1),
+    "kill": Command(
+        "send a signal (default SIGTERM)",
+        "ID [SIGNAL]",
+        1,
+        2,
+        (("--all", "-a"), "", "all", "to all processes of the container"),
+    ),
+    "delete": Command("remove a stopped container", "ID", 1, 1, _REGEX),
+    "list": Command(
+        "list the containers",
+        "",
+        0,
+        0,
+        (("--format", "-f"), "FORMAT", "format", "table or json"),
+        (("--quiet", "-q"), "", "quiet", "print only ids"),
+    ),
+    "spec": Command(
+        "write an example config.json",
+        "",
+        0,
+        0,
+        _BUNDLE,
+        (("--rootless",), "", "rootless", "one that a user without privilege can run"),
+    ),
+    "features": Command("print what pyrun supports as JSON", "", 0, 0),
+    "plan": Command(
+        "print the program a bundle compiles to, and run nothing",
+        "[ID]",
+        0,
+        1,
+        _BUNDLE,
+        (("--config", "-f"), "FILE", "config", "another file than BUNDLE/config.json"),
+    ),
+    "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),
+}

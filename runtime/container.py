@@ -1,0 +1,214 @@
+"""The lifecycle after create: state, start, kill, delete (runtime.md "Operations")."""
+
+from __future__ import annotations
+
+import posix
+import select
+from errno import ENXIO
+
+from pyrun.runtime.cgroups.cgroup import Cgroup
+from pyrun.runtime.cgroups.errors import CgroupError
+from pyrun.runtime.errors import Error
+from pyrun.runtime.linux import CLONE_NEWPID
+from pyrun.runtime.signals import pidfd_send_signal
+from pyrun.runtime.state import Entry, alive, start_time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.runtime.log import Log
+    from pyrun.runtime.state import State, Status
+
+_SIGKILL = 9
+
+
+def cgroup_of(state: State) -> Cgroup:
+    return Cgroup.from_state(state["cgroup"])
+
+
+def status_of(entry: Entry, state: State) -> Status:
+    """creating, created, running, paused or stopped. A create that died half-way leaves a stopped container."""
+    if state.get("creating"):
+        return "stopped" if entry.abandoned() else "creating"
+    if not alive(state):
+        return "stopped"
+    if cgroup_of(state).is_frozen():
+        return "paused"
+    return "created" if entry.has("exec.fifo") else "running"
+
+
+def describe(entry: Entry, state: State) -> dict[str, Any]:
+    """The State that `state` and `list` print (runtime.md "State", with runc's additions)."""
+    status = status_of(entry, state)
+    shown: dict[str, Any] = {
+        "ociVersion": state["ociVersion"],
+        "id": state["id"],
+        "pid": 0 if status == "stopped" else state["pid"],
+        "status": status,
+        "bundle": state["bundle"],
+        "rootfs": state["rootfs"],
+        "created": state["created"],
+    }
+    if state["annotations"]:
+        shown["annotations"] = state["annotations"]
+    shown["owner"] = state["owner"]
+    return shown
+
+
+def start(entry: Entry, state: State, log: Log) -> None:
+    """Let the program of a `created` container run; the entry is locked. Raises Error, when execve fails too."""
+    status = status_of(entry, state)
+    if status != "created":
+        if status == "stopped":
+            raise Error("cannot start a container that has stopped")
+        if status == "running":
+            raise Error("cannot start an already running container")
+        raise Error(f"cannot start a container in the {status} state")
+    from pyrun.runtime.lifecycle_hooks import run_hooks
+
+    pidfd = _open(state)
+    result = entry.open_fifo("exec.status", posix.O_RDONLY | posix.O_NONBLOCK)
+    try:
+        if state["hooks"].get("startContainer"):
+            try:
+                run_hooks("startContainer", state, "created")
+            except Error:
+                # MUST 14: stop it; what remains is for delete.
+                pidfd_send_signal(pidfd, _SIGKILL)
+                _wait(pidfd)
+                raise
+        try:
+            fifo = entry.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK)
+        except OSError as e:
+            if e.errno != ENXIO:
+                raise
+            raise Error("cannot start a container whose init has died", hint="delete it") from None
+        posix.write(fifo, b"0")
+        posix.close(fifo)
+        _executed(state, result, pidfd)
+        entry.unlink("exec.fifo")
+        entry.unlink("exec.status")
+        if state["hooks"].get("poststart"):
+            try:
+                run_hooks("poststart", state, "running")
+            except Error:
+                # MUST 16: stop it and go through the rest of its life.
+                pidfd_send_signal(pidfd, _SIGKILL)
+                _wait(pidfd)
+                destroy(entry, state, log)
+                raise
+    finally:
+        posix.close(result)
+        posix.close(pidfd)
+
+
+def _executed(state: State, result: int, pidfd: int) -> None:
+    """Wait until init has become the program. Its end of the fifo closes at execve, or says what failed."""
+    poll = select.poll()
+    poll.register(result, select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+    try:
+        record = posix.read(result, 1024)
+    except BlockingIOError:
+        record = b""  # init was killed before it came to execve; that is not our fault, nor an error
+    if record:
+        from pyrun.runtime.executor.launch import parse_message
+        from pyrun.runtime.explain import HINTS
+
+        _, _, error, _ = parse_message(record)
+        _wait(pidfd)
+        executable = state.get("executable", "")
+        if not executable:
+            raise Error("cannot start a container without a process", pointer="/process", words="the config has none")
+        hint = HINTS.get(("execve", error), "")
+        raise Error(f'exec "{executable}"', pointer="/process/args/0", tried="execve", error=error, hint=hint)
+
+
+def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> None:
+    """Send a signal to init, or to all of the container's processes. Raises Error "container not running"."""
+    status = status_of(entry, state)
+    if everything:
+        # Hidden in runc and without effect but this: a stopped container is no error.
+        cgroup_of(state).kill(signal)
+        return
+    if status not in ("created", "running", "paused"):
+        raise Error("container not running")
+    if signal == _SIGKILL and not state.get("namespaces", 0) & CLONE_NEWPID:
+        # Its other processes would outlive init.
+        cgroup_of(state).kill(signal)
+        return
+    pidfd = _open(state)
+    try:
+        pidfd_send_signal(pidfd, signal)
+    except ProcessLookupError:
+        raise Error("container not running") from None
+    finally:
+        posix.close(pidfd)
+    if signal == _SIGKILL and status == "paused":
+        # On cgroup v1 a frozen process dies only when it is thawed.
+        cgroup_of(state).thaw()
+
+
+def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
+    """Remove a stopped container, and what create made (MUST 40). One that is `created` is killed first, as by runc and
+    crun, on which callers rely; one that runs only with `force`. The entry is locked."""
+    status = status_of(entry, state)
+    if status not in ("stopped", "created") and not force:
+        raise Error(
+            f"cannot delete container {entry.container} that is not stopped: {status}", hint="kill it, or use --force"
+        )
+    if status != "stopped":
+        pidfd = _open(state)
+        try:
+            pidfd_send_signal(pidfd, _SIGKILL)
+            if status == "paused":
+                cgroup_of(state).thaw()
+            _wait(pidfd)
+        except ProcessLookupError:
+            pass
+        finally:
+            posix.close(pidfd)
+    destroy(entry, state, log)
+
+
+def destroy(entry: Entry, state: State, log: Log) -> None:
+    """The end of a container whose init is dead: what lingers, its cgroup, mounts, state; then poststop hooks."""
+    try:
+        if "cgroup" in state:
+            cgroup = cgroup_of(state)
+            if cgroup.processes():
+                cgroup.kill(_SIGKILL)
+            cgroup.destroy()
+    except CgroupError as e:
+        raise Error(e.message, error=e.errno, hint=e.hint) from None
+    if "mounted" in state:
+        from pyrun.runtime.unmount import unmount
+
+        unmount(state["mounted"])
+    entry.remove()
+    if state.get("hooks", {}).get("poststop"):
+        from pyrun.runtime.lifecycle_hooks import run_poststop
+
+        run_poststop(state, log)
+
+
+def _open(state: State) -> int:
+    """A pidfd of init: opened first, then checked, so that the number can't have been given to another process."""
+    try:
+        pidfd = posix.pidfd_open(state["pid"])
+    except ProcessLookupError:
+        raise Error("container not running") from None
+    if start_time(state["pid"]) != state["started"]:
+        posix.close(pidfd)
+        raise Error("container not running")
+    return pidfd
+
+
+def _wait(pidfd: int, seconds: float = 10) -> None:
+    """Until the process has ended. Raises Error when it doesn't, after a SIGKILL (uninterruptible sleep)."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(seconds * 1000):
+        raise Error("container init still running", hint=f"it did not end within {seconds:g} s of SIGKILL")

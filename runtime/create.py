@@ -1,0 +1,398 @@
+"""create: from a bundle to a container that waits for start. Any failure at any step undoes all of it."""
+
+from __future__ import annotations
+
+import posix
+from errno import ENOENT
+
+from pyrun.runtime import idmap
+from pyrun.runtime.cgroups.cgroup import Cgroup
+from pyrun.runtime.cgroups.errors import CgroupError
+from pyrun.runtime.cgroups.host import host
+from pyrun.runtime.errors import Error, from_faults
+from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
+from pyrun.runtime.executor.messages import CONSOLE, GO, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
+from pyrun.runtime.lifecycle_hooks import run_hooks, run_poststop
+from pyrun.runtime.plan import rootfs
+from pyrun.runtime.plan.create import compile_container
+from pyrun.runtime.plan.facts import Facts
+from pyrun.runtime.plan.namespaces import FLAGS, Namespaces
+from pyrun.runtime.plan.process import HOME_ROOM
+from pyrun.runtime.signals import pidfd_send_signal
+from pyrun.runtime.state import Entry, now, read_path, start_time
+from pyrun.runtime.unmount import unmount
+from pyrun.spec import checks
+from pyrun.spec import config as spec_config
+from pyrun.spec.faults import Invalid
+from pyrun.spec.version import SPEC_VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.log import Log
+    from pyrun.runtime.program import Program
+    from pyrun.runtime.state import State
+    from pyrun.spec.config import Config
+    from pyrun.spec.faults import Fault
+
+_MAX_PASSWD = 1 << 20
+_SIGKILL = 9
+
+
+class Options:
+    """What the command line of create and run says; each with its flag's name."""
+
+    __slots__ = (
+        "bundle",
+        "config",
+        "console_socket",
+        "keep_console",
+        "keyring",
+        "pid_file",
+        "pivot",
+        "preserve_fds",
+        "rootless",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        bundle: str = ".",
+        *,
+        config: str = "",
+        console_socket: str = "",
+        pid_file: str = "",
+        pivot: bool = True,
+        keyring: bool = True,
+        preserve_fds: int = 0,
+        keep_console: bool = False,
+        rootless: bool | None = None,
+        trace: bool = False,
+    ) -> None:
+        self.bundle = absolute(bundle)
+        self.config = config
+        self.console_socket = console_socket
+        self.pid_file = pid_file
+        self.pivot = pivot
+        self.keyring = keyring
+        self.preserve_fds = preserve_fds
+        self.keep_console = keep_console
+        self.rootless = rootless
+        self.trace = trace
+
+
+class Created:
+    """A container in state `created`. console: the pty's master when the caller relays it, else -1."""
+
+    __slots__ = ("console", "entry", "executor", "state")
+
+    def __init__(self, entry: Entry, state: State, console: int, executor: Executor) -> None:
+        self.entry = entry
+        self.state = state
+        self.console = console
+        self.executor = executor
+
+
+def absolute(path: str) -> str:
+    return path if path.startswith("/") else f"{posix.getcwd()}/{path}"
+
+
+def read_config(options: Options) -> tuple[bytes, Config]:
+    """The bundle's config, checked. Raises Error with every fault."""
+    path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
+    try:
+        raw = read_path(path)
+    except OSError as e:
+        if e.errno == ENOENT:
+            raise Error(f"JSON specification file {path} not found", hint="--bundle names its folder") from None
+        raise Error(f"read {path}", tried="open", error=e.errno) from None
+    try:
+        return raw, spec_config.load(raw)
+    except Invalid as e:
+        raise from_faults(e.faults) from None
+
+
+def create(root: str, container: str, options: Options, log: Log) -> Created:
+    """Make the container; its entry is returned locked. Raises Error."""
+    raw, config = read_config(options)
+    for fault in checks.config_warnings(config):
+        log.warning(str(fault))
+    _check_terminal(config, options)
+    entry = Entry.new(root, container)
+    try:
+        return _Creation(entry, raw, config, options, log).run()
+    except BaseException:
+        entry.close()
+        raise
+
+
+def _check_terminal(config: Config, options: Options) -> None:
+    terminal = config.get("process", {}).get("terminal", False)
+    if terminal and not options.console_socket and not options.keep_console:
+        words = "cannot allocate tty if pyrun will detach without setting console socket"
+        raise Error(words, pointer="/process/terminal")
+    if not terminal and options.console_socket:
+        words = "cannot use console socket if pyrun will not detach or allocate tty"
+        raise Error(words, pointer="/process/terminal")
+
+
+def layout(options: Options) -> Layout:
+    names = ["fifo", "status", *(f"preserved-{i}" for i in range(options.preserve_fds))]
+    return Layout(names, options.preserve_fds)
+
+
+def facts(container: str, config: Config, options: Options, cgroup: Cgroup) -> Facts:
+    """What the plan must know of this host."""
+    rules = config.get("linux", {}).get("resources", {}).get("devices", [])
+    device_filter = b""
+    if cgroup.mode == "v2" and rules and cgroup.path:
+        from pyrun.runtime.cgroups.devices import v2_device_program
+
+        device_filter = v2_device_program(rules)  # type: ignore[arg-type]
+    return Facts(
+        layout(options),
+        options.bundle,
+        container,
+        privileged=posix.geteuid() == 0,
+        capabilities=own_capabilities(),
+        cgroup_v2=cgroup.mode == "v2",
+        cgroups=[
+            (",".join(d.controllers), d.top, d.path[len(d.top) :])
+            for d in cgroup.directories
+            if d.controllers or cgroup.mode == "v2"
+        ],
+        device_filter=device_filter,
+        cgroup_directory=cgroup.path or "",
+        preserve=options.preserve_fds,
+        keyring=options.keyring,
+        pivot=options.pivot,
+    )
+
+
+def own_capabilities() -> int:
+    """The capabilities that this process could pass on: permitted and in the bounding set (proc(5), status)."""
+    _, _, tail = read_path("/proc/self/status").partition(b"CapPrm:")
+    permitted, _, tail = tail.partition(b"\n")
+    _, _, tail = tail.partition(b"CapBnd:")
+    return int(permitted, 16) & int(tail.partition(b"\n")[0], 16)
+
+
+class _Creation:
+    """One create under way, and how to undo it."""
+
+    def __init__(self, entry: Entry, raw: bytes, config: Config, options: Options, log: Log) -> None:
+        self.entry = entry
+        self.raw = raw
+        self.config = config
+        self.options = options
+        self.log = log
+        self.linux = config.get("linux", {})
+        self.executor: Executor | None = None
+        self.cgroup: Cgroup | None = None
+        self.fds: list[int] = []
+        self.pidfd = -1
+        self.console = -1
+        self.hooks_ran = False
+        self.cgroup_made = False
+        hooks = config.get("hooks", {})
+        self.state: State = {
+            "ociVersion": SPEC_VERSION,
+            "id": entry.container,
+            "bundle": options.bundle,
+            "rootfs": rootfs.path(config, options.bundle),
+            "created": now(),
+            "owner": "",
+            "annotations": config.get("annotations", {}),
+            "creating": True,
+            "pid": 0,
+            "started": 0,
+            "hooks": hooks,
+            "executable": next(iter(config.get("process", {}).get("args", [])), ""),
+        }
+
+    def run(self) -> Created:
+        try:
+            return self._run()
+        except BaseException as error:
+            worded = self._worded(error)
+            self._undo()
+            if worded is error:
+                raise
+            raise worded from None
+        finally:
+            for fd in self.fds:
+                posix.close(fd)
+            if self.pidfd >= 0:
+                posix.close(self.pidfd)
+
+    def _run(self) -> Created:
+        config, options, entry, state = self.config, self.options, self.entry, self.state
+        # The state comes first: whatever is made from here on can be found and removed by `delete --force`, even if
+        # we are killed in the middle of it.
+        self.cgroup = cgroup = Cgroup(
+            host(), entry.container, self.linux.get("cgroupsPath"), rootless=options.rootless or posix.geteuid() != 0
+        )
+        cgroup.foresee()
+        state["cgroup"] = cgroup.to_state()
+        namespaces = Namespaces(config)
+        state["namespaces"] = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))
+        if not namespaces.own("mount"):
+            state["mounted"] = state["rootfs"]
+        entry.write(state)
+        entry.write_file("config.json", self.raw)
+        found = facts(entry.container, config, options, cgroup)
+        program = compile_container(config, found)
+        self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status")]
+        warnings: list[Fault] = []
+        resources = self.linux.get("resources", {})
+        writes = cgroup.writes(resources, warnings=warnings)  # type: ignore[arg-type]
+        cgroup.create()
+        self.cgroup_made = True
+        state["cgroup"] = cgroup.to_state()
+        warnings += cgroup.apply(writes)
+        for fault in warnings:
+            self.log.warning(str(fault))
+        self.executor = executor = Executor(
+            program,
+            found.layout,
+            [*self.fds, *range(3, 3 + options.preserve_fds)],
+            trace=options.trace,
+        )
+        self._talk(executor, program, namespaces, found)
+        return Created(entry, state, self.console, executor)
+
+    def _talk(self, executor: Executor, program: Program, namespaces: Namespaces, found: Facts) -> None:
+        """The conversation with the program, in the order of plan/create.py."""
+        config, state, cgroup = self.config, self.state, self.cgroup
+        assert cgroup
+        process = config.get("process", {})
+        middle = 0
+        if namespaces.user:
+            middle, _ = executor.expect(MIDDLE)
+            if "user" not in namespaces.paths:
+                executor.expect(MAPS)
+                idmap.write(middle, self.linux)
+                executor.tell(executor.init, MAPS)
+        pid, _ = executor.expect(INIT)
+        self.pidfd = posix.pidfd_open(pid)
+        if middle:
+            reap(middle)
+        state["pid"] = pid
+        state["started"] = start_time(pid)
+        cgroup.add(pid)
+        if "oomScoreAdj" in process:
+            _write_oom_score(pid, process["oomScoreAdj"])
+        executor.tell(executor.init, GO)
+        hooks = config.get("hooks", {})
+        if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
+            executor.expect(RUNTIME_HOOKS)
+            self._hooks()
+            executor.tell(executor.init, RUNTIME_HOOKS)
+        if process.get("terminal"):
+            _, self.console = executor.expect(CONSOLE)
+            if self.options.console_socket:
+                from pyrun.runtime.console import send
+
+                send(self.console, self.options.console_socket)
+                self.console = -1
+        _, passwd = executor.expect(READY)
+        home = b""
+        if passwd >= 0:
+            home = f"HOME={home_of(passwd, process.get('user', {}).get('uid', 0))}".encode()
+            posix.close(passwd)
+        elif process and not any(entry.startswith("HOME=") for entry in process.get("env", [])):
+            home = b"HOME=/"
+        if process.get("rlimits"):
+            executor.tell(executor.host, LIMITS, pid)
+            executor.expect(LIMITS)
+        del state["creating"]
+        self.entry.write(state)
+        if self.options.pid_file:
+            write_pid_file(self.options.pid_file, pid)
+        executor.tell(executor.init, READY, text=home + b"\0" if home else b"")
+
+    def _hooks(self) -> None:
+        self.hooks_ran = True
+        self.entry.write(self.state)
+        for kind in ("prestart", "createRuntime", "createContainer"):
+            run_hooks(kind, self.state, "creating")
+
+    def _worded(self, error: BaseException) -> BaseException:
+        if isinstance(error, Invalid):
+            return from_faults(error.faults)
+        if isinstance(error, CgroupError):
+            return Error(error.message, pointer=error.pointer, error=error.errno, hint=error.hint)
+        if isinstance(error, OverflowError):
+            return Error(str(error))
+        if isinstance(error, ProgramError | EndedError):
+            from pyrun.runtime.explain import died, explain
+
+            assert self.executor and self.cgroup
+            if isinstance(error, ProgramError):
+                return explain(self.executor.program, error, self.config)
+            return died(self._end(), self.cgroup)
+        return error
+
+    def _end(self) -> int | None:
+        """Kill and reap init and whoever of the program is left; returns init's wait status."""
+        status = None
+        if self.pidfd >= 0:
+            pidfd_send_signal(self.pidfd, _SIGKILL)
+            status = reap(self.state["pid"])
+            posix.close(self.pidfd)
+            self.pidfd = -1
+        if self.executor:
+            self.executor.close()
+            self.executor = None
+        return status
+
+    def _undo(self) -> None:
+        """Leave the world as if nothing had been tried (MUST 19)."""
+        self._end()
+        if self.console >= 0:
+            posix.close(self.console)
+        if self.cgroup_made and self.cgroup:
+            self.cgroup.kill(_SIGKILL)
+            self.cgroup.destroy()
+        if "mounted" in self.state:
+            unmount(self.state["mounted"])
+        self.entry.remove()
+        if self.hooks_ran:
+            run_poststop(self.state, self.log)
+
+
+def write_pid_file(path: str, pid: int) -> None:
+    """Renamed into place, without a newline: go-runc and conmon read the whole file as a number."""
+    folder, _, name = absolute(path).rpartition("/")
+    temporary = f"{folder}/.{name}"
+    try:
+        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o666)
+        posix.write(fd, str(pid).encode())
+        posix.close(fd)
+        posix.rename(temporary, path)
+    except OSError as e:
+        raise Error("write the pid file", tried=f"open {path}", error=e.errno) from None
+
+
+def _write_oom_score(pid: int, score: int) -> None:
+    try:
+        fd = posix.open(f"/proc/{pid}/oom_score_adj", posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, str(score).encode())
+        finally:
+            posix.close(fd)
+    except OSError as e:
+        hint = "lowering it takes CAP_SYS_RESOURCE"
+        raise Error("set the OOM score", pointer="/process/oomScoreAdj", error=e.errno, hint=hint) from None
+
+
+def home_of(passwd: int, uid: int) -> str:
+    """The home folder of a numeric uid in the container's open /etc/passwd; `/` when it has none."""
+    if posix.fstat(passwd).st_mode & 0o170000 != 0o100000:
+        return "/"
+    text = posix.pread(passwd, _MAX_PASSWD, 0)
+    for line in text.split(b"\n"):
+        fields = line.split(b":")
+        if len(fields) >= 6 and fields[2] == b"%d" % uid and fields[5]:
+            home = fields[5].decode(errors="replace")
+            return home if len(fields[5]) < HOME_ROOM - 16 and home.isprintable() else "/"
+    return "/"

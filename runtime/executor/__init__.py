@@ -1,0 +1,1 @@
+"""The executor, and what starts and talks to it."""

@@ -1,0 +1,15 @@
+"""What the runtime and a running program say to each other on the control socket, one code a line.
+
+A message is {u32 code, u32 instruction, s64 value}, followed in an error by the kernel's own words.
+"""
+
+from __future__ import annotations
+
+MIDDLE = 1  # executor: value is the pid of the process that makes or joins the user namespace
+MAPS = 2  # runtime: the id maps are written (executor: and now I need them)
+INIT = 3  # executor: value is the pid of the container's init
+GO = 4  # runtime: init is in its cgroup and may set up the container
+RUNTIME_HOOKS = 5  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run
+CONSOLE = 6  # executor: the pty's master follows as SCM_RIGHTS on this socket
+READY = 7  # executor: all that create does is done; runtime: state is `created`, wait for start
+LIMITS = 8  # runtime to the outer half: set init's limits (executor: they are set)

@@ -1,0 +1,94 @@
+"""From a failed instruction to an Error; only loaded when there is one."""
+
+from __future__ import annotations
+
+import posix
+from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOEXEC, ENOTDIR, EPERM
+
+from pyrun.runtime.errors import Error
+from pyrun.runtime.executor.launch import ProgramError
+from pyrun.runtime.program import FAIL, Instruction, Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.runtime.cgroups.cgroup import Cgroup
+    from pyrun.spec.config import Config
+
+# (system call, errno) -> what it mostly means
+HINTS = {
+    ("openat2", 40): "a symbolic link is in the way",
+    ("clone3", EINVAL): "the kernel lacks one of these namespaces",
+    ("clone3", EPERM): "making namespaces needs root, or a user namespace",
+    ("clone3", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
+    ("unshare", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
+    ("fsopen", 19): "the kernel has no such file system",
+    ("sethostname", EINVAL): "a host name has at most 64 bytes",
+    ("execve", ENOEXEC): "no program, or one for another machine; a script needs a first line with #!",
+    ("execve", ENOENT): "the file, or the interpreter that its first line or its ELF header names, is missing",
+    ("setns", EINVAL): "already in this user namespace, or not of this type",
+}
+
+
+def explain(program: Program, fault: ProgramError, config: Config) -> Error:
+    """What went wrong, in the terms of the config."""
+    instruction = program.instructions[fault.index]
+    pointer = instruction.source
+    what = subject(config, pointer)
+    note = instruction.note
+    if instruction.op == FAIL:
+        # The note says it all, and its errno says it to programs: "permission denied" and the like must be in the text.
+        words = note if _says(note, fault.error) else f"{posix.strerror(fault.error).lower()}: {note}"
+        return Error(what, pointer=pointer, words=words)
+    if pointer == "/process/args/0" and fault.error in (ENOENT, EACCES, ENOTDIR) and instruction.name == "statx":
+        name = config["process"]["args"][0]
+        return Error(what, pointer=pointer, words=f"stat {name}: {posix.strerror(fault.error).lower()}")
+    hint = note or HINTS.get((str(instruction.name), fault.error), "")
+    return Error(what, pointer=pointer, tried=attempt(instruction), error=fault.error, words=fault.words, hint=hint)
+
+
+def _says(note: str, error: int) -> bool:
+    if error == EISDIR:
+        return True
+    return error == ENOENT and "not found" in note
+
+
+def subject(config: Config, pointer: str) -> str:
+    """What a part of the config is about, for the head of an error."""
+    parts = pointer[1:].split("/")
+    if parts[0] == "mounts" and len(parts) > 1:
+        return f"mount {config['mounts'][int(parts[1])]['destination']}"
+    if parts[:2] == ["process", "args"]:
+        return f'exec "{config["process"]["args"][0]}"'
+    if parts[0] == "linux" and len(parts) > 2 and parts[2].isdigit():
+        linux: dict[str, Any] = dict(config["linux"])
+        entry = linux[parts[1]][int(parts[2])]
+        if isinstance(entry, dict):
+            entry = entry.get("path") or entry.get("type", "")
+        return f"{parts[1]} {entry}"
+    return ".".join(parts) if pointer else "set up the container"
+
+
+def attempt(instruction: Instruction) -> str:
+    """The system call with the operands that can be read: its strings, and key=value for fsconfig."""
+    strings = [o for o in instruction.operands if isinstance(o, str) and o]
+    if instruction.name == "fsconfig":
+        return f"fsconfig {'='.join(strings)}" if strings else "fsconfig create"
+    return " ".join([str(instruction.name), *strings])
+
+
+def died(status: int | None, cgroup: Cgroup) -> Error:
+    """init ended in silence: by what, and why."""
+    if status is None:
+        return Error("the container's init ended before it was ready")
+    code = posix.waitstatus_to_exitcode(status)
+    if code == -9 and cgroup.oom_kills():
+        limit, peak = cgroup.memory_limit(), cgroup.memory_peak()
+        return Error(
+            "container init was OOM-killed (memory limit too low?)",
+            pointer="/linux/resources/memory",
+            words=f"the kernel had no memory left within the limit of {limit}, the peak was {peak}",
+        )
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+    return Error(f"the container's init {how} before it was ready")

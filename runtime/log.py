@@ -1,0 +1,53 @@
+"""--log, --log-format and --debug: one line a message, shaped as runc's, which containerd and podman parse."""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from pyrun.runtime.errors import Error, one_line
+from pyrun.spec import strictjson
+
+
+class Log:
+    """Where messages go.
+
+    Without --log that is stderr. With it, an error is also shown bare on stderr, and nothing else is: go-runc reads
+    stdout and stderr as one, and podman reads the log as exactly one JSON object.
+    """
+
+    __slots__ = ("debugging", "fd", "json")
+
+    def __init__(self, path: str = "", form: str = "text", debug: bool = False) -> None:
+        self.json = form == "json"
+        self.debugging = debug
+        self.fd = 2
+        if path:
+            # O_APPEND: a caller lets every command of a container write to one file.
+            flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC
+            try:
+                self.fd = posix.open(path, flags, 0o644)
+            except OSError as e:
+                raise Error("open the log", tried=f"open {path}", error=e.errno) from None
+
+    def error(self, message: str) -> None:
+        self._write("error", message)
+        if self.fd != 2:
+            posix.write(2, f"{message}\n".encode(errors="replace"))
+
+    def warning(self, message: str) -> None:
+        if self.fd == 2 or self.debugging:
+            self._write("warning", message)
+
+    def debug(self, message: str) -> None:
+        if self.debugging:
+            self._write("debug", message)
+
+    def _write(self, level: str, message: str) -> None:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        message = one_line(message)
+        if self.json:
+            line = strictjson.dumps({"level": level, "msg": message, "time": moment})
+        else:
+            line = f'time="{moment}" level={level} msg={strictjson.dumps(message)}'
+        posix.write(self.fd, f"{line}\n".encode(errors="replace"))

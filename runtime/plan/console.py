@@ -1,0 +1,115 @@
+"""process.terminal: a pty of the container's own devpts (pts(4), ioctl_tty(2)).
+
+The master goes to the runtime, which hands it to the console socket or relays it; the slave becomes stdio and
+/dev/console. Everything is reached from the master's descriptor: a pts/N in an image could be anything
+(CVE-2025-52565).
+"""
+
+from __future__ import annotations
+
+from _struct import Struct
+from errno import EEXIST, ENODEV
+
+from pyrun.runtime.executor.messages import CONSOLE
+from pyrun.runtime.linux import (
+    DEVPTS_SUPER_MAGIC,
+    O_CLOEXEC,
+    O_DIRECTORY,
+    O_NOCTTY,
+    O_PATH,
+    O_RDWR,
+    RESOLVE_BENEATH,
+    RESOLVE_NO_SYMLINKS,
+    S_IFREG,
+    SCM_RIGHTS,
+    SOL_SOCKET,
+    STATFS_SIZE,
+    STATX_RDEV_MAJOR,
+    STATX_RDEV_MINOR,
+    TIOCGPTPEER,
+    TIOCSCTTY,
+    TIOCSPTLCK,
+    TIOCSWINSZ,
+)
+from pyrun.runtime.plan.paths import open_in_root
+from pyrun.runtime.program import Program, Register
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.runtime.program import Operand
+    from pyrun.spec.config import Config
+
+_WINSIZE = Struct("<4H")
+
+
+def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
+    process = config["process"]
+    with p.source("/process/terminal"):
+        master = open_in_root(p, root, "/dev/pts/ptmx", flags=O_RDWR | O_NOCTTY)
+        _must_be_ptmx(p, master)
+        p.call("ioctl", master, TIOCSPTLCK, b"\0\0\0\0")
+        slave = p.call("ioctl", master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC, result=True)
+    size = process.get("consoleSize")
+    if size:
+        with p.source("/process/consoleSize"):
+            p.call("ioctl", slave, TIOCSWINSZ, _WINSIZE.pack(size["height"], size["width"], 0, 0))
+    with p.source("/process/terminal"):
+        _bind_console(p, root, slave)
+        send_descriptor(p, facts.layout.init, master, CONSOLE)
+        for fd in (0, 1, 2):
+            p.call("dup3", slave, fd, 0)
+        p.call("ioctl", 0, TIOCSCTTY, 0)
+    p.close(slave)
+    p.close(master)
+
+
+def _must_be_ptmx(p: Program, master: Register) -> None:
+    wrong, right = p.label(), p.label()
+    status = p.buffer(STATFS_SIZE)
+    p.call("fstatfs", master, status)
+    magic = p.load(status, 0, 8)
+    p.branch_unless(magic, DEVPTS_SUPER_MAGIC, wrong)
+    stat = p.statx_buffer()
+    p.statx(master, stat)
+    major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
+    p.branch_unless(major, 5, wrong)
+    p.branch(minor, 2, right)
+    p.place(wrong)
+    p.fail(ENODEV, "/dev/pts/ptmx is not that of a devpts")
+    p.place(right)
+    for register in (magic, major, minor):
+        p.free(register)
+
+
+def _bind_console(p: Program, root: Register, slave: Register) -> None:
+    dev = open_in_root(p, root, "/dev", flags=O_PATH | O_DIRECTORY)
+    exists = p.label()
+    p.call("mknodat", dev, "console", S_IFREG | 0o600, 0, errors={EEXIST: exists})
+    p.place(exists)
+    console = p.openat2(dev, "console", O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    tree = p.clone_tree(slave)
+    p.move_mount(tree, console)
+    for register in (tree, console, dev):
+        p.close(register)
+
+
+def send_descriptor(p: Program, to: Operand, fd: Register, code: int) -> None:
+    """Say `code` with a descriptor in tow (sendmsg(2); unix(7), SCM_RIGHTS)."""
+    message = code.to_bytes(4, "little") + bytes(12)
+    vector = p.buffer(16)
+    p.store(vector, 0, 8, message)
+    p.store(vector, 8, 8, len(message))
+    # struct cmsghdr: length 20 (with one int), level, type; the int; padding
+    control = p.buffer(24)
+    p.store(control, 0, 8, 20)
+    p.store(control, 8, 4, SOL_SOCKET)
+    p.store(control, 12, 4, SCM_RIGHTS)
+    p.store(control, 16, 4, fd)
+    # struct msghdr: name, namelen, iov, iovlen, control, controllen, flags
+    header = p.buffer(56)
+    p.store(header, 16, 8, vector)
+    p.store(header, 24, 8, 1)
+    p.store(header, 32, 8, control)
+    p.store(header, 40, 8, 24)
+    p.call("sendmsg", to, header, 0)

@@ -1,0 +1,170 @@
+"""The whole program of a container, in the order in which it happens: read this first."""
+
+from __future__ import annotations
+
+from errno import ENOSYS, EPERM
+
+from pyrun.runtime.executor.messages import RUNTIME_HOOKS
+from pyrun.runtime.linux import (
+    AT_FDCWD,
+    BPF_CGROUP_DEVICE,
+    BPF_F_ALLOW_MULTI,
+    BPF_PROG_ATTACH,
+    BPF_PROG_LOAD,
+    BPF_PROG_TYPE_CGROUP_DEVICE,
+    CLONE_NEWNET,
+    KEYCTL_JOIN_SESSION_KEYRING,
+    O_DIRECTORY,
+    O_RDONLY,
+    PR_SET_DUMPABLE,
+    PROC_SUPER_MAGIC,
+    STATFS_SIZE,
+)
+from pyrun.runtime.plan import console, devices, identity, limits, masks, mounts, process, rootfs, sysctl, unsupported
+from pyrun.runtime.plan.namespaces import Namespaces, enter, loopback, open_joined
+from pyrun.runtime.program import Program, Register
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.spec.config import Config
+
+
+def compile_container(config: Config, facts: Facts) -> Program:
+    """Compile `config`, which has been checked, to the program that makes its container.
+
+    Raises Error, with the JSON pointer, for what can't be done; OverflowError when it would be too large."""
+    unsupported.refuse(config)
+    p = Program()
+    namespaces = Namespaces(config)
+    own_mounts = namespaces.own("mount")
+    entries = mounts.entries(config)
+    bound_dev = any(entry.options.bind and entry.destination == "/dev" for entry in entries)
+    nodes = [] if bound_dev else devices.nodes(config)
+    wanted = config.get("process")
+
+    # On the host, with the runtime's rights: whatever is the host's is opened here and only used later.
+    host = p.label()
+    p.call("umask", 0)
+    p.prctl(PR_SET_DUMPABLE, 0)
+    if facts.device_filter:
+        _filter_devices(p, facts)
+    proc = _private_proc(p, facts)
+    joined = open_joined(p, namespaces)
+    if facts.privileged:
+        root = rootfs.open_tree(p, config, facts)
+        mounts.open_sources(p, entries, config, facts, namespaces.user)
+        if namespaces.user:
+            devices.open_sources(p, nodes)
+    enter(p, namespaces, joined, facts, host)
+
+    # In init, inside the namespaces.
+    if not facts.privileged:
+        root = rootfs.open_tree(p, config, facts)
+        mounts.open_sources(p, entries, config, facts, namespaces.user)
+        devices.open_sources(p, nodes)
+    p.call("setsid")
+    if facts.keyring:
+        _join_keyring(p, facts)
+    if namespaces.new & CLONE_NEWNET:
+        with p.source(namespaces.pointer("network")):
+            loopback(p)
+    rootfs.attach(p, root, config, own_mounts, facts)
+    mounts.make(p, entries, root.tree, namespaces, facts)
+    if not bound_dev:
+        devices.make(p, nodes, root.tree)
+    if any(config.get("hooks", {}).get(kind) for kind in ("prestart", "createRuntime", "createContainer")):
+        with p.source("/hooks"):
+            p.say(RUNTIME_HOOKS)
+            p.free(p.await_(RUNTIME_HOOKS))
+    rootfs.pivot(p, root, own_mounts, facts)
+    cwd = process.WorkingDirectory(p, wanted, root.tree) if wanted is not None else None
+    if wanted is not None and wanted.get("terminal"):
+        console.set_up(p, root.tree, config, facts)
+    mounts.finish(p, entries)
+    _names(p, config)
+    sysctl.write(p, proc, config)
+    masks.read_only(p, root.tree, config)
+    masks.masked(p, root.tree, config)
+    path = None
+    if wanted is not None and cwd is not None:
+        if not wanted.get("terminal"):
+            process.hand_over_stdio(p, wanted, root.tree)
+        rootfs.finish(p, root, config)
+        available = (1 << identity.LAST_CAPABILITY + 1) - 1 if namespaces.user else facts.capabilities
+        identity.become(p, wanted, available, facts.privileged)
+        cwd.enter(p)
+        path = process.find_executable(p, wanted)
+    else:
+        rootfs.finish(p, root, config)
+    home = process.ready(p, wanted, facts)
+
+    # `created`: wait for start.
+    process.sweep(p, facts)
+    process.run(p, wanted, path, home, facts)
+
+    # The half that stayed on the host.
+    p.place(host)
+    p.pointer = ""
+    limits.serve(p, config)
+    return p
+
+
+def _private_proc(p: Program, facts: Facts) -> Register:
+    """A procfs of the runtime's own, out of everybody's reach: nothing that an image or another container mounts or
+    links can stand in for its files (CVE-2025-52881). Made here, since inside it may be refused."""
+    if facts.privileged:
+        fs = p.fsopen("proc")
+        p.fsconfig_create(fs)
+        proc = p.fsmount(fs, 0)
+        p.close(fs)
+        return proc
+    proc = p.openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY)
+    right = p.label()
+    status = p.buffer(STATFS_SIZE)
+    p.call("fstatfs", proc, status)
+    magic = p.load(status, 0, 8)
+    p.branch(magic, PROC_SUPER_MAGIC, right)
+    p.fail(EPERM, "/proc is not a procfs")
+    p.place(right)
+    p.free(magic)
+    return proc
+
+
+def _join_keyring(p: Program, facts: Facts) -> None:
+    """A session keyring of the container's own: else it would hold the caller's keys (keyctl(2))."""
+    # Without keyrings in the kernel, or where a seccomp profile around us hides them, there are no keys to leak.
+    without = p.label()
+    name = f"_ses.{facts.container}"
+    p.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0, errors={ENOSYS: without, EPERM: without})
+    p.place(without)
+
+
+def _names(p: Program, config: Config) -> None:
+    for name, call in (("hostname", "sethostname"), ("domainname", "setdomainname")):
+        value = config.get(name)
+        if isinstance(value, str) and value:
+            with p.source(f"/{name}"):
+                p.call(call, value, len(value.encode()))
+
+
+def _filter_devices(p: Program, facts: Facts) -> None:
+    """cgroup v2 has no devices files: the rules are an eBPF program on the container's cgroup (bpf(2))."""
+    with p.source("/linux/resources/devices"):
+        cgroup = p.openat(AT_FDCWD, facts.cgroup_directory, O_RDONLY | O_DIRECTORY)
+        # union bpf_attr for BPF_PROG_LOAD: type, count, instructions, license, then nothing of ours
+        load = p.buffer(128)
+        p.store(load, 0, 4, BPF_PROG_TYPE_CGROUP_DEVICE)
+        p.store(load, 4, 4, len(facts.device_filter) // 8)
+        p.store(load, 8, 8, facts.device_filter)
+        p.store(load, 16, 8, "Apache-2.0")
+        fd = p.call("bpf", BPF_PROG_LOAD, load, 128, result=True)
+        # for BPF_PROG_ATTACH: target, program, type, flags
+        attach = p.buffer(128)
+        p.store(attach, 0, 4, cgroup)
+        p.store(attach, 4, 4, fd)
+        p.store(attach, 8, 4, BPF_CGROUP_DEVICE)
+        p.store(attach, 12, 4, BPF_F_ALLOW_MULTI)
+        p.call("bpf", BPF_PROG_ATTACH, attach, 128)
+        p.close(fd)
+        p.close(cgroup)

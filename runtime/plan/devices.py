@@ -1,0 +1,146 @@
+"""linux.devices, the default devices, and the links of /dev (config-linux.md "Devices", runtime-linux.md MUST 42)."""
+
+from __future__ import annotations
+
+from errno import EEXIST, ENOENT
+
+from pyrun.runtime.linux import (
+    AT_FDCWD,
+    AT_SYMLINK_NOFOLLOW,
+    MS_PRIVATE,
+    O_CREAT,
+    O_DIRECTORY,
+    O_NOFOLLOW,
+    O_PATH,
+    O_WRONLY,
+    S_IFIFO,
+    S_IFMT,
+    STATX_MODE,
+    STATX_RDEV_MAJOR,
+    STATX_RDEV_MINOR,
+)
+from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
+from pyrun.runtime.program import Program, Register
+from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Config, Device
+
+
+class Node:
+    """One device to make: a row of the config, or a default one."""
+
+    __slots__ = ("gid", "kind", "major", "minor", "mode", "path", "pointer", "source", "uid")
+
+    def __init__(self, device: Device, pointer: str) -> None:
+        self.path = clean(device["path"])
+        self.kind = TYPES[device["type"]]
+        self.major = device.get("major", 0)
+        self.minor = device.get("minor", 0)
+        self.mode = device.get("fileMode", DEFAULT_DEVICE_MODE) & 0o7777
+        self.uid = device.get("uid", 0)
+        self.gid = device.get("gid", 0)
+        self.pointer = pointer
+        self.source: Register | None = None
+
+
+def nodes(config: Config) -> list[Node]:
+    """The config's devices and the default ones, in that order; a config may give a default device its own shape."""
+    listed = [Node(d, f"/linux/devices/{i}") for i, d in enumerate(config.get("linux", {}).get("devices", []))]
+    named = {node.path for node in listed}
+    defaults: list[Device] = [
+        {"path": path, "type": kind, "major": major, "minor": minor, "fileMode": DEFAULT_DEVICE_MODE}
+        for path, kind, major, minor in DEFAULT_DEVICES
+        if path not in named
+    ]
+    return listed + [Node(d, "/linux/devices") for d in defaults]
+
+
+def open_sources(p: Program, nodes: list[Node]) -> None:
+    """In a user namespace mknod is refused: the host's own devices are bound instead, opened here with its rights."""
+    for node in nodes:
+        with p.source(node.pointer):
+            if node.kind == S_IFIFO:
+                continue
+            node.source = p.clone_tree(AT_FDCWD, node.path)
+            p.mount_setattr(node.source, propagation=MS_PRIVATE)
+            _must_match(p, node.source, node)
+
+
+def make(p: Program, nodes: list[Node], root: Register) -> None:
+    """Make devices and links, all through descriptors of their folders: a /dev that is a link in the image leads
+    somewhere inside the root (CVE-2026-41579)."""
+    with p.source("/linux/devices"):
+        dev = open_in_root(p, root, "/dev", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+    for node in nodes:
+        parent, _, name = node.path.rpartition("/")
+        with p.source(node.pointer):
+            if parent == "/dev":
+                _make_one(p, node, dev, name)
+            else:
+                folder = open_in_root(p, root, parent or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+                _make_one(p, node, folder, name)
+                p.close(folder)
+    with p.source("/linux/devices"):
+        _links(p, root, dev)
+    p.close(dev)
+
+
+def _make_one(p: Program, node: Node, folder: Register, name: str) -> None:
+    if node.source:
+        made = p.openat(folder, name, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o644)
+        p.move_mount(node.source, made)
+        p.close(made)
+        p.close(node.source)
+        return
+    exists, done = p.label(), p.label()
+    number = _makedev(node.major, node.minor) if node.kind != S_IFIFO else 0
+    p.call("mknodat", folder, name, node.kind | node.mode, number, errors={EEXIST: exists})
+    if node.uid or node.gid:
+        p.call("fchownat", folder, name, node.uid, node.gid, AT_SYMLINK_NOFOLLOW)
+    p.jump(done)
+    p.place(exists)
+    # What is there already must be the same device (MUST 87), not something that the image put in its place.
+    found = p.openat(folder, name, O_PATH | O_NOFOLLOW)
+    _must_match(p, found, node)
+    p.close(found)
+    p.place(done)
+
+
+def _must_match(p: Program, fd: Register, node: Node) -> None:
+    wrong, right = p.label(), p.label()
+    stat = p.statx_buffer()
+    p.statx(fd, stat)
+    fields = [(STATX_MODE, 2, node.kind, S_IFMT)]
+    if node.kind != S_IFIFO:
+        fields += [(STATX_RDEV_MAJOR, 4, node.major, 0xFFFFFFFF), (STATX_RDEV_MINOR, 4, node.minor, 0xFFFFFFFF)]
+    for offset, width, value, mask in fields:
+        field = p.load(stat, offset, width)
+        p.branch_unless(field, value, wrong, mask=mask)
+        p.free(field)
+    p.jump(right)
+    p.place(wrong)
+    p.fail(EEXIST, f"{node.path} is there already and is another file")
+    p.place(right)
+
+
+def _makedev(major: int, minor: int) -> int:
+    """The kernel's new_encode_dev: what mknodat takes."""
+    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
+
+
+def _links(p: Program, root: Register, dev: Register) -> None:
+    without_proc = p.label()
+    p.close(open_in_root(p, root, "/proc/self/fd", missing=without_proc))
+    for name, target in DEV_LINKS:
+        present = p.label()
+        p.call("symlinkat", target, dev, name.removeprefix("/dev/"), errors={EEXIST: present})
+        p.place(present)
+    p.place(without_proc)
+    # The container's ptmx is that of its own devpts, whatever the image has there.
+    name, target = PTMX_LINK
+    absent = p.label()
+    p.call("unlinkat", dev, name.removeprefix("/dev/"), 0, errors={ENOENT: absent})
+    p.place(absent)
+    p.call("symlinkat", target, dev, name.removeprefix("/dev/"))

@@ -1,0 +1,102 @@
+"""linux.maskedPaths and linux.readonlyPaths (config-linux.md)."""
+
+from __future__ import annotations
+
+from errno import ENXIO
+
+from pyrun.runtime.linux import (
+    MOUNT_ATTR_RDONLY,
+    O_NOFOLLOW,
+    O_PATH,
+    S_IFCHR,
+    S_IFDIR,
+    S_IFMT,
+    STATX_MODE,
+    STATX_RDEV_MAJOR,
+    STATX_RDEV_MINOR,
+)
+from pyrun.runtime.plan.paths import open_in_root
+from pyrun.runtime.program import Program, Register
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Config
+
+
+def read_only(p: Program, root: Register, config: Config) -> None:
+    """Each path becomes a mount of itself that can't be written; what isn't there needs no protection."""
+    for i, path in enumerate(config.get("linux", {}).get("readonlyPaths", [])):
+        with p.source(f"/linux/readonlyPaths/{i}"):
+            absent = p.label()
+            point = open_in_root(p, root, path, missing=absent)
+            tree = p.clone_tree(point, recursive=True)
+            p.mount_setattr(tree, attr_set=MOUNT_ATTR_RDONLY)
+            p.move_mount(tree, point)
+            p.close(tree)
+            p.close(point)
+            p.place(absent)
+
+
+def masked(p: Program, root: Register, config: Config) -> None:
+    """A file is hidden by the null device, a folder by an empty read-only tmpfs, one for all of them."""
+    paths = config.get("linux", {}).get("maskedPaths", [])
+    if not paths:
+        return
+    with p.source("/linux/maskedPaths"):
+        null = open_null(p, root)
+        empty = _empty_folder(p)
+    for i, path in enumerate(paths):
+        with p.source(f"/linux/maskedPaths/{i}"):
+            absent, folder, made = p.label(), p.label(), p.label()
+            point = open_in_root(p, root, path, missing=absent)
+            stat = p.statx_buffer()
+            p.statx(point, stat)
+            mode = p.load(stat, STATX_MODE, 2)
+            p.branch(mode, S_IFDIR, folder, mask=S_IFMT)
+            tree = p.clone_tree(null)
+            p.jump(made)
+            p.place(folder)
+            p.clone_tree(empty)
+            p.set_result(tree)
+            p.place(made)
+            p.move_mount(tree, point)
+            p.close(tree)
+            p.free(mode)
+            p.close(point)
+            p.place(absent)
+    p.close(null)
+    p.close(empty)
+
+
+def open_null(p: Program, root: Register) -> Register:
+    """The container's /dev/null, known to be the null device: anything else in its place would lend its content to
+    whatever is hidden by it (CVE-2025-31133)."""
+    null = open_in_root(p, root, "/dev/null", flags=O_PATH | O_NOFOLLOW)
+    wrong, right = p.label(), p.label()
+    stat = p.statx_buffer()
+    p.statx(null, stat)
+    for offset, width, value, mask in (
+        (STATX_MODE, 2, S_IFCHR, S_IFMT),
+        (STATX_RDEV_MAJOR, 4, 1, 0xFFFFFFFF),
+        (STATX_RDEV_MINOR, 4, 3, 0xFFFFFFFF),
+    ):
+        field = p.load(stat, offset, width)
+        p.branch_unless(field, value, wrong, mask=mask)
+        p.free(field)
+    p.jump(right)
+    p.place(wrong)
+    p.fail(ENXIO, "/dev/null in the container is not the null device")
+    p.place(right)
+    return null
+
+
+def _empty_folder(p: Program) -> Register:
+    fs = p.fsopen("tmpfs")
+    p.fsconfig_set_string(fs, "source", "tmpfs")
+    p.fsconfig_set_string(fs, "mode", "755")
+    p.fsconfig_set_string(fs, "nr_blocks", "1")
+    p.fsconfig_set_string(fs, "nr_inodes", "1")
+    p.fsconfig_create(fs)
+    tree = p.fsmount(fs, MOUNT_ATTR_RDONLY)
+    p.close(fs)
+    return tree

@@ -1,0 +1,358 @@
+"""mounts: in the listed order (MUST 48), each option of the spec's table (MUST 50).
+
+A bind's source is opened on the host, before the container is left with its own eyes only; everything else is made
+inside, through the new mount API where it can say what is asked: its file system context is the only interface in
+which the kernel explains an EINVAL.
+"""
+
+from __future__ import annotations
+
+from errno import EPERM
+
+from pyrun.runtime.errors import Error
+from pyrun.runtime.linux import (
+    AT_FDCWD,
+    AT_RECURSIVE,
+    FSCONFIG_CMD_RECONFIGURE,
+    FSPICK_CLOEXEC,
+    FSPICK_EMPTY_PATH,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    O_PATH,
+    OPEN_TREE_CLONE,
+    PROC_SUPER_MAGIC,
+    STATFS_SIZE,
+    STATX_MODE,
+)
+from pyrun.runtime.plan import cgroup_mount, rootfs
+from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
+from pyrun.runtime.program import Program, Register
+from pyrun.spec.mount_options import parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.runtime.plan.namespaces import Namespaces
+    from pyrun.spec.config import Config, Mount
+    from pyrun.spec.mount_options import MountOptions
+
+# Kernel file systems without a device: read-only is a property of the mount alone there. Their superblock may be
+# shared with the host.
+VIRTUAL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
+
+# Only on a real directory: a symbolic link in the image would send it elsewhere (CVE-2019-19921, CVE-2023-27561).
+ORDINARY_DIRECTORY = {"proc", "sysfs"}
+
+# What may be mounted below /proc: files that lxcfs fakes. Anything else could stand in for a file that the runtime or
+# a security module trusts (CVE-2019-16884).
+BELOW_PROC = {
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+}
+
+# fsconfig takes strings of up to 255 bytes, mount(2) a page.
+_LONGEST_VALUE = 255
+
+
+class Entry:
+    """One mount of the config: where it stands, what its options add up to, and a bind's source once it is open."""
+
+    __slots__ = ("destination", "mount", "options", "pointer", "source", "type")
+
+    def __init__(self, index: int, mount: Mount) -> None:
+        self.pointer = f"/mounts/{index}"
+        self.mount = mount
+        self.options = parse(mount.get("options", []))
+        self.destination = clean(mount["destination"])
+        self.type = "bind" if self.options.bind else mount.get("type", "")
+        self.source: Register | None = None
+        _refuse(self)
+
+    @property
+    def late_read_only(self) -> bool:
+        """A tmpfs, and whatever is /dev, can be filled before it becomes read-only: runc's way, images rely on it."""
+        return not self.options.bind and (self.type == "tmpfs" or self.destination == "/dev")
+
+
+def entries(config: Config) -> list[Entry]:
+    """Raises Error for a mount that must not be, or that is not built yet."""
+    return [Entry(i, mount) for i, mount in enumerate(config.get("mounts", []))]
+
+
+def _refuse(entry: Entry) -> None:
+    what, pointer, options = f"mount {entry.destination}", entry.pointer, entry.options
+    if entry.destination == "/":
+        raise Error(what, pointer=f"{pointer}/destination", words="nothing can be mounted over the container's root")
+    if entry.destination.startswith("/proc/") and entry.destination not in BELOW_PROC:
+        raise Error(
+            what,
+            pointer=f"{pointer}/destination",
+            words="operation not permitted: nothing may be mounted inside /proc",
+            hint=f"except for {', '.join(sorted(BELOW_PROC))}",
+        )
+    if entry.destination == "/proc" and entry.type not in ("proc", "bind"):
+        raise Error(what, pointer=f"{pointer}/type", words=f"/proc must be of type proc, not {entry.type!r}")
+    if not entry.type and not options.remount:
+        raise Error(what, pointer=pointer, words="a mount needs a type, or the option bind")
+    if options.bind and options.data:
+        index, key, _ = options.data[0]
+        raise Error(what, pointer=f"{pointer}/options/{index}", words=f"a bind mount takes no data such as {key!r}")
+    for name in ("idmap", "ridmap", "tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow"):
+        if name in options.index:
+            raise Error(what, pointer=f"{pointer}/options/{options.index[name]}", words=f"{name} is not supported yet")
+    if "uidMappings" in entry.mount or "gidMappings" in entry.mount:
+        raise Error(what, pointer=f"{pointer}/uidMappings", words="id-mapped mounts are not supported yet")
+
+
+def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts, user: bool) -> None:
+    """Open every bind's source as a detached copy, in its final shape but for the place it goes to.
+
+    Done with the host's rights: in a user namespace a bind with submounts, or of what only root can reach, is refused.
+    """
+    default = rootfs.received(config)
+    for entry in entries:
+        options = entry.options
+        if not options.bind or options.remount:
+            continue
+        source = entry.mount.get("source", "")
+        with p.source(entry.pointer):
+            with p.source("source"):
+                # A relative source is relative to the bundle (config.md "Mounts").
+                path = source if source.startswith("/") else f"{facts.bundle}/{source}"
+                entry.source = p.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | (AT_RECURSIVE if options.rbind else 0))
+            wanted = options.propagation[-1][1] if options.propagation else default
+            if wanted & MS_SHARED and not user:
+                propagation = 0  # stays a peer of the host's mount, if that is shared: this is what was asked for
+            else:
+                propagation = MS_SLAVE if wanted & (MS_SHARED | MS_SLAVE) else MS_PRIVATE
+            if propagation:
+                p.mount_setattr(entry.source, propagation=propagation, recursive=True)
+            _attributes(p, entry.source, options)
+
+
+def _attributes(p: Program, tree: Register, options: MountOptions) -> None:
+    if options.attr_set or options.attr_clr:
+        with p.source("options"):
+            p.mount_setattr(tree, options.attr_set, options.attr_clr)
+    _recursive_attributes(p, tree, options)
+
+
+def _recursive_attributes(p: Program, tree: Register, options: MountOptions) -> None:
+    if options.recursive_set or options.recursive_clr:
+        with p.source("options"):
+            p.mount_setattr(tree, options.recursive_set, options.recursive_clr, recursive=True)
+
+
+def make(
+    p: Program,
+    entries: list[Entry],
+    root: Register,
+    namespaces: Namespaces,
+    facts: Facts,
+) -> None:
+    """Make the mounts, in order."""
+    late = []
+    for entry in entries:
+        with p.source(entry.pointer):
+            if entry.options.remount:
+                _remount(p, entry, root)
+            elif entry.options.bind:
+                _bind(p, entry, root)
+            elif entry.type == "cgroup" or entry.type == "cgroup2":
+                cgroup_mount.make(p, entry, root, namespaces, facts)
+            elif _needs_mount(entry):
+                _classic(p, entry, root)
+            else:
+                tree = _file_system(p, entry, root)
+                if entry.late_read_only and entry.options.attr_set & MOUNT_ATTR_RDONLY:
+                    late.append((entry, tree))
+                else:
+                    p.close(tree)
+    for entry, tree in late:
+        entry.source = tree
+
+
+def finish(p: Program, entries: list[Entry]) -> None:
+    """Make read-only what had to be filled first."""
+    for entry in entries:
+        if entry.source and entry.late_read_only:
+            with p.source(f"{entry.pointer}/options/{entry.options.index['ro']}"):
+                p.mount_setattr(entry.source, attr_set=MOUNT_ATTR_RDONLY)
+            p.close(entry.source)
+
+
+def target(p: Program, entry: Entry, root: Register, create: str | Register = DIRECTORY) -> Register:
+    """The mount point, checked: not in a procfs, wherever the image's links lead (CVE-2019-16884)."""
+    with p.source("destination"):
+        return _checked(p, entry, open_in_root(p, root, entry.destination, create=create))
+
+
+def _checked(p: Program, entry: Entry, point: Register) -> Register:
+    if entry.destination in BELOW_PROC:
+        return point
+    right = p.label()
+    status = p.buffer(STATFS_SIZE)
+    p.call("fstatfs", point, status)
+    magic = p.load(status, 0, 8)
+    p.branch_unless(magic, PROC_SUPER_MAGIC, right)
+    p.fail(EPERM, "nothing may be mounted inside /proc")
+    p.place(right)
+    p.free(magic)
+    return point
+
+
+def _bind(p: Program, entry: Entry, root: Register) -> None:
+    assert entry.source
+    if entry.destination == "/proc":
+        _must_be_proc(p, entry.source)
+    point = target(p, entry, root, create=entry.source)
+    p.move_mount(entry.source, point)
+    p.close(point)
+    _propagate(p, entry, entry.source)
+    p.close(entry.source)
+    entry.source = None
+
+
+def _must_be_proc(p: Program, tree: Register) -> None:
+    with p.source("source"):
+        right = p.label()
+        status = p.buffer(STATFS_SIZE)
+        p.call("fstatfs", tree, status)
+        magic = p.load(status, 0, 8)
+        p.branch(magic, PROC_SUPER_MAGIC, right)
+        p.fail(EPERM, "/proc must be a procfs")
+        p.place(right)
+        p.free(magic)
+
+
+def _file_system(p: Program, entry: Entry, root: Register) -> Register:
+    """Mount a file system by its type; returns its mount."""
+    options = entry.options
+    with p.source("type"):
+        fs = p.fsopen(entry.type)
+    source = entry.mount.get("source") or entry.type
+    with p.source("source"):
+        p.fsconfig_set_string(fs, "source", source)
+    for index, key, value in options.data:
+        with p.source(f"options/{index}"):
+            if value is None:
+                p.fsconfig_set_flag(fs, key)
+            else:
+                p.fsconfig_set_string(fs, key, value)
+    for index, flag in options.sb_flags:
+        if flag != "ro" or entry.type not in VIRTUAL:
+            with p.source(f"options/{index}"):
+                p.fsconfig_set_flag(fs, flag)
+    p.fsconfig_create(fs, note=_HINTS.get(entry.type, ""))
+    attributes = options.attr_set & ~MOUNT_ATTR_RDONLY if entry.late_read_only else options.attr_set
+    tree = p.fsmount(fs, attributes)
+    p.close(fs)
+    if entry.type in ORDINARY_DIRECTORY:
+        point = _ordinary_directory(p, entry, root)
+    elif entry.type == "tmpfs" and not any(key == "mode" for _, key, _ in options.data):
+        point = _same_mode(p, entry, root, tree)
+    else:
+        point = target(p, entry, root)
+    p.move_mount(tree, point)
+    p.close(point)
+    _propagate(p, entry, tree)
+    _recursive_attributes(p, tree, options)
+    return tree
+
+
+def _ordinary_directory(p: Program, entry: Entry, root: Register) -> Register:
+    with p.source("destination"):
+        # A path that is missing is made; a link on the way, or something else in its place, is refused.
+        return open_in_root(p, root, entry.destination, create=DIRECTORY, follow=False, note=_ORDINARY)
+
+
+def _same_mode(p: Program, entry: Entry, root: Register, tree: Register) -> Register:
+    """Without mode=, a tmpfs over a folder of the image looks like that folder."""
+    with p.source("destination"):
+        existed = p.register()
+        point = open_in_root(p, root, entry.destination, create=DIRECTORY, existed=existed)
+        _checked(p, entry, point)
+        fresh = p.label()
+        p.branch(existed, 0, fresh)
+        stat = p.statx_buffer()
+        p.statx(point, stat)
+        mode = p.load(stat, STATX_MODE, 2)
+        p.call("fchmodat", tree, ".", mode)
+        p.place(fresh)
+        p.free(existed)
+        p.free(mode)
+    return point
+
+
+def _propagate(p: Program, entry: Entry, tree: Register) -> None:
+    for index, flag in entry.options.propagation:
+        if flag & MS_SLAVE and entry.options.bind:
+            continue  # already so since open_sources; once more would cut it off from the host
+        with p.source(f"options/{index}"):
+            p.mount_setattr(tree, propagation=flag & ~MS_REC, recursive=bool(flag & MS_REC))
+
+
+def _remount(p: Program, entry: Entry, root: Register) -> None:
+    """Change the mount that is at the destination."""
+    options = entry.options
+    with p.source("destination"):
+        point = open_in_root(p, root, entry.destination)
+    if not options.bind and (options.sb_flags or options.data):
+        fs = p.call("fspick", point, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH, result=True)
+        for index, key, value in [*options.data, *((i, flag, None) for i, flag in options.sb_flags)]:
+            with p.source(f"options/{index}"):
+                if value is None:
+                    p.fsconfig_set_flag(fs, key)
+                else:
+                    p.fsconfig_set_string(fs, key, value)
+        p.call("fsconfig", fs, FSCONFIG_CMD_RECONFIGURE, 0, 0, 0, log=fs)
+        p.close(fs)
+    _attributes(p, point, options)
+    _propagate(p, entry, point)
+    p.close(point)
+
+
+def _needs_mount(entry: Entry) -> bool:
+    """Whether only mount(2) can say it: flags without a name in fsconfig, values too long for it."""
+    return bool(entry.options.ms_only) or any(
+        value is not None and len(value.encode()) > _LONGEST_VALUE for _, _, value in entry.options.data
+    )
+
+
+def _classic(p: Program, entry: Entry, root: Register) -> None:
+    """mount(2), on "." of the checked mount point: its path is not resolved again."""
+    options = entry.options
+    point = _ordinary_directory(p, entry, root) if entry.type in ORDINARY_DIRECTORY else target(p, entry, root)
+    data = ",".join(key if value is None else f"{key}={value}" for _, key, value in options.data)
+    before = p.openat(AT_FDCWD, ".", O_PATH)
+    p.call("fchdir", point)
+    with p.source("options"):
+        p.call("mount", entry.mount.get("source") or entry.type, ".", entry.type, options.ms_flags, data)
+    p.call("fchdir", before)
+    p.close(before)
+    p.close(point)
+    if options.propagation or options.recursive_set or options.recursive_clr:
+        with p.source("destination"):
+            made = open_in_root(p, root, entry.destination)
+        _propagate(p, entry, made)
+        _recursive_attributes(p, made, options)
+        p.close(made)
+
+
+_ORDINARY = "must be mounted on ordinary directory"
+_HINTS = {
+    "sysfs": "sysfs needs a network namespace of the container's own",
+    "mqueue": "mqueue needs an ipc namespace of the container's own",
+    "proc": "proc in a user namespace needs a pid namespace, and the host's /proc in full view",
+}

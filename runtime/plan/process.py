@@ -1,0 +1,240 @@
+"""process: stdio, working directory, the executable, and the last steps before it runs (config.md "Process")."""
+
+from __future__ import annotations
+
+from errno import EACCES, EINVAL, EISDIR, ENOENT
+
+from pyrun.runtime.executor.messages import READY
+from pyrun.runtime.linux import (
+    AT_EACCESS,
+    AT_FDCWD,
+    CLOSE_RANGE_CLOEXEC,
+    O_DIRECTORY,
+    O_NOCTTY,
+    O_NONBLOCK,
+    O_PATH,
+    O_RDONLY,
+    O_RDWR,
+    PR_SET_PDEATHSIG,
+    S_IFDIR,
+    S_IFMT,
+    STATX_GID,
+    STATX_MODE,
+    STATX_RDEV_MAJOR,
+    STATX_RDEV_MINOR,
+    STATX_UID,
+)
+from pyrun.runtime.plan.console import send_descriptor
+from pyrun.runtime.plan.paths import DIRECTORY, open_in_root
+from pyrun.runtime.program import ANY_ERROR, Buffer, Label, Program, Register
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.spec.config import Process
+
+_MAKEDEV_NULL = (1, 3)
+_PATH_MAX = 4096
+_X_OK = 1
+HOME_ROOM = 1024
+
+
+def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
+    """The container's stdio belongs to its user, and a null device among it is the container's own.
+
+    The host's /dev/null keeps its owner, whatever the user (crun 1.8 changes it)."""
+    uid = process.get("user", {}).get("uid", 0)
+    with p.source("/process/user/uid"):
+        for fd in (0, 1, 2):
+            stat = p.statx_buffer()
+            closed, null, done = p.label(), p.label(), p.label()
+            p.call("statx", fd, "", 0x1000, 0x7FF, stat, errors={ANY_ERROR: closed})
+            major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
+            owner, group = p.load(stat, STATX_UID, 4), p.load(stat, STATX_GID, 4)
+            other = p.label()
+            p.branch_unless(major, _MAKEDEV_NULL[0], other)
+            p.branch(minor, _MAKEDEV_NULL[1], null)
+            p.place(other)
+            p.branch(owner, uid, done)
+            # A pipe on a read-only file system, or an owner without mapping, keeps its owner.
+            p.call("fchown", fd, uid, group, errors={ANY_ERROR: done})
+            p.jump(done)
+            p.place(null)
+            own = _open_null(p, root)
+            p.call("dup3", own, fd, 0)
+            p.close(own)
+            p.place(closed)
+            p.place(done)
+            for register in (major, minor, owner, group):
+                p.free(register)
+
+
+def _open_null(p: Program, root: Register) -> Register:
+    null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY)
+    stat = p.statx_buffer()
+    wrong, right = p.label(), p.label()
+    p.statx(null, stat)
+    major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
+    p.branch_unless(major, _MAKEDEV_NULL[0], wrong)
+    p.branch(minor, _MAKEDEV_NULL[1], right)
+    p.place(wrong)
+    p.fail(EINVAL, "/dev/null in the container is not the null device")
+    p.place(right)
+    p.free(major)
+    p.free(minor)
+    return null
+
+
+class WorkingDirectory:
+    """process.cwd: entered with the rights of the container's root, or else with those of its user."""
+
+    __slots__ = ("entered", "fd")
+
+    def __init__(self, p: Program, process: Process, root: Register) -> None:
+        with p.source("/process/cwd"):
+            # A missing one is made, as runc and crun do.
+            self.fd = open_in_root(p, root, process["cwd"], flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+            self.entered = p.register()
+            later = p.label()
+            p.move(self.entered, 0)
+            p.call("fchdir", self.fd, errors={EACCES: later})
+            p.move(self.entered, 1)
+            p.place(later)
+
+    def enter(self, p: Program) -> None:
+        """As the user; then look whether it is inside: a folder can be renamed out of the root (CVE-2024-21626)."""
+        with p.source("/process/cwd"):
+            done = p.label()
+            p.branch(self.entered, 1, done)
+            p.call("fchdir", self.fd)
+            p.place(done)
+            path = p.buffer(_PATH_MAX)
+            inside = p.label()
+            p.call("getcwd", path, _PATH_MAX)
+            first = p.load(path, 0, 1)
+            p.branch(first, ord("/"), inside)
+            p.fail(ENOENT, "the working directory is outside of the container's root")
+            p.place(inside)
+            p.free(first)
+            p.close(self.fd)
+            p.free(self.entered)
+
+
+def find_executable(p: Program, process: Process) -> Register:
+    """A register that points to the path of args[0], looked up with the rights of the user, before `created`."""
+    name = process["args"][0]
+    path = p.register()
+    with p.source("/process/args/0"):
+        if "/" in name:
+            stat = p.statx_buffer()
+            p.call("statx", AT_FDCWD, name, 0, 0x7FF, stat)
+            mode = p.load(stat, STATX_MODE, 2)
+            file = p.label()
+            p.branch_unless(mode, S_IFDIR, file, mask=S_IFMT)
+            p.fail(EISDIR, "a directory, not a program: permission denied")
+            p.place(file)
+            p.free(mode)
+            p.call("faccessat2", AT_FDCWD, name, _X_OK, AT_EACCESS)
+            p.move(path, name)
+        else:
+            found = p.label()
+            for folder in search_path(process):
+                _try(p, f"{folder}/{name}", path, found)
+            p.fail(ENOENT, "executable file not found in $PATH")
+            p.place(found)
+    return path
+
+
+def search_path(process: Process) -> list[str]:
+    """The folders of PATH in process.env, not in the runtime's own environment; only absolute ones."""
+    value = ""
+    for entry in process.get("env", []):
+        if entry.startswith("PATH="):
+            value = entry[5:]
+    return [folder.rstrip("/") for folder in value.split(":") if folder.startswith("/")]
+
+
+def _try(p: Program, candidate: str, path: Register, found: Label) -> None:
+    following = p.label()
+    p.call("faccessat2", AT_FDCWD, candidate, _X_OK, AT_EACCESS, errors={ANY_ERROR: following})
+    stat = p.statx_buffer()
+    p.call("statx", AT_FDCWD, candidate, 0, 0x7FF, stat, errors={ANY_ERROR: following})
+    mode = p.load(stat, STATX_MODE, 2)
+    p.branch(mode, S_IFDIR, following, mask=S_IFMT)
+    p.free(mode)
+    p.move(path, candidate)
+    p.jump(found)
+    p.place(following)
+
+
+def ready(p: Program, process: Process | None, facts: Facts) -> Buffer | None:
+    """All that create does is done: say so, and wait to be let go.
+
+    Where HOME isn't set, the open /etc/passwd goes along, and HOME= comes back: its text is the runtime's to read."""
+    layout = facts.layout
+    home = None
+    # The runtime ends before init does, in the normal case. Until it answers, end of file on the socket ends init.
+    p.prctl(PR_SET_PDEATHSIG, 0)
+    if process is not None and not any(entry.startswith("HOME=") for entry in process.get("env", [])):
+        # struct message, with the text behind it
+        home = p.buffer(16 + HOME_ROOM)
+        without, said = p.label(), p.label()
+        with p.source("/process/env"):
+            passwd = p.openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, errors={ANY_ERROR: without})
+            send_descriptor(p, layout.init, passwd, READY)
+            p.close(passwd)
+            p.jump(said)
+            p.place(without)
+            p.say(READY)
+            p.place(said)
+    else:
+        p.say(READY)
+    if home:
+        answered = p.label()
+        got = p.call("read", layout.init, home, 16 + HOME_ROOM, result=True)
+        p.branch_unless(got, 0, answered)
+        p.call("exit_group", 1)
+        p.place(answered)
+        p.free(got)
+    else:
+        p.free(p.await_(READY))
+    return home
+
+
+def sweep(p: Program, facts: Facts) -> None:
+    """No descriptor reaches the program but stdio and those it was promised (CVE-2024-21626)."""
+    p.call("close_range", 3, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
+    for i in range(facts.preserve):
+        p.call("dup3", facts.layout[f"preserved-{i}"], 3 + i, 0)
+
+
+def run(p: Program, process: Process | None, path: Register | None, home: Buffer | None, facts: Facts) -> None:
+    """Wait for `start`, then become the program. What still fails goes to the second fifo, where `start` reads."""
+    one = p.buffer(8)
+    layout = facts.layout
+    if process is None or path is None:
+        p.call("read", layout["fifo"], one, 1)
+        p.channel(layout["status"])
+        p.fail(EINVAL, "the config has no process")
+        return
+    with p.source("/process/args"):
+        argv = p.strings(process["args"])
+    with p.source("/process/env"):
+        env = environment(process)
+        envp = p.strings([*env, ""] if home else env)
+        if home:
+            p.store(envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
+    p.call("read", layout["fifo"], one, 1)
+    p.channel(layout["status"])
+    with p.source("/process/args/0"):
+        p.call("execve", path, argv, envp)
+
+
+def environment(process: Process) -> list[str]:
+    """process.env, the last of each name, as runc and crun do."""
+    last: dict[str, str] = {}
+    for entry in process.get("env", []):
+        name = entry.partition("=")[0]
+        last.pop(name, None)
+        last[name] = entry
+    return list(last.values())

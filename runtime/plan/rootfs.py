@@ -1,0 +1,137 @@
+"""root and linux.rootfsPropagation: the container's root becomes `/` (config.md "Root", pivot_root(2))."""
+
+from __future__ import annotations
+
+from errno import EACCES, ENOENT
+
+from pyrun.runtime.linux import (
+    AT_FDCWD,
+    MNT_DETACH,
+    MOUNT_ATTR_RDONLY,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MS_PRIVATE,
+    MS_SHARED,
+    MS_SLAVE,
+    MS_UNBINDABLE,
+    O_DIRECTORY,
+    O_PATH,
+)
+from pyrun.runtime.program import Program, Register
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.spec.config import Config
+
+# rootfsPropagation -> (MS_ flag, recursive)
+PROPAGATION = {
+    "shared": (MS_SHARED, False),
+    "rshared": (MS_SHARED, True),
+    "slave": (MS_SLAVE, False),
+    "rslave": (MS_SLAVE, True),
+    "private": (MS_PRIVATE, False),
+    "rprivate": (MS_PRIVATE, True),
+    "unbindable": (MS_UNBINDABLE, False),
+    "runbindable": (MS_UNBINDABLE, True),
+}
+
+
+def propagation(config: Config) -> tuple[int, bool]:
+    """(MS_ flag, recursive) of linux.rootfsPropagation; (0, False) when it isn't set."""
+    return PROPAGATION.get(config.get("linux", {}).get("rootfsPropagation", ""), (0, False))
+
+
+def received(config: Config) -> int:
+    """How copies of the host's mounts hang together with the host: as slaves they see what is mounted there later,
+    unless the config wants nothing from outside."""
+    return MS_PRIVATE if propagation(config)[0] in (MS_PRIVATE, MS_UNBINDABLE) else MS_SLAVE
+
+
+def path(config: Config, bundle: str) -> str:
+    """The root's absolute path on the host."""
+    root = config["root"]["path"]
+    return root if root.startswith("/") else f"{bundle}/{root}"
+
+
+class Root:
+    """tree: the detached copy that becomes the root. folder: where it lies on the host."""
+
+    __slots__ = ("folder", "tree")
+
+    def __init__(self, folder: Register, tree: Register) -> None:
+        self.folder = folder
+        self.tree = tree
+
+
+def open_tree(p: Program, config: Config, facts: Facts) -> Root:
+    """A detached copy of the root file system's mounts.
+
+    It is opened with the host's rights: in a new user namespace a root below a folder of mode 0700 can't be reached."""
+    with p.source("/root/path"):
+        folder = p.openat(AT_FDCWD, path(config, facts.bundle), O_PATH | O_DIRECTORY)
+        tree = p.clone_tree(folder, recursive=True)
+        # An untouched copy of a shared mount stays its peer: what is mounted in it would appear on the host.
+        p.mount_setattr(tree, propagation=received(config), recursive=True)
+    return Root(folder, tree)
+
+
+def attach(p: Program, root: Root, config: Config, own: bool, facts: Facts) -> None:
+    """Put the tree where it lies, but in init's mount namespace: hooks look for the container's mounts there. (Without
+    a mount namespace of the container's own that is the host's, and `delete` takes it off again.)"""
+    if not own:
+        with p.source("/root/path"):
+            p.move_mount(root.tree, root.folder)
+            p.close(root.folder)
+        return
+    with p.source("/linux/rootfsPropagation" if propagation(config)[0] else "/root"):
+        p.mount_setattr(AT_FDCWD, path="/", propagation=received(config), recursive=True)
+    with p.source("/root/path"):
+        p.close(root.folder)  # of the host's namespace, where nothing is to be mounted
+        unreachable, attached = p.label(), p.label()
+        elsewhere = {EACCES: unreachable, ENOENT: unreachable}
+        folder = p.openat(AT_FDCWD, path(config, facts.bundle), O_PATH | O_DIRECTORY, errors=elsewhere)
+        p.move_mount(root.tree, folder)
+        p.close(folder)
+        p.jump(attached)
+        # A user namespace below a folder of mode 0700, a joined mount namespace: `/` can always be reached.
+        p.place(unreachable)
+        p.call("move_mount", root.tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH)
+        p.place(attached)
+
+
+def pivot(p: Program, root: Root, own: bool, facts: Facts) -> None:
+    """Make the tree `/` and let go of the host's."""
+    with p.source("/root/path"):
+        if not own:
+            p.call("fchdir", root.tree)
+        elif facts.pivot:
+            old = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
+            p.call("fchdir", root.tree)
+            # Old and new root both at ".": no folder for the old one is needed in the image.
+            p.call("pivot_root", ".", ".", note=_INITRAMFS)
+            p.call("fchdir", old)
+            # What lies at "." now is a copy of the host's tree that tells the host nothing of its end (attach).
+            p.call("umount2", ".", MNT_DETACH)
+            p.call("fchdir", root.tree)
+            p.close(old)
+        else:
+            over = p.clone_tree(root.tree, recursive=True)
+            p.call("move_mount", over, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH)
+            p.call("fchdir", over)
+            p.close(over)
+        p.call("chroot", ".")
+        p.chdir("/")
+
+
+def finish(p: Program, root: Root, config: Config) -> None:
+    """What must come after everything that is made in the root."""
+    flag, recursive = propagation(config)
+    if flag:
+        with p.source("/linux/rootfsPropagation"):
+            p.mount_setattr(root.tree, propagation=flag, recursive=recursive)
+    if config["root"].get("readonly"):
+        with p.source("/root/readonly"):
+            p.mount_setattr(root.tree, attr_set=MOUNT_ATTR_RDONLY)
+
+
+_INITRAMFS = "EINVAL here means: the host's root is an initramfs, which can't be pivoted away; --no-pivot works"
