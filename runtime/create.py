@@ -93,7 +93,9 @@ class Created:
 
 
 def absolute(path: str) -> str:
-    return path if path.startswith("/") else f"{posix.getcwd()}/{path}"
+    """`path` from the root on, without what only decorates it; `..` stays, since a link may stand before it."""
+    parts = path.split("/") if path.startswith("/") else f"{posix.getcwd()}/{path}".split("/")
+    return "/" + "/".join(part for part in parts if part not in ("", "."))
 
 
 def read_config(options: Options) -> tuple[bytes, Config]:
@@ -301,7 +303,7 @@ class _Creation:
             posix.close(passwd)
         elif process and not any(entry.startswith("HOME=") for entry in process.get("env", [])):
             home = b"HOME=/"
-        if process.get("rlimits"):
+        if namespaces.user and process.get("rlimits"):
             executor.tell(executor.host, LIMITS, pid)
             executor.expect(LIMITS)
         del state["creating"]

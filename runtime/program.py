@@ -27,7 +27,6 @@ from pyrun.runtime.linux import (
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
     STATX_BASIC_STATS,
-    STATX_SIZE,
 )
 
 TYPE_CHECKING = False
@@ -48,6 +47,9 @@ ERROR = 0xFFFFFFFF
 ANY_ERROR = 0xFFFF
 MAX_DATA = 1 << 22
 MAX_INSTRUCTIONS = 0xFFFF
+
+# struct statx, struct statfs, and a path from getcwd
+SCRATCH_SIZE = 4096
 
 _HEADER = Struct("<IHHIIII")
 _INSTRUCTION = Struct("<BBBBHH6HI6Q")
@@ -133,7 +135,7 @@ class _Source:
 class Program:
     """Collects instructions; `encode()` turns them into the executor's format."""
 
-    __slots__ = ("_data", "_free", "_interned", "_next", "instructions", "pointer")
+    __slots__ = ("_data", "_free", "_interned", "_next", "_scratch", "instructions", "pointer")
 
     def __init__(self) -> None:
         self.instructions: list[Instruction] = []
@@ -142,6 +144,7 @@ class Program:
         self._interned: dict[bytes, int] = {}
         self._free: list[int] = []
         self._next = 0
+        self._scratch: Buffer | None = None
 
     # --- where we are
 
@@ -320,11 +323,23 @@ class Program:
         attr = _ATTR.pack(attr_set, attr_clr, propagation, 0)
         self.call("mount_setattr", tree, path, flags, attr, len(attr), errors=errors)
 
-    def statx(self, fd: Operand, into: Buffer, path: str = "", flags: int = 0) -> None:
-        self.call("statx", fd, path, flags | (0 if path else AT_EMPTY_PATH), STATX_BASIC_STATS, into)
+    def statx(self, fd: Operand, path: str = "", errors: Rules | None = None) -> Buffer:
+        """The scratch memory with a struct statx of `fd`, or of `path` below it (links are followed)."""
+        into = self.scratch()
+        self.call("statx", fd, path, 0 if path else AT_EMPTY_PATH, STATX_BASIC_STATS, into, errors=errors)
+        return into
 
-    def statx_buffer(self) -> Buffer:
-        return self.buffer(STATX_SIZE)
+    def fstatfs(self, fd: Operand) -> Buffer:
+        """The scratch memory with a struct statfs of `fd`."""
+        into = self.scratch()
+        self.call("fstatfs", fd, into)
+        return into
+
+    def scratch(self) -> Buffer:
+        """Memory for what the kernel returns in structs, the same for all: load the fields before the next call."""
+        if self._scratch is None:
+            self._scratch = self.buffer(SCRATCH_SIZE)
+        return self._scratch
 
     def prctl(self, option: int, *values: int, errors: Rules | None = None) -> None:
         padding = (0,) * (4 - len(values))

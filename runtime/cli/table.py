@@ -100,6 +100,7 @@ COMMANDS = {
         1,
         _BUNDLE,
         (("--config", "-f"), "FILE", "config", "another file than BUNDLE/config.json"),
+        (("--format",), "FORMAT", "format", "text or json"),
     ),
     "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),
 }

@@ -23,7 +23,6 @@ from pyrun.runtime.linux import (
     S_IFREG,
     SCM_RIGHTS,
     SOL_SOCKET,
-    STATFS_SIZE,
     STATX_RDEV_MAJOR,
     STATX_RDEV_MINOR,
     TIOCGPTPEER,
@@ -66,12 +65,9 @@ def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
 
 def _must_be_ptmx(p: Program, master: Register) -> None:
     wrong, right = p.label(), p.label()
-    status = p.buffer(STATFS_SIZE)
-    p.call("fstatfs", master, status)
-    magic = p.load(status, 0, 8)
+    magic = p.load(p.fstatfs(master), 0, 8)
     p.branch_unless(magic, DEVPTS_SUPER_MAGIC, wrong)
-    stat = p.statx_buffer()
-    p.statx(master, stat)
+    stat = p.statx(master)
     major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
     p.branch_unless(major, 5, wrong)
     p.branch(minor, 2, right)

@@ -18,7 +18,6 @@ from pyrun.runtime.linux import (
     O_RDONLY,
     PR_SET_DUMPABLE,
     PROC_SUPER_MAGIC,
-    STATFS_SIZE,
 )
 from pyrun.runtime.plan import console, devices, identity, limits, masks, mounts, process, rootfs, sysctl, unsupported
 from pyrun.runtime.plan.namespaces import Namespaces, enter, loopback, open_joined
@@ -49,7 +48,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     p.prctl(PR_SET_DUMPABLE, 0)
     if facts.device_filter:
         _filter_devices(p, facts)
-    proc = _private_proc(p, facts)
+    proc = _private_proc(p, facts) if config.get("linux", {}).get("sysctl") else None
     joined = open_joined(p, namespaces)
     if facts.privileged:
         root = rootfs.open_tree(p, config, facts)
@@ -78,25 +77,28 @@ def compile_container(config: Config, facts: Facts) -> Program:
             p.say(RUNTIME_HOOKS)
             p.free(p.await_(RUNTIME_HOOKS))
     rootfs.pivot(p, root, own_mounts, facts)
-    cwd = process.WorkingDirectory(p, wanted, root.tree) if wanted is not None else None
-    if wanted is not None and wanted.get("terminal"):
-        console.set_up(p, root.tree, config, facts)
+    cwd = None
+    if wanted is not None:
+        cwd = process.WorkingDirectory(p, wanted, root.tree)
+        if wanted.get("terminal"):
+            console.set_up(p, root.tree, config, facts)
+        else:
+            process.hand_over_stdio(p, wanted, root.tree)
     mounts.finish(p, entries)
     _names(p, config)
-    sysctl.write(p, proc, config)
+    if proc:
+        sysctl.write(p, proc, config)
     masks.read_only(p, root.tree, config)
     masks.masked(p, root.tree, config)
+    rootfs.finish(p, root, config)
     path = None
     if wanted is not None and cwd is not None:
-        if not wanted.get("terminal"):
-            process.hand_over_stdio(p, wanted, root.tree)
-        rootfs.finish(p, root, config)
         available = (1 << identity.LAST_CAPABILITY + 1) - 1 if namespaces.user else facts.capabilities
-        identity.become(p, wanted, available, facts.privileged)
+        if not namespaces.user:
+            limits.set_own(p, config)  # these first: raising one may take a capability
+        identity.become(p, wanted, available, setgroups=facts.privileged)
         cwd.enter(p)
         path = process.find_executable(p, wanted)
-    else:
-        rootfs.finish(p, root, config)
     home = process.ready(p, wanted, facts)
 
     # `created`: wait for start.
@@ -106,7 +108,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     # The half that stayed on the host.
     p.place(host)
     p.pointer = ""
-    limits.serve(p, config)
+    limits.serve(p, config, namespaces.user)
     return p
 
 
@@ -121,9 +123,7 @@ def _private_proc(p: Program, facts: Facts) -> Register:
         return proc
     proc = p.openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY)
     right = p.label()
-    status = p.buffer(STATFS_SIZE)
-    p.call("fstatfs", proc, status)
-    magic = p.load(status, 0, 8)
+    magic = p.load(p.fstatfs(proc), 0, 8)
     p.branch(magic, PROC_SUPER_MAGIC, right)
     p.fail(EPERM, "/proc is not a procfs")
     p.place(right)

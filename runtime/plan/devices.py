@@ -110,8 +110,7 @@ def _make_one(p: Program, node: Node, folder: Register, name: str) -> None:
 
 def _must_match(p: Program, fd: Register, node: Node) -> None:
     wrong, right = p.label(), p.label()
-    stat = p.statx_buffer()
-    p.statx(fd, stat)
+    stat = p.statx(fd)
     fields = [(STATX_MODE, 2, node.kind, S_IFMT)]
     if node.kind != S_IFIFO:
         fields += [(STATX_RDEV_MAJOR, 4, node.major, 0xFFFFFFFF), (STATX_RDEV_MINOR, 4, node.minor, 0xFFFFFFFF)]

@@ -1,7 +1,8 @@
-"""process.rlimits (getrlimit(2)): set by the half of the program that stays on the host.
+"""process.rlimits (getrlimit(2)).
 
-From inside, a limit can't be raised in a user namespace (EPERM), and a low one (NOFILE, AS, FSIZE) would hit the set-up
-itself; so they are set on init from outside when all else is done.
+Without a user namespace init sets its own, as the last thing that it does as root: a low one (NOFILE, AS, FSIZE) would
+hit the set-up. In a user namespace none could be raised (EPERM): there the half that stays on the host sets them from
+outside, when init is ready.
 """
 
 from __future__ import annotations
@@ -9,28 +10,35 @@ from __future__ import annotations
 from _struct import Struct
 
 from pyrun.runtime.executor.messages import LIMITS
-from pyrun.runtime.program import Program
 from pyrun.spec.rlimits import RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.runtime.program import Operand, Program
     from pyrun.spec.config import Config
 
 _RLIMIT64 = Struct("<QQ")
 _INFINITY = 0xFFFFFFFFFFFFFFFF
 
 
-def serve(p: Program, config: Config) -> None:
-    """Wait to be told init's pid, and set its limits."""
-    rlimits = config.get("process", {}).get("rlimits", [])
-    if rlimits:
-        pid = p.await_(LIMITS)
-        for i, rlimit in enumerate(rlimits):
-            value = _RLIMIT64.pack(rlimit["soft"] & _INFINITY, rlimit["hard"] & _INFINITY)
-            with p.source(f"/process/rlimits/{i}"):
-                p.call("prlimit64", pid, RLIMITS[rlimit["type"]], value, 0, note=_HARD)
+def set_own(p: Program, config: Config) -> None:
+    """Set the limits of the process that runs this."""
+    _set(p, config, 0)
+
+
+def serve(p: Program, config: Config, user: bool) -> None:
+    """The host half: with a user namespace, wait to be told init's pid, and set its limits."""
+    if user and config.get("process", {}).get("rlimits"):
+        _set(p, config, p.await_(LIMITS))
         p.say(LIMITS)
     p.call("exit_group", 0)
+
+
+def _set(p: Program, config: Config, pid: Operand) -> None:
+    for i, rlimit in enumerate(config.get("process", {}).get("rlimits", [])):
+        value = _RLIMIT64.pack(rlimit["soft"] & _INFINITY, rlimit["hard"] & _INFINITY)
+        with p.source(f"/process/rlimits/{i}"):
+            p.call("prlimit64", pid, RLIMITS[rlimit["type"]], value, 0, note=_HARD)
 
 
 _HARD = "raising a hard limit takes CAP_SYS_RESOURCE"

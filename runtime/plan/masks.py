@@ -49,9 +49,7 @@ def masked(p: Program, root: Register, config: Config) -> None:
         with p.source(f"/linux/maskedPaths/{i}"):
             absent, folder, made = p.label(), p.label(), p.label()
             point = open_in_root(p, root, path, missing=absent)
-            stat = p.statx_buffer()
-            p.statx(point, stat)
-            mode = p.load(stat, STATX_MODE, 2)
+            mode = p.load(p.statx(point), STATX_MODE, 2)
             p.branch(mode, S_IFDIR, folder, mask=S_IFMT)
             tree = p.clone_tree(null)
             p.jump(made)
@@ -73,8 +71,7 @@ def open_null(p: Program, root: Register) -> Register:
     whatever is hidden by it (CVE-2025-31133)."""
     null = open_in_root(p, root, "/dev/null", flags=O_PATH | O_NOFOLLOW)
     wrong, right = p.label(), p.label()
-    stat = p.statx_buffer()
-    p.statx(null, stat)
+    stat = p.statx(null)
     for offset, width, value, mask in (
         (STATX_MODE, 2, S_IFCHR, S_IFMT),
         (STATX_RDEV_MAJOR, 4, 1, 0xFFFFFFFF),

@@ -24,11 +24,11 @@ from pyrun.runtime.linux import (
     O_PATH,
     OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
-    STATFS_SIZE,
     STATX_MODE,
 )
 from pyrun.runtime.plan import cgroup_mount, rootfs
 from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
+from pyrun.runtime.plan.unsupported import MOUNT_OPTIONS
 from pyrun.runtime.program import Program, Register
 from pyrun.spec.mount_options import parse
 
@@ -108,7 +108,7 @@ def _refuse(entry: Entry) -> None:
     if options.bind and options.data:
         index, key, _ = options.data[0]
         raise Error(what, pointer=f"{pointer}/options/{index}", words=f"a bind mount takes no data such as {key!r}")
-    for name in ("idmap", "ridmap", "tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow"):
+    for name in MOUNT_OPTIONS:
         if name in options.index:
             raise Error(what, pointer=f"{pointer}/options/{options.index[name]}", words=f"{name} is not supported yet")
     if "uidMappings" in entry.mount or "gidMappings" in entry.mount:
@@ -202,9 +202,7 @@ def _checked(p: Program, entry: Entry, point: Register) -> Register:
     if entry.destination in BELOW_PROC:
         return point
     right = p.label()
-    status = p.buffer(STATFS_SIZE)
-    p.call("fstatfs", point, status)
-    magic = p.load(status, 0, 8)
+    magic = p.load(p.fstatfs(point), 0, 8)
     p.branch_unless(magic, PROC_SUPER_MAGIC, right)
     p.fail(EPERM, "nothing may be mounted inside /proc")
     p.place(right)
@@ -227,9 +225,7 @@ def _bind(p: Program, entry: Entry, root: Register) -> None:
 def _must_be_proc(p: Program, tree: Register) -> None:
     with p.source("source"):
         right = p.label()
-        status = p.buffer(STATFS_SIZE)
-        p.call("fstatfs", tree, status)
-        magic = p.load(status, 0, 8)
+        magic = p.load(p.fstatfs(tree), 0, 8)
         p.branch(magic, PROC_SUPER_MAGIC, right)
         p.fail(EPERM, "/proc must be a procfs")
         p.place(right)
@@ -285,9 +281,7 @@ def _same_mode(p: Program, entry: Entry, root: Register, tree: Register) -> Regi
         _checked(p, entry, point)
         fresh = p.label()
         p.branch(existed, 0, fresh)
-        stat = p.statx_buffer()
-        p.statx(point, stat)
-        mode = p.load(stat, STATX_MODE, 2)
+        mode = p.load(p.statx(point), STATX_MODE, 2)
         p.call("fchmodat", tree, ".", mode)
         p.place(fresh)
         p.free(existed)

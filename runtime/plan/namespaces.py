@@ -129,7 +129,7 @@ def enter(p: Program, namespaces: Namespaces, joined: dict[str, Register], facts
             with p.source(namespaces.pointer("user")):
                 p.call("unshare", CLONE_NEWUSER)
             p.say(MAPS)
-            p.await_(MAPS)
+            p.free(p.await_(MAPS))
         become_root(p)
         ended = p.label()
         clone(p, namespaces.new & _AT_CLONE, INIT, ended)
@@ -138,13 +138,13 @@ def enter(p: Program, namespaces: Namespaces, joined: dict[str, Register], facts
         p.place(ended)
         p.call("exit_group", 0)
         p.place(after)
+        p.prctl(PR_SET_PDEATHSIG, SIGKILL)
     else:
         if pid:
             _set(p, namespaces, "pid", pid)
         clone(p, namespaces.new & _AT_CLONE, INIT, host)
         _inside(p, layout)
-    p.prctl(PR_SET_PDEATHSIG, SIGKILL)
-    p.await_(GO)
+    p.free(p.await_(GO))
     if not facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)

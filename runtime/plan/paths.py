@@ -94,9 +94,7 @@ def _make(p: Program, root: Register, path: str, kind: str | Register, into: Reg
     name = names[-1]
     if isinstance(kind, Register):
         as_file, made = p.label(), p.label()
-        stat = p.statx_buffer()
-        p.statx(kind, stat)
-        mode = p.load(stat, STATX_MODE, 2)
+        mode = p.load(p.statx(kind), STATX_MODE, 2)
         p.branch_unless(mode, S_IFDIR, as_file, mask=S_IFMT)
         p.free(mode)
         _make_last(p, parent, name, DIRECTORY, into)

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
 _MAKEDEV_NULL = (1, 3)
-_PATH_MAX = 4096
 _X_OK = 1
 HOME_ROOM = 1024
 
@@ -46,9 +45,8 @@ def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
     uid = process.get("user", {}).get("uid", 0)
     with p.source("/process/user/uid"):
         for fd in (0, 1, 2):
-            stat = p.statx_buffer()
             closed, null, done = p.label(), p.label(), p.label()
-            p.call("statx", fd, "", 0x1000, 0x7FF, stat, errors={ANY_ERROR: closed})
+            stat = p.statx(fd, errors={ANY_ERROR: closed})
             major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
             owner, group = p.load(stat, STATX_UID, 4), p.load(stat, STATX_GID, 4)
             other = p.label()
@@ -71,9 +69,8 @@ def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
 
 def _open_null(p: Program, root: Register) -> Register:
     null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY)
-    stat = p.statx_buffer()
+    stat = p.statx(null)
     wrong, right = p.label(), p.label()
-    p.statx(null, stat)
     major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
     p.branch_unless(major, _MAKEDEV_NULL[0], wrong)
     p.branch(minor, _MAKEDEV_NULL[1], right)
@@ -108,9 +105,9 @@ class WorkingDirectory:
             p.branch(self.entered, 1, done)
             p.call("fchdir", self.fd)
             p.place(done)
-            path = p.buffer(_PATH_MAX)
+            path = p.scratch()
             inside = p.label()
-            p.call("getcwd", path, _PATH_MAX)
+            p.call("getcwd", path, path.size)
             first = p.load(path, 0, 1)
             p.branch(first, ord("/"), inside)
             p.fail(ENOENT, "the working directory is outside of the container's root")
@@ -126,9 +123,7 @@ def find_executable(p: Program, process: Process) -> Register:
     path = p.register()
     with p.source("/process/args/0"):
         if "/" in name:
-            stat = p.statx_buffer()
-            p.call("statx", AT_FDCWD, name, 0, 0x7FF, stat)
-            mode = p.load(stat, STATX_MODE, 2)
+            mode = p.load(p.statx(AT_FDCWD, name), STATX_MODE, 2)
             file = p.label()
             p.branch_unless(mode, S_IFDIR, file, mask=S_IFMT)
             p.fail(EISDIR, "a directory, not a program: permission denied")
@@ -157,9 +152,7 @@ def search_path(process: Process) -> list[str]:
 def _try(p: Program, candidate: str, path: Register, found: Label) -> None:
     following = p.label()
     p.call("faccessat2", AT_FDCWD, candidate, _X_OK, AT_EACCESS, errors={ANY_ERROR: following})
-    stat = p.statx_buffer()
-    p.call("statx", AT_FDCWD, candidate, 0, 0x7FF, stat, errors={ANY_ERROR: following})
-    mode = p.load(stat, STATX_MODE, 2)
+    mode = p.load(p.statx(AT_FDCWD, candidate, errors={ANY_ERROR: following}), STATX_MODE, 2)
     p.branch(mode, S_IFDIR, following, mask=S_IFMT)
     p.free(mode)
     p.move(path, candidate)

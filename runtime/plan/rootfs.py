@@ -16,7 +16,7 @@ from pyrun.runtime.linux import (
     O_DIRECTORY,
     O_PATH,
 )
-from pyrun.runtime.program import Program, Register
+from pyrun.runtime.program import ANY_ERROR, Program, Register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,10 +115,13 @@ def pivot(p: Program, root: Root, own: bool, facts: Facts) -> None:
             p.call("fchdir", root.tree)
             p.close(old)
         else:
-            over = p.clone_tree(root.tree, recursive=True)
-            p.call("move_mount", over, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH)
-            p.call("fchdir", over)
-            p.close(over)
+            # The host's tree stays below: what could be used to get back to it is taken off, as far as may be.
+            for folder in ("/proc", "/sys"):
+                left = p.label()
+                p.call("umount2", folder, MNT_DETACH, errors={ANY_ERROR: left})
+                p.place(left)
+            p.call("move_mount", root.tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH)
+            p.call("fchdir", root.tree)
         p.call("chroot", ".")
         p.chdir("/")
 

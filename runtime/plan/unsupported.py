@@ -25,6 +25,7 @@ PROPERTIES = (
     "/linux/memoryPolicy",
 )
 NAMESPACES = ("time",)
+MOUNT_OPTIONS = ("idmap", "ridmap", "tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow")
 
 
 def refuse(config: Config) -> None:

@@ -1,0 +1,32 @@
+"""pyrun features: printed from the tables that the code itself goes by, less what it refuses (features.md)."""
+
+from __future__ import annotations
+
+from pyrun.runtime.plan import unsupported
+from pyrun.runtime.version import VERSION
+from pyrun.spec import strictjson
+from pyrun.spec.features import features
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    document = features(
+        unsupported_options=unsupported.MOUNT_OPTIONS,
+        unsupported_namespaces=unsupported.NAMESPACES,
+        cgroup={"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        seccomp_flags=None,
+        apparmor="/process/apparmorProfile" not in unsupported.PROPERTIES,
+        selinux="/process/selinuxLabel" not in unsupported.PROPERTIES,
+        intel_rdt="/linux/intelRdt" not in unsupported.PROPERTIES,
+        net_devices="/linux/netDevices" not in unsupported.PROPERTIES,
+        unsafe_annotations=["bundle"],
+        annotations={"org.pyrun.version": VERSION},
+    )
+    if "/linux/memoryPolicy" in unsupported.PROPERTIES:
+        del document["linux"]["memoryPolicy"]
+    print(strictjson.dumps(document, indent=4))
+    return 0

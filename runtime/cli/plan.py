@@ -1,0 +1,68 @@
+"""pyrun plan [ID]: what create would do, and where in the config each step comes from. Runs nothing, needs no root."""
+
+from __future__ import annotations
+
+import posix
+
+from pyrun.runtime.cgroups.cgroup import Cgroup
+from pyrun.runtime.cgroups.host import host
+from pyrun.runtime.create import Options, absolute, facts, read_config
+from pyrun.runtime.errors import Error, from_faults
+from pyrun.runtime.listing import lines
+from pyrun.runtime.plan.create import compile_container
+from pyrun.runtime.state import check_id
+from pyrun.spec import checks, strictjson
+from pyrun.spec.faults import Invalid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+_WIDTH = 88
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    form = values["format"] or "text"
+    if form not in ("text", "json"):
+        raise Error(f"--format is text or json, not {form}")
+    options = Options(str(values["bundle"] or "."), config=str(values["config"]))
+    _, config = read_config(options)
+    container = arguments[0] if arguments else absolute(options.bundle).rstrip("/").rpartition("/")[2]
+    check_id(container)
+    try:
+        cgroup = Cgroup(host(), container, config.get("linux", {}).get("cgroupsPath"))
+        writes = cgroup.writes(config.get("linux", {}).get("resources", {}))  # type: ignore[arg-type]
+        found = facts(container, config, options, cgroup)
+        # What root would run, whoever asks; with --rootless=true, what a user would.
+        found.privileged = not context.rootless
+        if posix.geteuid() != 0:
+            found.capabilities = (1 << 41) - 1
+        program = compile_container(config, found)
+    except Invalid as e:
+        raise from_faults(e.faults) from None
+    except OverflowError as e:
+        raise Error(str(e)) from None
+    rows = [(f"mkdir {directory.path}", "/linux/cgroupsPath") for directory in cgroup.directories]
+    rows += [(f"write {write.value!r} to {write.file}", write.pointer) for write in writes]
+    steps = lines(program)
+    if form == "json":
+        print(
+            strictjson.dumps(
+                {
+                    "id": container,
+                    "warnings": [str(fault) for fault in checks.config_warnings(config)],
+                    "cgroup": [{"step": what, "source": source} for what, source in rows],
+                    "program": [{"step": what, "source": source} for what, source in steps],
+                },
+                indent=2,
+            )
+        )
+        return 0
+    for fault in checks.config_warnings(config):
+        print(f"warning: {fault}")
+    for what, source in rows:
+        print(f"      {what:<{_WIDTH}}  {source}")
+    for i, (what, source) in enumerate(steps):
+        print(f"{i:4}  {what:<{_WIDTH}}  {source}".rstrip())
+    return 0
