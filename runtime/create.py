@@ -243,7 +243,7 @@ class _Creation:
         entry.write_file("config.json", self.raw)
         found = facts(entry.container, config, options, cgroup)
         program = compile_container(config, found)
-        self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status")]
+        self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status", write_only=True)]
         warnings: list[Fault] = []
         resources = self.linux.get("resources", {})
         writes = cgroup.writes(resources, warnings=warnings)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ from errno import EEXIST, ENOENT
 
 from pyrun.runtime.errors import DoesNotExistError, Error
 from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Entry:
             state: State = strictjson.trusted(self.read_file("state.json"))
         except FileNotFoundError:
             raise Error(f"container {self.container} has no state", hint="delete --force removes it") from None
-        except ValueError:
+        except (Invalid, ValueError):
             raise Error(f"container {self.container}: state.json is broken", hint="delete --force removes it") from None
         if not isinstance(state, dict) or not isinstance(state.get("pid"), int):
             raise Error(f"container {self.container}: state.json is broken", hint="delete --force removes it")
@@ -195,10 +196,15 @@ class Entry:
     def open_fifo(self, name: str, flags: int) -> int:
         return posix.open(name, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)
 
-    def make_fifo(self, name: str) -> int:
-        """Make a fifo and open it for reading and writing: so no open of it ever waits."""
+    def make_fifo(self, name: str, *, write_only: bool = False) -> int:
+        """Make a fifo and open it for reading and writing: so no open of it ever waits. With `write_only` the
+        descriptor can't read back what it wrote itself."""
         posix.mkfifo(name, 0o600, dir_fd=self.fd)
-        return self.open_fifo(name, posix.O_RDWR)
+        fd = self.open_fifo(name, posix.O_RDWR)
+        if write_only:
+            both, fd = fd, self.open_fifo(name, posix.O_WRONLY)
+            posix.close(both)
+        return fd
 
     def unlink(self, name: str) -> None:
         try:

@@ -1,7 +1,8 @@
 """Drives a runtime's command line as a black box: a container is made from a bundle, and says what it sees.
 
-The runtime is build/pyrun, or any other: `pytest tests/integration --runtime=/usr/sbin/runc`. The whole session lives in
-a mount namespace of its own. After each test nothing may be left of it: mounts, cgroups, processes, descriptors, state.
+The runtime is build/pyrun, or any other: `pytest tests/integration --runtime=/usr/sbin/runc`. The whole session lives
+in a mount namespace of its own. After each test nothing may be left of it: mounts, cgroups, processes, descriptors,
+state.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from harness import PYRUN, Container, Runtime, cgroups, descriptors, libc, mount
 
 ROOT = os.geteuid() == 0
 CLONE_NEWNS, MS_REC, MS_PRIVATE, PR_SET_CHILD_SUBREAPER = 0x20000, 1 << 14, 1 << 18, 36
-APPLETS = """ash cat chmod chown cp cut dd df env find grep head hostname id ifconfig ip kill ln ls mkdir mkfifo mknod
-mount mv nc nproc printenv ps pwd readlink rm rmdir sed sh sleep sort stat stty sync tail test touch tr true tty umount
-uname unshare wc""".split()
-
+APPLETS = (
+    "ash", "cat", "chmod", "chown", "cp", "cut", "dd", "df", "env", "find", "grep", "head", "hostname", "id",
+    "ifconfig", "ip", "kill", "ln", "ls", "mkdir", "mkfifo", "mknod", "mount", "mv", "nc", "nproc", "printenv", "ps",
+    "pwd", "readlink", "rm", "rmdir", "sed", "sh", "sleep", "sort", "stat", "stty", "sync", "tail", "test", "touch",
+    "tr", "true", "tty", "umount", "uname", "unshare", "wc",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pyrun_only(reason): about what only pyrun does; skipped on other runtimes")
-    config.addinivalue_line("markers", "differs(runc=reason, crun=reason): where a peer, as old as it is, does otherwise")
+    config.addinivalue_line("markers", "differs(runc=reason, crun=reason): where an old peer does otherwise")
     if not ROOT:
         return
     if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):

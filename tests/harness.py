@@ -240,11 +240,8 @@ def descriptors() -> dict[str, str]:
 
 def processes() -> list[int]:
     """Children of the test process that still run; what has ended is reaped."""
-    left = []
-    for pid in map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
-        if os.waitpid(pid, os.WNOHANG) == (0, 0):
-            left.append(pid)
-    return left
+    children = map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+    return [pid for pid in children if os.waitpid(pid, os.WNOHANG) == (0, 0)]
 
 
 def cgroups(marker: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from errno import EEXIST
 
+from pyrun.runtime.errors import Error
 from pyrun.runtime.linux import (
     AT_FDCWD,
     CLONE_NEWCGROUP,
@@ -15,7 +16,6 @@ from pyrun.runtime.linux import (
     MS_PRIVATE,
     O_PATH,
 )
-from pyrun.runtime.plan import mounts
 from pyrun.runtime.program import Program, Register
 
 TYPE_CHECKING = False
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 
 def make(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts: Facts) -> None:
+    from pyrun.runtime.plan import mounts  # not above: it imports this module
+
     attributes = entry.options.attr_set
     # Mounting cgroup2 from the host's cgroup namespace would take nsdelegate and memory_recursiveprot from the host's
     # own mount, so it is done only in a new namespace.
@@ -33,8 +35,13 @@ def make(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts
     if facts.cgroup_v2:
         if fresh:
             tree = _fresh(p, "cgroup2", [], attributes)
-        else:
+        elif facts.cgroups:
             tree = _bound(p, *facts.cgroups[0][1:], attributes)
+        else:
+            words = "the container has no cgroup that could be shown"
+            raise Error(
+                f"mount {entry.destination}", pointer=entry.pointer, words=words, hint="is /sys/fs/cgroup mounted?"
+            )
         point = mounts.target(p, entry, root)
         p.move_mount(tree, point)
         p.close(point)

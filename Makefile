@@ -1,0 +1,126 @@
+# make run: a first container.  make test: all tests.  README.md says more.
+PREFIX  ?= /usr/local
+PYTHON  ?= /usr/bin/python3
+CC      ?= gcc
+ROUNDS  ?= 50
+LIBRARY  = $(PREFIX)/lib/pyrun
+VENV     = build/venv/bin
+
+# The executor has no libc and nothing that a linker adds for one: it lives in the memory of every container.
+EXECUTOR  = runtime/executor/executor
+SOURCES   = $(addprefix runtime/executor/, executor.c system.h hosted.h)
+WARNINGS  = -std=gnu11 -Wall -Wextra -Werror
+TINY      = $(WARNINGS) -Os -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -no-pie \
+            -static -nostdlib -s -Wl,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code \
+            -DSYSTEM='"system.h"'
+SANITIZED = $(WARNINGS) -g -fsanitize=address,undefined -fno-sanitize-recover -DSYSTEM='"hosted.h"'
+MOST      = 16384
+FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
+
+BUILD_NEEDS = gcc libc6-dev libcap-dev python3-dev python3-venv
+TEST_NEEDS  = busybox-static crun libseccomp2 procps qemu-user-static runc strace uidmap util-linux
+ifneq ($(shell uname -m),aarch64)
+TEST_NEEDS += gcc-aarch64-linux-gnu
+endif
+NEEDS = $(BUILD_NEEDS) $(TEST_NEEDS)
+
+.PHONY: build setup run test lint bench install uninstall clean
+.DELETE_ON_ERROR:
+
+build: $(EXECUTOR) build/lib build/pyrun
+
+$(EXECUTOR): $(SOURCES) Makefile
+	$(CC) $(TINY) -o $@ $<
+	@$(FITS)
+
+build/executor.aarch64: $(SOURCES) Makefile
+	aarch64-linux-gnu-gcc $(TINY) -o $@ $<
+	@$(FITS)
+
+build/executor.hosted: $(SOURCES) Makefile
+	$(CC) $(SANITIZED) -o $@ $<
+
+# The folders under the names that they are installed with: pyrun.runtime, pyrun.spec, pyrun.hooks.
+build/lib:
+	mkdir -p $@/pyrun
+	ln -s ../../../runtime ../../../spec ../../../hooks $@/pyrun
+
+# REQUIREMENTS prints what pyproject.toml asks for, and with an argument the extra of that name.
+REQUIREMENTS = $(PYTHON) -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
+	print(*project["dependencies"], *(line for name in sys.argv[1:] for line in project["optional-dependencies"][name]), sep="\n")'
+
+build/venv/ready: pyproject.toml
+	$(PYTHON) -m venv build/venv
+	$(REQUIREMENTS) dev > build/requirements-dev.txt
+	$(VENV)/pip install -q --disable-pip-version-check -r build/requirements-dev.txt
+	touch $@
+
+build/dependencies: build/venv/ready
+	rm -rf $@
+	$(REQUIREMENTS) > build/requirements.txt
+	$(VENV)/pip install -q --disable-pip-version-check --no-compile --target $@ -r build/requirements.txt
+	rm -rf $@/bin
+
+build/pyrun: packaging/pyrun.in build/venv/ready
+	sed -e 's|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(CURDIR)/build/lib|' \
+	    -e "s|@DEPENDENCIES@|$$($(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')|" $< > $@
+	chmod +x $@
+
+# Debian's packages, only those that are missing.
+setup:
+	@missing=; for name in $(NEEDS); do \
+		test "$$(dpkg-query -Wf '$${db:Status-Status}' $$name 2>/dev/null)" = installed || missing="$$missing $$name"; \
+	done; \
+	test -n "$$missing" || exit 0; \
+	if test $$(id -u) != 0; then echo "missing, to be installed by root: apt-get install$$missing" >&2; exit 1; fi; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	install="apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends$$missing"; \
+	$$install || { apt-get -qq update && $$install; }
+
+build/bundle: packaging/hello build/pyrun $(EXECUTOR) build/lib
+	rm -rf $@
+	mkdir -p $@/rootfs/bin $@/rootfs/proc $@/rootfs/sys $@/rootfs/dev
+	cp /bin/busybox $@/rootfs/bin
+	for name in $$(/bin/busybox --list); do ln -sf busybox $@/rootfs/bin/$$name; done
+	cp packaging/hello $@/rootfs/hello
+	build/pyrun spec --bundle $@ $(if $(filter 0,$(shell id -u)),,--rootless)
+	sed -i -e 's/"terminal": true/"terminal": false/' -e 's|"sh"|"/hello"|' $@/config.json
+
+run:
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) busybox-static"
+	@$(MAKE) --no-print-directory build build/bundle
+	build/pyrun run --bundle build/bundle hello-$$$$
+
+# As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
+test: setup
+	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted
+	$(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest tests
+
+lint: build
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/mypy -p pyrun.spec -p pyrun.runtime -p pyrun.hooks
+
+# The installed form is what is measured.
+bench: build
+	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
+	unshare -m $(PYTHON) bench/bench.py --pyrun build/stage/bin/pyrun --rounds $(ROUNDS) $(BENCH)
+
+install: build build/dependencies
+	rm -rf $(DESTDIR)$(LIBRARY)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBRARY)/pyrun
+	cp -R runtime spec hooks $(DESTDIR)$(LIBRARY)/pyrun
+	find $(DESTDIR)$(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
+	cp -R build/dependencies $(DESTDIR)$(LIBRARY)/dependencies
+	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(DESTDIR)" -p / $(DESTDIR)$(LIBRARY)
+	$(PYTHON) -IS packaging/link.py "$(DESTDIR)" $(LIBRARY)
+	sed 's|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(LIBRARY)|; s|@DEPENDENCIES@|$(LIBRARY)/dependencies|' packaging/pyrun.in \
+		> $(DESTDIR)$(PREFIX)/bin/pyrun
+	chmod 755 $(DESTDIR)$(PREFIX)/bin/pyrun
+
+uninstall:
+	rm -rf $(DESTDIR)$(LIBRARY)
+	rm -f $(DESTDIR)$(PREFIX)/bin/pyrun
+
+clean:
+	rm -rf build $(EXECUTOR)

@@ -1,0 +1,400 @@
+"""create, start, state, kill, delete, run, list (runtime.md "Operations")."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import pytest
+from harness import CHECKOUT, Container, Runtime
+
+WAITING = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
+
+
+def up(container: Container, *flags: str) -> int:
+    """Create and start a container that waits for SIGTERM; returns its pid when it is really there."""
+    container.sh(WAITING)
+    read, write = os.pipe()
+    container.create(*flags, stdout=write)
+    os.close(write)
+    container.start()
+    assert os.read(read, 100) == b"up\n"
+    os.close(read)
+    return container.pid
+
+
+def test_the_whole_life(container: Container) -> None:
+    container.create()
+    assert container.status == "created"
+    pid = up_from_created(container)
+    assert container.status == "stopped"
+    assert container.state()["pid"] == 0
+    container.delete()
+    assert not os.path.exists(f"/proc/{pid}")
+    done = container.runtime("state", container.id)
+    assert done.code == 1
+    assert "does not exist" in done.err or "No such file" in done.err
+
+
+def up_from_created(container: Container) -> int:
+    pid = container.pid
+    assert container.start_and_wait() == 0
+    return pid
+
+
+def test_create_does_not_run_the_program(container: Container) -> None:
+    """MUST 9."""
+    container.config["root"]["readonly"] = False
+    container.sh("touch /ran")
+    container.create()
+    assert not (container.rootfs / "ran").exists()
+    assert container.start_and_wait() == 0
+    assert (container.rootfs / "ran").exists()
+
+
+def test_running_and_killed_by_name(container: Container) -> None:
+    pid = up(container)
+    assert container.status == "running"
+    container.kill("SIGTERM")
+    assert container.wait(pid) == 3
+    assert container.status == "stopped"
+
+
+@pytest.mark.parametrize("name", ["KILL", "kill", "SIGKILL", "9"])
+def test_a_signal_has_many_names(container: Container, name: str) -> None:
+    container.create()
+    pid = container.pid
+    container.kill(name)
+    assert container.wait(pid) == -9
+
+
+def test_kill_sends_sigterm_by_default(container: Container) -> None:
+    pid = up(container)
+    container.runtime.ok("kill", container.id)
+    assert container.wait(pid) == 3
+
+
+def test_kill_of_a_stopped_container(container: Container) -> None:
+    container.create()
+    container.start_and_wait()
+    done = container.runtime("kill", container.id, "KILL")
+    assert done.code == 1
+    if container.runtime.name != "crun":
+        assert "container not running" in done.err
+
+
+@pytest.mark.parametrize("name", ["SIGNOTHING", "0", "65", "-1", "9 ", ""])
+def test_kill_with_no_such_signal(container: Container, name: str) -> None:
+    container.create()
+    done = container.runtime("kill", "--", container.id, name)
+    assert done.code == 1
+    assert container.status == "created"
+
+
+@pytest.mark.pyrun_only("start of a container that has ended: runc hangs on some kernels, crun has other words")
+def test_start_of_a_killed_container(container: Container) -> None:
+    container.create()
+    pid = container.pid
+    os.kill(pid, 9)
+    container.wait(pid)
+    done = container.runtime("start", container.id)
+    assert done.code == 1
+    assert "cannot start a container that has stopped" in done.err
+
+
+def test_a_second_start(container: Container) -> None:
+    """MUST 32: an error, without effect."""
+    pid = up(container)
+    done = container.runtime("start", container.id)
+    assert done.code == 1
+    if container.runtime.name != "crun":
+        assert "cannot start an already running container" in done.err
+    assert (container.status, container.pid) == ("running", pid)
+
+
+def test_delete_of_a_running_container(container: Container) -> None:
+    """MUST 39: an error, without effect."""
+    pid = up(container)
+    done = container.runtime("delete", container.id)
+    assert done.code == 1
+    if container.runtime.name != "crun":
+        assert f"cannot delete container {container.id} that is not stopped: running" in done.err
+    assert (container.status, container.pid) == ("running", pid)
+    container.delete("--force")
+    assert not container.exists()
+    assert container.wait(pid) == -9
+
+
+def test_delete_of_a_created_container(container: Container) -> None:
+    """Against MUST 39, as with runc and crun: containerd relies on it."""
+    container.create()
+    pid = container.pid
+    container.delete()
+    assert container.wait(pid) == -9
+    assert not container.exists()
+
+
+def test_delete_force_of_an_unknown_container(runtime: Runtime) -> None:
+    assert runtime("delete", "--force", "unknown") == runtime("delete", "-f", "unknown")
+    assert runtime("delete", "--force", "unknown").code == 0
+
+
+@pytest.mark.parametrize("verb", ["state", "start", "kill", "delete"])
+def test_an_unknown_id(runtime: Runtime, verb: str) -> None:
+    """MUST 23 and its like."""
+    done = runtime(verb, "unknown")
+    assert (done.code, done.out) == (1, "")
+    assert "does not exist" in done.err or runtime.name == "crun"
+
+
+def test_a_taken_id(container: Container) -> None:
+    """MUST 26."""
+    container.create()
+    pid = container.pid
+    container.refused("container with given ID already exists", keep=True)
+    assert (container.status, container.pid) == ("created", pid)
+
+
+def test_later_edits_of_the_config_have_no_effect(container: Container) -> None:
+    """MUST 10."""
+    container.sh("echo first; hostname")
+    container.config["hostname"] = "before"
+    read, write = os.pipe()
+    container.create(stdout=write)
+    os.close(write)
+    container.sh("echo second")
+    container.config["hostname"] = "after"
+    container.write()
+    container.start_and_wait()
+    assert os.read(read, 100) == b"first\nbefore\n"
+    os.close(read)
+
+
+def test_the_config_is_not_needed_after_create(container: Container) -> None:
+    container.sh("echo first")
+    read, write = os.pipe()
+    container.create(stdout=write)
+    os.close(write)
+    (container.path / "config.json").unlink()
+    assert container.start_and_wait() == 0
+    assert os.read(read, 100) == b"first\n"
+    os.close(read)
+
+
+def test_the_pid_file_has_no_newline(container: Container) -> None:
+    file = container.path / "pid"
+    container.create("--pid-file", str(file))
+    assert file.read_text() == str(container.pid)
+    assert os.listdir(container.path).count(".pid") == 0
+
+
+def test_a_pid_file_that_cannot_be_written(container: Container) -> None:
+    container.write()
+    done = container.runtime("create", "--bundle", container.path, "--pid-file", "/none/pid", container.id)
+    assert done.code == 1
+    assert "/none/" in done.err
+    assert not container.exists()
+
+
+def test_the_current_folder_is_the_default_bundle(container: Container) -> None:
+    container.write()
+    container.runtime.ok("create", container.id, cwd=container.path)
+    assert os.path.samefile(container.state()["bundle"], container.path)
+
+
+@pytest.mark.pyrun_only("a flag of crun's, in another place there")
+def test_another_config_file(container: Container) -> None:
+    container.sh("exit 7")
+    container.write()
+    (container.path / "config.json").rename(container.path / "other.json")
+    done = container.runtime("run", "--bundle", container.path, "--config", container.path / "other.json", container.id)
+    assert done.code == 7
+
+
+def test_the_state_is_valid(container: Container) -> None:
+    """MUST 4, 5, 7."""
+    container.config["annotations"] = {"com.example.key": "value"}
+    container.create()
+    state = container.state()
+    jsonschema.validate(state, json.loads((CHECKOUT / "spec/schemas/state.json").read_text()))
+    assert state["id"] == container.id
+    assert state["annotations"] == {"com.example.key": "value"}
+    assert state["bundle"] == str(container.path)
+    assert state["rootfs"] == str(container.rootfs)
+    assert os.path.exists(f"/proc/{state['pid']}")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", state["created"])
+
+
+def test_the_state_folder_is_closed_to_others(container: Container) -> None:
+    container.create()
+    root = container.runtime.root
+    assert root.stat().st_mode & 0o777 == 0o700
+    for file in (root / container.id).iterdir():
+        assert container.runtime.name != "pyrun" or file.stat().st_mode & 0o077 == 0, file
+
+
+def test_init_is_the_callers_child(container: Container) -> None:
+    """conmon and containerd's shim wait for it."""
+    container.create()
+    status = (f"/proc/{container.pid}/status", "PPid:\t")
+    with open(status[0]) as file:
+        assert f"{status[1]}{os.getpid()}\n" in file.read()
+
+
+def test_list(new_container: Callable[[], Container], runtime: Runtime) -> None:
+    containers = [new_container(), new_container()]
+    for container in containers:
+        container.create()
+    rows = [line.split() for line in runtime.ok("list").splitlines()]
+    if runtime.name != "crun":
+        assert rows[0] == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
+    for container in containers:
+        state = container.state()
+        assert [container.id, str(state["pid"]), "created", str(container.path)] in [row[:4] for row in rows]
+    assert sorted(runtime.ok("list", "--quiet").split()) == sorted(c.id for c in containers)
+    listed: list[dict[str, Any]] = json.loads(runtime.ok("list", "--format", "json"))
+    assert sorted(state["id"] for state in listed) == sorted(c.id for c in containers)
+
+
+def test_list_of_nothing(runtime: Runtime) -> None:
+    runtime.root.mkdir()
+    assert runtime.ok("list", "--format=json").split() == (["[", "]"] if runtime.name == "crun" else ["null"])
+    assert runtime.ok("list", "-q") == ""
+    if runtime.name != "crun":
+        assert runtime.ok("list").split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
+
+
+def test_run_returns_the_exit_code(container: Container) -> None:
+    assert container.run("exit 42").code == 42
+    assert not container.exists()
+
+
+def test_run_detached(container: Container) -> None:
+    container.sh(WAITING)
+    container.write()
+    container.runtime.ok("run", "--detach", "--bundle", container.path, container.id)
+    assert container.status == "running"
+
+
+def test_run_keep(container: Container) -> None:
+    if container.runtime.name != "pyrun" and "--keep" not in container.runtime("run", "--help").out:
+        pytest.skip("too old for --keep")
+    assert container.run("exit 5", "--keep").code == 5
+    assert container.status == "stopped"
+    container.delete()
+
+
+@pytest.mark.pyrun_only("runc and crun return 0")
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda file: file.write_text("#!/no/such/interpreter\n"), "ENOENT (no such file or directory)"),
+        (lambda file: file.chmod(0o644), "EACCES (permission denied)"),
+        (lambda file: file.write_text("no program\n"), "ENOEXEC (exec format error)"),
+        (lambda file: file.unlink(), "ENOENT (no such file or directory)"),
+    ],
+    ids=["no interpreter", "not executable", "no program", "gone"],
+)
+def test_start_says_when_execve_fails(container: Container, change: Callable[[Any], None], words: str) -> None:
+    file = container.script("/bin/program", "#!/bin/sh\n")
+    container.args = ["/bin/program"]
+    container.create()
+    change(file)
+    done = container.runtime("start", container.id)
+    assert done.code == 1
+    assert words in done.err
+    assert "/process/args/0" in done.err
+    assert container.status == "stopped"
+    container.delete()
+
+
+@pytest.mark.pyrun_only("runc and crun refuse it at create")
+def test_without_a_process_start_fails(container: Container) -> None:
+    """MUST 34; create works."""
+    del container.config["process"]
+    container.create()
+    assert container.status == "created"
+    done = container.runtime("start", container.id)
+    assert done.code == 1
+    assert "cannot start a container without a process" in done.err
+    container.delete()
+
+
+@pytest.mark.pyrun_only("peers have no lock")
+def test_two_commands_at_once(container: Container) -> None:
+    """One of two starts wins; one of two deletes removes it; both end."""
+    container.sh("sleep 1000")
+    container.create()
+    starts = [subprocess.Popen(container.runtime.command("start", container.id), stderr=-1) for _ in range(2)]
+    said = [start.communicate(timeout=20)[1] for start in starts]
+    assert sorted(start.returncode for start in starts) == [0, 1], said
+    assert container.status == "running"
+    deletes = [
+        subprocess.Popen(container.runtime.command("delete", "--force", container.id), stderr=-1) for _ in range(4)
+    ]
+    said = [delete.communicate(timeout=20)[1] for delete in deletes]
+    assert [delete.returncode for delete in deletes] == [0] * 4, said
+    assert not container.exists()
+
+
+@pytest.mark.pyrun_only("peers have no lock")
+def test_two_creates_at_once(container: Container) -> None:
+    container.write()
+    command = container.runtime.command("create", "--bundle", container.path, container.id)
+    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    creates = []
+    for number in range(4):
+        with open(container.path / f"error-{number}", "wb") as error:
+            creates.append(subprocess.Popen(command, stderr=error, **streams))
+    codes = [create.wait(20) for create in creates]
+    assert sorted(codes) == [0, 1, 1, 1]
+    assert container.status == "created"
+
+
+@pytest.mark.pyrun_only("what is broken differs")
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"pid": "x"}', "\x00"])
+def test_delete_force_takes_broken_state(container: Container, text: str) -> None:
+    container.write()
+    folder = container.runtime.root / container.id
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text(text)
+    for verb in ("state", "start", "kill", "delete"):
+        done = container.runtime(verb, container.id)
+        assert done.code == 1
+        assert len(done.err.splitlines()) == 1, done.err
+        assert "delete --force removes it" in done.err
+    container.delete("--force")
+    assert not folder.exists()
+
+
+@pytest.mark.pyrun_only("peers know no folder without state")
+def test_delete_force_takes_a_folder_without_state(container: Container) -> None:
+    (container.runtime.root / container.id).mkdir(parents=True)
+    assert container.runtime("delete", container.id).code == 1
+    container.delete("--force")
+    assert container.runtime.ids() == []
+
+
+def test_a_pid_that_was_given_to_another_is_not_ours(container: Container) -> None:
+    """The start time tells them apart."""
+    if container.runtime.name != "pyrun":
+        pytest.skip("the state's shape is our own")
+    container.create()
+    pid = container.pid
+    os.kill(pid, 9)
+    container.wait(pid)
+    file = container.runtime.root / container.id / "state.json"
+    state = json.loads(file.read_text())
+    with subprocess.Popen(["sleep", "1000"]) as other:
+        state["pid"] = other.pid
+        file.write_text(json.dumps(state))
+        assert container.status == "stopped"
+        assert container.runtime("kill", container.id, "KILL").code == 1
+        container.delete("--force")
+        assert other.poll() is None
+        other.kill()

@@ -1,0 +1,155 @@
+"""root and linux.rootfsPropagation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import Container
+
+
+def root_line(container: Container) -> list[str]:
+    """The line of `/` in the container's mountinfo, as fields."""
+    for line in container.sees("cat /proc/self/mountinfo").splitlines():
+        fields = line.split()
+        if fields[4] == "/":
+            return fields
+    raise AssertionError("no root")
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_path(container: Container, absolute: bool) -> None:
+    container.config["root"]["path"] = str(container.rootfs) if absolute else "rootfs"
+    container.script("/mark", "here")
+    assert container.sees("cat /mark") == "here"
+
+
+def test_the_path_may_be_a_link(container: Container) -> None:
+    (container.path / "link").symlink_to("rootfs")
+    container.config["root"]["path"] = "link"
+    container.script("/mark", "here")
+    done = container.run("cat /mark")
+    if container.runtime.name == "runc" and done.code:
+        pytest.skip("runc wants a path without links")
+    assert done.out == "here"
+
+
+@pytest.mark.parametrize("readonly", [False, True])
+def test_readonly(container: Container, readonly: bool) -> None:
+    """MUST 47."""
+    container.config["root"]["readonly"] = readonly
+    assert container.sees("touch /file 2>&1 || true") == ("touch: /file: Read-only file system" if readonly else "")
+    assert (container.rootfs / "file").exists() is not readonly
+    assert root_line(container)[5].split(",")[0] == ("ro" if readonly else "rw")
+
+
+def test_nothing_of_the_hosts_mounts_is_seen(container: Container) -> None:
+    points = [line.split()[4] for line in container.sees("cat /proc/self/mountinfo").splitlines()]
+    assert points[0] == "/"
+    assert not [point for point in points if point.startswith(("/mnt", "/work", "/tmp"))]
+
+
+def test_mounts_below_the_root_come_along(container: Container) -> None:
+    below = container.rootfs / "tmp"
+    subprocess.run(["mount", "-t", "tmpfs", "below", below], check=True)
+    try:
+        (below / "mark").write_text("here")
+        assert container.sees("cat /tmp/mark") == "here"
+    finally:
+        subprocess.run(["umount", below], check=True)
+
+
+@pytest.mark.parametrize(
+    ("propagation", "fields"),
+    [
+        ("shared", ["shared"]),
+        ("rshared", ["shared"]),
+        ("slave", ["master"]),
+        ("rslave", ["master"]),
+        ("private", []),
+        ("rprivate", []),
+        ("unbindable", ["unbindable"]),
+        ("runbindable", ["unbindable"]),
+        ("", ["master"]),
+    ],
+)
+def test_propagation_on_a_shared_host(container: Container, propagation: str, fields: list[str]) -> None:
+    """What mountinfo says of `/` when the host's mount of it is shared (mount_namespaces(7))."""
+    below = container.rootfs / "tmp"
+    subprocess.run(["mount", "--bind", container.rootfs, container.rootfs], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", container.rootfs], check=True)
+        if propagation:
+            container.linux["rootfsPropagation"] = propagation
+        found = [field.partition(":")[0] for field in root_line(container)[6:] if field != "-"]
+        found = found[: found.index("ext4")] if "ext4" in found else found[:-3]
+        if True:
+            assert [field for field in found if field in ("shared", "master", "unbindable")] == fields
+        assert not os.path.ismount(below)
+    finally:
+        subprocess.run(["umount", container.rootfs], check=True)
+
+
+@pytest.mark.parametrize(("propagation", "seen"), [("rshared", True), ("rslave", True), ("rprivate", False)])
+def test_later_mounts_of_the_host(container: Container, propagation: str, seen: bool) -> None:
+    """What is mounted on the host in a shared bind source later appears in the container of a slave, not of a private
+    root."""
+    shared = container.path / "shared"
+    (shared / "below").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", shared, shared], check=True)
+    subprocess.run(["mount", "--make-shared", shared], check=True)
+    try:
+        container.linux["rootfsPropagation"] = propagation
+        container.mount("/tmp", "bind", str(shared), "rbind", *(["rprivate"] if not seen else ["rslave"]))
+        container.sh("ls /tmp/below")
+        read, write = os.pipe()
+        container.create(stdout=write)
+        os.close(write)
+        subprocess.run(["mount", "-t", "tmpfs", "later", shared / "below"], check=True)
+        (shared / "below" / "mark").write_text("")
+        container.start_and_wait()
+        assert os.read(read, 100) == (b"mark\n" if seen else b"")
+        os.close(read)
+        container.delete()
+    finally:
+        subprocess.run(["umount", "-R", shared], check=True)
+
+
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_no_such_folder(container: Container, kind: str) -> None:
+    path = container.path / kind
+    if kind == "file":
+        path.write_text("")
+    container.config["root"]["path"] = kind
+    words = "no such file or directory" if kind == "missing" else "not a directory"
+    container.refused(words, "/root/path")
+
+
+def test_without_pivot(container: Container) -> None:
+    container.script("/mark", "here")
+    assert container.sees("cat /mark", "--no-pivot") == "here"
+    assert container.sees("cd /../../..; ls mark", "--no-pivot") == "mark"
+
+
+def test_the_image_is_not_changed(container: Container) -> None:
+    """A read-only root with the default mounts: create makes no file in it but missing mount points."""
+
+    def files() -> set[str]:
+        return {str(path) for path in Path(container.rootfs).rglob("*")}
+
+    before = files()
+    container.sees("true")
+    assert files() == before
+
+
+@pytest.mark.pyrun_only("a container in the host's mount namespace is odd for peers")
+def test_without_a_mount_namespace(container: Container) -> None:
+    """The root is mounted where everybody sees it; delete takes it off again."""
+    container.without_namespace("mount")
+    container.config["mounts"] = []
+    container.linux.update(maskedPaths=[], readonlyPaths=[])
+    container.config["root"]["readonly"] = False
+    container.script("/mark", "here")
+    assert container.sees("cat /mark; pwd") == "here/"

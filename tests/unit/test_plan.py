@@ -1,0 +1,266 @@
+"""What bundles compile to: listings, without root and without a kernel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pyrun.runtime.create import Options, layout
+from pyrun.runtime.errors import Error
+from pyrun.runtime.listing import lines
+from pyrun.runtime.plan.create import compile_container
+from pyrun.runtime.plan.facts import Facts
+from pyrun.spec import config, strictjson
+from pyrun.spec.example import example
+
+Edit = Callable[[dict[str, Any]], object]
+V2 = [("", "/sys/fs/cgroup", "/box")]
+V1 = [("cpu", "/sys/fs/cgroup/cpu", "/c"), ("name=systemd", "/sys/fs/cgroup/systemd", "/c")]
+
+
+def plan(*edits: Edit, **facts: Any) -> list[tuple[str, str]]:
+    """(instruction, source) of the example's program, after some edits of its config."""
+    document: dict[str, Any] = strictjson.loads(strictjson.dumps(example(cgroup_v2=True)).encode())
+    document["process"]["terminal"] = False
+    for edit in edits:
+        edit(document)
+    checked = config.load(strictjson.dumps(document).encode())
+    options = Options("/bundle", preserve_fds=facts.get("preserve", 0))
+    return lines(compile_container(checked, Facts(layout(options), "/bundle", "box", **facts)))
+
+
+def calls(steps: list[tuple[str, str]], source: str = "") -> list[str]:
+    """The instructions that come from a place in the config, or below it."""
+    return [what for what, where in steps if where == source or where.startswith(f"{source}/")]
+
+
+def first(steps: list[tuple[str, str]], start: str) -> int:
+    """Where the first instruction that contains `start` stands. Raises StopIteration when there is none."""
+    return next(i for i, (what, _) in enumerate(steps) if start in what)
+
+
+def mount(destination: str, type_: str = "tmpfs", *options: str, source: str = "s") -> Edit:
+    row = {"destination": destination, "type": type_, "source": source, "options": list(options)}
+    return lambda c: c["mounts"].append(row)
+
+
+def bind(destination: str, *options: str) -> Edit:
+    return mount(destination, "bind", *options, source="/src")
+
+
+def namespace(kind: str, path: str = "") -> Edit:
+    def edit(c: dict[str, Any]) -> None:
+        rows = [row for row in c["linux"]["namespaces"] if row["type"] != kind]
+        c["linux"]["namespaces"] = [*rows, {"type": kind, **({"path": path} if path else {})}]
+
+    return edit
+
+
+def user_namespace(c: dict[str, Any]) -> None:
+    namespace("user")(c)
+    c["linux"]["uidMappings"] = c["linux"]["gidMappings"] = [{"containerID": 0, "hostID": 1000, "size": 10}]
+
+
+def test_it_begins_and_ends_as_it_must() -> None:
+    steps = plan()
+    assert [what for what, _ in steps[:2]] == ["umask(0)", "prctl(PR_SET_DUMPABLE)"]
+    execve = first(steps, "execve(")
+    assert steps[execve][1] == "/process/args/0"
+    # After it comes only what the half on the host does.
+    assert [what for what, _ in steps[execve + 1 :]] == ["exit_group(0)"]
+
+
+def test_the_executable_is_found_before_ready_and_run_after_start() -> None:
+    steps = plan()
+    order = ["setresuid(", "faccessat2(", "READY", "close_range(3", "execve("]
+    assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
+
+
+def test_the_parents_death_kills_until_ready() -> None:
+    steps = [what for what, _ in plan()]
+    ready = next(i for i, what in enumerate(steps) if what.startswith("say READY"))
+    before = [what for what in steps[:ready] if "PDEATHSIG" in what]
+    assert before[-1] == "prctl(PR_SET_PDEATHSIG)"  # cleared
+    assert all(what == "prctl(PR_SET_PDEATHSIG, 9)" for what in before[:-1])
+    # setresuid clears it: it must be set again behind.
+    behind = [what for what in steps[steps.index("setresuid(0, 0, 0)") : ready] if "PDEATHSIG" in what]
+    assert behind == ["prctl(PR_SET_PDEATHSIG, 9)", "prctl(PR_SET_PDEATHSIG)"]
+
+
+def test_a_tmpfs_with_data_and_flags() -> None:
+    steps = calls(plan(mount("/t", "tmpfs", "nosuid", "size=1m", "mode=700")), "/mounts/7")
+    assert [re.sub(r"\br\d+", "r", what) for what in steps if "fs" in what.split("(")[0]] == [
+        'r = fsopen("tmpfs", 1)',
+        'fsconfig(r, FSCONFIG_SET_STRING, "source", "s", 0)',
+        'fsconfig(r, FSCONFIG_SET_STRING, "size", "1m", 0)',
+        'fsconfig(r, FSCONFIG_SET_STRING, "mode", "700", 0)',
+        "fsconfig(r, FSCONFIG_CMD_CREATE, 0, 0, 0)",
+        "r = fsmount(r, 1, MOUNT_ATTR_NOSUID)",
+        "fstatfs(r, [0:4096])",
+    ]
+
+
+def test_a_bind_is_opened_on_the_host_in_its_final_shape() -> None:
+    steps = plan(bind("/b", "rbind", "ro", "nosuid"))
+    opened = first(steps, 'open_tree(AT_FDCWD, "/src"')
+    assert opened < first(steps, "clone3(")
+    assert "AT_RECURSIVE" in steps[opened][0]
+    assert steps[opened + 1][0].endswith("{propagation=MS_SLAVE})")
+    assert steps[opened + 2][0].endswith("{attr_set=MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID})")
+
+
+@pytest.mark.parametrize(
+    ("option", "shown"),
+    [("rprivate", "MS_PRIVATE"), ("rslave", "MS_SLAVE"), ("private", "MS_PRIVATE"), ("runbindable", "MS_PRIVATE")],
+)
+def test_a_bind_is_cut_off_from_the_host_at_once(option: str, shown: str) -> None:
+    steps = plan(bind("/b", "bind", option))
+    opened = first(steps, 'open_tree(AT_FDCWD, "/src"')
+    assert f"propagation={shown}" in steps[opened + 1][0]
+
+
+def test_a_shared_bind_stays_a_peer_only_without_a_user_namespace() -> None:
+    def next_step(*edits: Edit) -> str:
+        steps = plan(bind("/b", "bind", "shared"), *edits)
+        return steps[first(steps, 'open_tree(AT_FDCWD, "/src"') + 1][0]
+
+    assert "propagation" not in next_step()
+    assert "propagation=MS_SLAVE" in next_step(user_namespace)
+
+
+@pytest.mark.parametrize("option", ["silent", "iversion"])
+def test_what_fsconfig_cannot_say_goes_by_mount(option: str) -> None:
+    steps = calls(plan(mount("/t", "tmpfs", option)), "/mounts/7")
+    assert any(what.startswith('mount("s", ".", "tmpfs"') for what in steps)
+
+
+def test_a_value_too_long_for_fsconfig_goes_by_mount() -> None:
+    steps = calls(plan(mount("/t", "overlay", f"lowerdir={'/l' * 200}")), "/mounts/7")
+    assert any(what.startswith('mount("s", ".", "overlay"') for what in steps)
+
+
+def test_a_readonly_tmpfs_becomes_so_at_the_end() -> None:
+    steps = plan(mount("/t", "tmpfs", "ro"))
+    late = [i for i, (what, where) in enumerate(steps) if where == "/mounts/7/options/0" and "RDONLY" in what]
+    assert late and late[0] > first(steps, "pivot_root(")
+
+
+@pytest.mark.parametrize("kind", ["network", "ipc", "uts", "cgroup", "pid", "mount"])
+def test_a_joined_namespace_is_checked_before_it_is_entered(kind: str) -> None:
+    steps = calls(plan(namespace(kind, "/ns/x"), cgroups=V2), "/linux/namespaces/5/path")
+    opened, asked, entered = (
+        next(i for i, what in enumerate(steps) if part in what) for part in ('"/ns/x"', "NS_GET_NSTYPE", "setns(")
+    )
+    assert opened < asked < entered
+
+
+def test_a_user_namespace_has_a_middle() -> None:
+    steps = [what for what, _ in plan(user_namespace)]
+    order = ["say MIDDLE r", "unshare(CLONE_NEWUSER)", "say MAPS", "setresuid(0, 0, 0)", "say INIT r", "await GO"]
+    places = [next(i for i, what in enumerate(steps) if start in what) for start in order]
+    assert places == sorted(places)
+    # The host's devices are bound, opened before the namespaces are left.
+    assert next(i for i, what in enumerate(steps) if '"/dev/null", OPEN_TREE_CLONE' in what) < places[0]
+    assert not any(what.startswith("mknodat") for what in steps)
+    # No limit can be raised in there: the half on the host sets them.
+    assert steps[-3].startswith("prlimit64(r")
+
+
+def test_the_cgroup_namespace_comes_after_placement() -> None:
+    steps = plan(namespace("cgroup"))
+    assert first(steps, "await GO") < first(steps, "unshare(CLONE_NEWCGROUP)")
+
+
+def test_cgroup2_is_bound_without_a_cgroup_namespace() -> None:
+    def without(c: dict[str, Any]) -> None:
+        c["linux"]["namespaces"] = [row for row in c["linux"]["namespaces"] if row["type"] != "cgroup"]
+
+    steps = calls(plan(without, cgroups=V2), "/mounts/6")
+    assert any('open_tree(AT_FDCWD, "/sys/fs/cgroup/box"' in what for what in steps)
+    # fsopen("cgroup2") from the host's namespace would change the host's own mount.
+    assert not any("cgroup2" in what for what in steps)
+    assert any('fsopen("cgroup2"' in what for what in calls(plan(cgroups=V2), "/mounts/6"))
+
+
+def test_cgroup_v1_has_a_folder_a_hierarchy() -> None:
+    steps = calls(plan(cgroup_v2=False, cgroups=V1), "/mounts/6")
+    made = [what.split('"')[1] for what in steps if what.startswith("mkdirat(")]
+    assert made[-2:] == ["cpu", "systemd"]
+    assert any('"name", "systemd"' in what for what in steps)
+
+
+def test_without_a_cgroup_there_is_none_to_mount() -> None:
+    def without(c: dict[str, Any]) -> None:
+        c["linux"]["namespaces"] = [row for row in c["linux"]["namespaces"] if row["type"] != "cgroup"]
+
+    with pytest.raises(Error, match="no cgroup"):
+        plan(without, cgroups=[])
+
+
+def test_a_terminal_takes_stdio() -> None:
+    steps = calls(plan(lambda c: c["process"].update(terminal=True)), "/process/terminal")
+    assert [what.split("(")[1].split(", ")[1] for what in steps if what.startswith("dup3")] == ["0", "1", "2"]
+    assert any("TIOCSCTTY" in what for what in steps)
+
+
+def test_hooks_stop_the_program_before_pivot() -> None:
+    steps = plan(lambda c: c.update(hooks={"createRuntime": [{"path": "/bin/true"}]}))
+    assert first(steps, "say RUNTIME_HOOKS") < first(steps, "pivot_root(")
+
+
+def test_without_a_process_start_fails() -> None:
+    steps = plan(lambda c: c.pop("process"))
+    assert any("fail EINVAL: the config has no process" in what for what, _ in steps)
+    assert not any("execve" in what for what, _ in steps)
+
+
+def test_home_is_asked_for_only_when_it_is_missing() -> None:
+    assert any('"/etc/passwd"' in what for what, _ in plan())
+    steps = plan(lambda c: c["process"]["env"].append("HOME=/root"))
+    assert not any('"/etc/passwd"' in what for what, _ in steps)
+
+
+def test_preserved_descriptors_are_moved_at_the_very_end() -> None:
+    steps = plan(preserve=2)
+    moved = [what for what, _ in steps if what.startswith("dup3(") and what.endswith(("3, 0)", "4, 0)"))]
+    assert len(moved) == 2
+    assert first(steps, "close_range(") < first(steps, moved[0])
+
+
+def test_a_sysctl_is_written_through_a_procfs_of_our_own() -> None:
+    steps = plan(lambda c: c["linux"].update(sysctl={"net.ipv4.ip_forward": "1"}))
+    assert first(steps, 'fsopen("proc"') < first(steps, "clone3(")
+    shown = calls(steps, "/linux/sysctl/net.ipv4.ip_forward")
+    assert "RESOLVE_NO_XDEV" in shown[0] and '"sys/net/ipv4/ip_forward"' in shown[0]
+
+
+def test_capabilities_that_cannot_be_had_are_left_out() -> None:
+    # CAP_KILL is 5; without it in the runtime's own set it is dropped, not asked for.
+    with_, without = plan(), plan(capabilities=((1 << 41) - 1) & ~(1 << 5))
+    assert not any("PR_CAPBSET_DROP, 5)" in what for what, _ in with_)
+    assert any("PR_CAPBSET_DROP, 5)" in what for what, _ in without)
+
+
+@pytest.mark.parametrize(
+    ("edit", "pointer"),
+    [
+        (mount("/proc/self/attr"), "/mounts/7/destination"),
+        (mount("/proc", "tmpfs"), "/mounts/7/type"),
+        (mount("/"), "/mounts/7/destination"),
+        (mount("/t", "tmpfs", "tmpcopyup"), "/mounts/7/options/0"),
+        (namespace("time"), "/linux/namespaces/6/type"),
+        (lambda c: c["linux"].update(seccomp={"defaultAction": "SCMP_ACT_ALLOW"}), "/linux/seccomp"),
+        (lambda c: c["process"].update(apparmorProfile="x"), "/process/apparmorProfile"),
+    ],
+)
+def test_what_is_refused_is_named(edit: Edit, pointer: str) -> None:
+    with pytest.raises(Error) as caught:
+        plan(edit)
+    assert caught.value.pointer == pointer
+
+
+def test_the_size_of_the_default_program_is_known() -> None:
+    # It all lies in the container's memory: whoever makes it grow should know.
+    assert len(plan()) < 640
