@@ -52,13 +52,13 @@ REQUIREMENTS = $(PYTHON) -c 'import sys, tomllib; project = tomllib.load(open("p
 build/venv/ready: pyproject.toml
 	$(PYTHON) -m venv build/venv
 	$(REQUIREMENTS) dev > build/requirements-dev.txt
-	$(VENV)/pip install -q --disable-pip-version-check -r build/requirements-dev.txt
+	$(VENV)/pip install -q --disable-pip-version-check --use-pep517 -r build/requirements-dev.txt
 	touch $@
 
 build/dependencies: build/venv/ready
 	rm -rf $@
 	$(REQUIREMENTS) > build/requirements.txt
-	$(VENV)/pip install -q --disable-pip-version-check --no-compile --target $@ -r build/requirements.txt
+	$(VENV)/pip install -q --disable-pip-version-check --use-pep517 --no-compile --target $@ -r build/requirements.txt
 	rm -rf $@/bin
 
 build/pyrun: packaging/pyrun.in build/venv/ready
@@ -81,7 +81,7 @@ build/bundle: packaging/hello build/pyrun $(EXECUTOR) build/lib
 	rm -rf $@
 	mkdir -p $@/rootfs/bin $@/rootfs/proc $@/rootfs/sys $@/rootfs/dev
 	cp /bin/busybox $@/rootfs/bin
-	for name in $$(/bin/busybox --list); do ln -sf busybox $@/rootfs/bin/$$name; done
+	for name in $$(/bin/busybox --list | grep -vx busybox); do ln -s busybox $@/rootfs/bin/$$name; done
 	cp packaging/hello $@/rootfs/hello
 	build/pyrun spec --bundle $@ $(if $(filter 0,$(shell id -u)),,--rootless)
 	sed -i -e 's/"terminal": true/"terminal": false/' -e 's|"sh"|"/hello"|' $@/config.json

@@ -6,8 +6,7 @@ import posix
 import select
 from errno import ENXIO
 
-from pyrun.runtime.cgroups.cgroup import Cgroup
-from pyrun.runtime.cgroups.errors import CgroupError
+from pyrun.runtime.cgroups.frozen import is_frozen
 from pyrun.runtime.errors import Error
 from pyrun.runtime.linux import CLONE_NEWPID
 from pyrun.runtime.signals import pidfd_send_signal
@@ -17,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.runtime.cgroups.cgroup import Cgroup
     from pyrun.runtime.log import Log
     from pyrun.runtime.state import State, Status
 
@@ -24,6 +24,9 @@ _SIGKILL = 9
 
 
 def cgroup_of(state: State) -> Cgroup:
+    # Imported here: `state` and `start` need no more of cgroups than whether they are frozen.
+    from pyrun.runtime.cgroups.cgroup import Cgroup
+
     return Cgroup.from_state(state["cgroup"])
 
 
@@ -33,7 +36,7 @@ def status_of(entry: Entry, state: State) -> Status:
         return "stopped" if entry.abandoned() else "creating"
     if not alive(state):
         return "stopped"
-    if cgroup_of(state).is_frozen():
+    if is_frozen(state.get("freezer", "")):
         return "paused"
     return "created" if entry.has("exec.fifo") else "running"
 
@@ -175,6 +178,8 @@ def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
 
 def destroy(entry: Entry, state: State, log: Log) -> None:
     """The end of a container whose init is dead: what lingers, its cgroup, mounts, state; then poststop hooks."""
+    from pyrun.runtime.cgroups.errors import CgroupError
+
     try:
         if "cgroup" in state:
             cgroup = cgroup_of(state)

@@ -235,6 +235,7 @@ class _Creation:
         )
         cgroup.foresee()
         state["cgroup"] = cgroup.to_state()
+        state["freezer"] = cgroup.freezer
         namespaces = Namespaces(config)
         state["namespaces"] = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))
         if not namespaces.own("mount"):

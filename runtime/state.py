@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         pid: int
         started: int
         cgroup: dict[str, Any]
+        freezer: str
         hooks: Hooks
         mounted: str
         executable: str

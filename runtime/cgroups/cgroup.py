@@ -13,6 +13,7 @@ from time import sleep
 from pyrun.runtime.cgroups import files
 from pyrun.runtime.cgroups.errors import CgroupError, refused
 from pyrun.runtime.cgroups.files import Directory
+from pyrun.runtime.cgroups.frozen import is_frozen
 from pyrun.runtime.cgroups.paths import POINTER, directories
 from pyrun.spec.faults import Fault
 
@@ -115,7 +116,7 @@ class Cgroup:
             if pids := files.processes(directory.path):
                 message = f"container's cgroup is not empty: {len(pids)} process(es) found"
                 raise CgroupError(POINTER, message, hint=f"{directory.path} is in use: choose another cgroupsPath")
-            if (not directory.controllers or "freezer" in directory.controllers) and files.frozen(directory.path):
+            if (not directory.controllers or "freezer" in directory.controllers) and is_frozen(directory.path):
                 raise CgroupError(POINTER, "container's cgroup unexpectedly frozen", hint=f"thaw {directory.path}")
         try:
             if "cpuset" in directory.controllers:
@@ -370,16 +371,20 @@ class Cgroup:
 
     def is_frozen(self) -> bool:
         """Whether the processes are stopped, by a cgroup above too. False without a freezer or a cgroup."""
-        try:
-            return files.frozen(self._freezer())
-        except (CgroupError, OSError):
-            return False
+        return is_frozen(self.freezer)
 
-    def _freezer(self) -> str:
+    @property
+    def freezer(self) -> str:
+        """The directory that freezes; "" where there is none."""
         for directory in self.directories:
             if self.mode == "v2" or "freezer" in directory.controllers:
                 return directory.path
-        raise CgroupError("", "this host has no freezer cgroup", errno.ENOENT)
+        return ""
+
+    def _freezer(self) -> str:
+        if not self.freezer:
+            raise CgroupError("", "this host has no freezer cgroup", errno.ENOENT)
+        return self.freezer
 
     def _main(self) -> Directory | None:
         """The directory that is asked for processes: with version 1 the freezer's, which `kill` needs to agree with."""

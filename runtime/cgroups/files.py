@@ -130,13 +130,6 @@ def processes(path: str, recursive: bool = True) -> list[int]:
     return result
 
 
-def frozen(path: str) -> bool:
-    try:
-        return read(path + "/freezer.state") != "THAWED\n"
-    except FileNotFoundError:
-        return number(path + "/cgroup.events", "frozen") == 1
-
-
 def wait_frozen(path: str, seconds: float = 2.0) -> bool:
     """Waits until cgroup.events says frozen: the kernel wakes a poll for it."""
     fd = posix.open(path + "/cgroup.events", posix.O_RDONLY | posix.O_CLOEXEC)

@@ -1,0 +1,25 @@
+"""Whether a cgroup is frozen: the one question about cgroups that every command on a container asks, so it stands alone
+and costs nothing to load."""
+
+from __future__ import annotations
+
+import posix
+
+
+def is_frozen(directory: str) -> bool:
+    """Whether the processes of the cgroup at `directory` (of v1's freezer, or of v2) are stopped, by a cgroup above
+    too. False for "" and for a cgroup that is gone. Source: freezer-subsystem.rst, cgroup-v2.rst (cgroup.events)."""
+    if not directory:
+        return False
+    for file, thawed in (("freezer.state", b"THAWED\n"), ("cgroup.events", b"frozen 0")):
+        try:
+            fd = posix.open(f"{directory}/{file}", posix.O_RDONLY | posix.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            return thawed not in posix.read(fd, 4096)
+        except OSError:
+            return False  # removed between open and read
+        finally:
+            posix.close(fd)
+    return False
