@@ -102,6 +102,7 @@ def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | Non
     poll.register(output, select.POLLIN)
     poll.register(stdin, select.POLLOUT)
     ended = False
+    listening = True
     try:
         while not ended:
             left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
@@ -110,6 +111,7 @@ def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | Non
                 timed_out = True
                 posix.kill(-pid, _SIGKILL)
                 break
+            ended = pidfd in events
             if stdin in events:
                 try:
                     state = state[posix.write(stdin, state) :]
@@ -117,20 +119,25 @@ def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | Non
                     state = b""  # it doesn't care about its state
                 if not state:
                     poll.unregister(stdin)
-                    # The end of file that tells it there is no more; the number stays ours until the end.
-                    null = posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC)
-                    posix.dup2(null, stdin, inheritable=False)
-                    posix.close(null)
-            ended = pidfd in events
-            if output in events or ended:
+                    _end_of_file(stdin)
+            while listening and (output in events or ended):
                 chunk = _read(output)
-                if chunk is None:
-                    poll.unregister(output)
-                else:
-                    said = (said + chunk)[-_OUTPUT:]
+                if not chunk:
+                    if chunk is None:
+                        poll.unregister(output)
+                        listening = False
+                    break
+                said = (said + chunk)[-_OUTPUT:]
     finally:
         posix.close(pidfd)
     return said, timed_out
+
+
+def _end_of_file(pipe: int) -> None:
+    """Close the pipe's end, but keep the number: it is closed for good with the others."""
+    null = posix.open("/dev/null", posix.O_RDONLY | posix.O_CLOEXEC)
+    posix.dup2(null, pipe, inheritable=False)
+    posix.close(null)
 
 
 def _read(fd: int) -> bytes | None:

@@ -38,7 +38,7 @@ def status_of(entry: Entry, state: State) -> Status:
         return "stopped"
     if is_frozen(state.get("freezer", "")):
         return "paused"
-    return "created" if entry.has("exec.fifo") else "running"
+    return "created" if entry.waiting() else "running"
 
 
 def describe(entry: Entry, state: State) -> dict[str, Any]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyrun.runtime.log import Log
     from pyrun.runtime.program import Program
     from pyrun.runtime.state import State
-    from pyrun.spec.config import Config
+    from pyrun.spec.config import Config, Resources
     from pyrun.spec.faults import Fault
 
 _MAX_PASSWD = 1 << 20
@@ -142,14 +142,22 @@ def layout(options: Options) -> Layout:
     return Layout(names, options.preserve_fds)
 
 
+def resources(config: Config, cgroup: Cgroup) -> Resources:
+    """linux.resources, with a rule that denies all devices when there is none, as with runc: a container's /dev has the
+    default ones, and CAP_MKNOD should not be a way to all others."""
+    wanted = config.get("linux", {}).get("resources", {})
+    if wanted.get("devices") or not cgroup.has("devices"):
+        return wanted
+    return {**wanted, "devices": [{"allow": False, "access": "rwm"}]}
+
+
 def facts(container: str, config: Config, options: Options, cgroup: Cgroup) -> Facts:
     """What the plan must know of this host."""
-    rules = config.get("linux", {}).get("resources", {}).get("devices", [])
     device_filter = b""
-    if cgroup.mode == "v2" and rules and cgroup.path:
+    if cgroup.mode == "v2" and cgroup.path:
         from pyrun.runtime.cgroups.devices import v2_device_program
 
-        device_filter = v2_device_program(rules)  # type: ignore[arg-type]
+        device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
     return Facts(
         layout(options),
         options.bundle,
@@ -246,8 +254,7 @@ class _Creation:
         program = compile_container(config, found)
         self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status", write_only=True)]
         warnings: list[Fault] = []
-        resources = self.linux.get("resources", {})
-        writes = cgroup.writes(resources, warnings=warnings)  # type: ignore[arg-type]
+        writes = cgroup.writes(resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]
         cgroup.create()
         self.cgroup_made = True
         state["cgroup"] = cgroup.to_state()

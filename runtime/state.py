@@ -2,7 +2,7 @@
 
     state.json    what later commands need; written to a temporary and renamed
     config.json   the bundle's, as it was at create: later edits have no effect (MUST 10)
-    exec.fifo     init waits at it for `start`; its presence is what makes a container `created`
+    exec.fifo     init waits at it for `start`; that it does is what makes a container `created`
     exec.status   tells `start` whether execve worked
 
 The folder itself is the lock (flock(2)): a command that changes a container holds it. A folder whose creator has died
@@ -187,10 +187,11 @@ class Entry:
         finally:
             posix.close(fd)
 
-    def has(self, name: str) -> bool:
+    def waiting(self) -> bool:
+        """init waits at exec.fifo. Not just that it is there: a `start` may have been killed before it took it away."""
         try:
-            posix.stat(name, dir_fd=self.fd, follow_symlinks=False)
-        except FileNotFoundError:
+            posix.close(self.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK))
+        except OSError:  # ENOENT, or ENXIO: nobody reads
             return False
         return True
 

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import select
 import signal
 import subprocess
 from dataclasses import dataclass, field
@@ -209,6 +210,11 @@ class Container(Bundle):
 
     def wait(self, pid: int) -> int:
         """The end of init, which is a child of the tests by now: its exit code, or minus the signal's number."""
+        pidfd = os.pidfd_open(pid)
+        try:
+            assert select.select([pidfd], [], [], 20)[0], "it doesn't end"
+        finally:
+            os.close(pidfd)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
     def start_and_wait(self) -> int:

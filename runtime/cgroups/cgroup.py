@@ -373,6 +373,10 @@ class Cgroup:
         """Whether the processes are stopped, by a cgroup above too. False without a freezer or a cgroup."""
         return is_frozen(self.freezer)
 
+    def has(self, controller: str) -> bool:
+        """Whether there is a directory with the controller's files (version 2: at all, device rules need no files)."""
+        return any(self.mode == "v2" or controller in directory.controllers for directory in self.directories)
+
     @property
     def freezer(self) -> str:
         """The directory that freezes; "" where there is none."""

@@ -6,7 +6,7 @@ import posix
 
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.host import host
-from pyrun.runtime.create import Options, absolute, facts, read_config
+from pyrun.runtime.create import Options, absolute, facts, read_config, resources
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.listing import lines
 from pyrun.runtime.plan.create import compile_container
@@ -32,7 +32,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     check_id(container)
     try:
         cgroup = Cgroup(host(), container, config.get("linux", {}).get("cgroupsPath"))
-        writes = cgroup.writes(config.get("linux", {}).get("resources", {}))  # type: ignore[arg-type]
+        writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
         found = facts(container, config, options, cgroup)
         # What root would run, whoever asks; with --rootless=true, what a user would.
         found.privileged = not context.rootless

@@ -8,7 +8,7 @@ The master goes to the runtime, which hands it to the console socket or relays i
 from __future__ import annotations
 
 from _struct import Struct
-from errno import EEXIST, ENODEV
+from errno import ENODEV
 
 from pyrun.runtime.executor.messages import CONSOLE
 from pyrun.runtime.linux import (
@@ -18,9 +18,6 @@ from pyrun.runtime.linux import (
     O_NOCTTY,
     O_PATH,
     O_RDWR,
-    RESOLVE_BENEATH,
-    RESOLVE_NO_SYMLINKS,
-    S_IFREG,
     SCM_RIGHTS,
     SOL_SOCKET,
     STATX_RDEV_MAJOR,
@@ -30,7 +27,7 @@ from pyrun.runtime.linux import (
     TIOCSPTLCK,
     TIOCSWINSZ,
 )
-from pyrun.runtime.plan.paths import open_in_root
+from pyrun.runtime.plan.paths import open_in_root, open_place
 from pyrun.runtime.program import Program, Register
 
 TYPE_CHECKING = False
@@ -80,10 +77,7 @@ def _must_be_ptmx(p: Program, master: Register) -> None:
 
 def _bind_console(p: Program, root: Register, slave: Register) -> None:
     dev = open_in_root(p, root, "/dev", flags=O_PATH | O_DIRECTORY)
-    exists = p.label()
-    p.call("mknodat", dev, "console", S_IFREG | 0o600, 0, errors={EEXIST: exists})
-    p.place(exists)
-    console = p.openat2(dev, "console", O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+    console = open_place(p, dev, "console")
     tree = p.clone_tree(slave)
     p.move_mount(tree, console)
     for register in (tree, console, dev):

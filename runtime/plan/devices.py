@@ -8,18 +8,16 @@ from pyrun.runtime.linux import (
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
     MS_PRIVATE,
-    O_CREAT,
     O_DIRECTORY,
     O_NOFOLLOW,
     O_PATH,
-    O_WRONLY,
     S_IFIFO,
     S_IFMT,
     STATX_MODE,
     STATX_RDEV_MAJOR,
     STATX_RDEV_MINOR,
 )
-from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
+from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root, open_place
 from pyrun.runtime.program import Program, Register
 from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
 
@@ -89,9 +87,9 @@ def make(p: Program, nodes: list[Node], root: Register) -> None:
 
 def _make_one(p: Program, node: Node, folder: Register, name: str) -> None:
     if node.source:
-        made = p.openat(folder, name, O_WRONLY | O_CREAT | O_NOFOLLOW, 0o644)
-        p.move_mount(node.source, made)
-        p.close(made)
+        place = open_place(p, folder, name)
+        p.move_mount(node.source, place)
+        p.close(place)
         p.close(node.source)
         return
     exists, done = p.label(), p.label()

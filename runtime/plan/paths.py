@@ -7,21 +7,19 @@ runtimes are a path that was resolved twice (CVE-2019-19921, CVE-2021-30465, CVE
 
 from __future__ import annotations
 
-from errno import ENOENT
+from errno import EEXIST, ENOENT
 
 from pyrun.runtime.linux import (
-    O_CREAT,
     O_DIRECTORY,
-    O_EXCL,
     O_NOFOLLOW,
     O_PATH,
-    O_WRONLY,
     RESOLVE_BENEATH,
     RESOLVE_IN_ROOT,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_SYMLINKS,
     S_IFDIR,
     S_IFMT,
+    S_IFREG,
     STATX_MODE,
 )
 from pyrun.runtime.program import Label, Program, Register
@@ -81,6 +79,15 @@ def open_in_root(
     return found
 
 
+def open_place(p: Program, folder: Register, name: str) -> Register:
+    """A descriptor of `name` in `folder` to mount a file on; made empty when it isn't there. It is never opened for
+    use: it could be a fifo, which would wait, or a device. A link is refused."""
+    exists = p.label()
+    p.call("mknodat", folder, name, S_IFREG | 0o600, 0, errors={EEXIST: exists})
+    p.place(exists)
+    return p.openat2(folder, name, O_PATH, _ONE_STEP)
+
+
 def _make(p: Program, root: Register, path: str, kind: str | Register, into: Register, resolve: int) -> None:
     """Make `path` and every missing folder above it.
 
@@ -129,8 +136,7 @@ def _make_last(p: Program, parent: Register, name: str, kind: str, into: Registe
         p.call("mkdirat", parent, name, 0o755, note=_DANGLING)
         p.openat2(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, _ONE_STEP)
     else:
-        made = p.openat2(parent, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, _ONE_STEP, mode=0o644, note=_DANGLING)
-        p.close(made)
+        p.call("mknodat", parent, name, S_IFREG | 0o644, 0, note=_DANGLING)
         p.openat2(parent, name, O_PATH | O_NOFOLLOW, _ONE_STEP)
     p.set_result(into)
 

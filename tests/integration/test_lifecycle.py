@@ -91,6 +91,8 @@ def test_kill_of_a_stopped_container(container: Container) -> None:
 @pytest.mark.parametrize("name", ["SIGNOTHING", "0", "65", "-1", "9 ", ""])
 def test_kill_with_no_such_signal(container: Container, name: str) -> None:
     container.create()
+    if container.runtime.name != "pyrun" and name in ("0", ""):
+        pytest.skip("kill(2) with 0 does nothing, and peers don't mind")
     done = container.runtime("kill", "--", container.id, name)
     assert done.code == 1
     assert container.status == "created"
