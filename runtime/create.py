@@ -28,6 +28,7 @@ from pyrun.spec.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.runtime.cgroups.host import Hierarchies
     from pyrun.runtime.log import Log
     from pyrun.runtime.program import Program
     from pyrun.runtime.state import State
@@ -151,7 +152,19 @@ def resources(config: Config, cgroup: Cgroup) -> Resources:
     return {**wanted, "devices": [{"allow": False, "access": "rwm"}]}
 
 
-def facts(container: str, config: Config, options: Options, cgroup: Cgroup) -> Facts:
+def _visible(hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, str]]:
+    """Where the container's processes are in each hierarchy: without the right to make a cgroup, where ours are. The
+    unified tree of a hybrid host is left out: images don't expect it."""
+    made = {directory.controllers: directory.path for directory in cgroup.directories}
+    return [
+        (",".join(tree.controllers), tree.mountpoint, path[len(tree.mountpoint) :])
+        for tree in hierarchies.trees
+        if tree.controllers or cgroup.mode == "v2"
+        for path in [made.get(tree.controllers, tree.mountpoint + tree.own_below_mount)]
+    ]
+
+
+def facts(container: str, config: Config, options: Options, hierarchies: Hierarchies, cgroup: Cgroup) -> Facts:
     """What the plan must know of this host."""
     device_filter = b""
     if cgroup.mode == "v2" and cgroup.path:
@@ -165,11 +178,7 @@ def facts(container: str, config: Config, options: Options, cgroup: Cgroup) -> F
         privileged=posix.geteuid() == 0,
         capabilities=own_capabilities(),
         cgroup_v2=cgroup.mode == "v2",
-        cgroups=[
-            (",".join(d.controllers), d.top, d.path[len(d.top) :])
-            for d in cgroup.directories
-            if d.controllers or cgroup.mode == "v2"
-        ],
+        cgroups=_visible(hierarchies, cgroup),
         device_filter=device_filter,
         cgroup_directory=cgroup.path or "",
         preserve=options.preserve_fds,
@@ -238,29 +247,29 @@ class _Creation:
         config, options, entry, state = self.config, self.options, self.entry, self.state
         # The state comes first: whatever is made from here on can be found and removed by `delete --force`, even if
         # we are killed in the middle of it.
-        self.cgroup = cgroup = Cgroup(
-            host(), entry.container, self.linux.get("cgroupsPath"), rootless=options.rootless or posix.geteuid() != 0
-        )
+        hierarchies = host()
+        rootless = posix.geteuid() != 0 if options.rootless is None else options.rootless
+        self.cgroup = cgroup = Cgroup(hierarchies, entry.container, self.linux.get("cgroupsPath"), rootless=rootless)
         cgroup.foresee()
         state["cgroup"] = cgroup.to_state()
-        state["freezer"] = cgroup.freezer
         namespaces = Namespaces(config)
         state["namespaces"] = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))
         if not namespaces.own("mount"):
             state["mounted"] = state["rootfs"]
         entry.write(state)
         entry.write_file("config.json", self.raw)
-        found = facts(entry.container, config, options, cgroup)
-        program = compile_container(config, found)
-        self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status", write_only=True)]
         warnings: list[Fault] = []
         writes = cgroup.writes(resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]
         cgroup.create()
         self.cgroup_made = True
         state["cgroup"] = cgroup.to_state()
+        state["freezer"] = cgroup.freezer
         warnings += cgroup.apply(writes)
         for fault in warnings:
             self.log.warning(str(fault))
+        found = facts(entry.container, config, options, hierarchies, cgroup)
+        program = compile_container(config, found)
+        self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status", write_only=True)]
         self.executor = executor = Executor(
             program,
             found.layout,

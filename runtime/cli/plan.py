@@ -31,9 +31,10 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     container = arguments[0] if arguments else absolute(options.bundle).rstrip("/").rpartition("/")[2]
     check_id(container)
     try:
-        cgroup = Cgroup(host(), container, config.get("linux", {}).get("cgroupsPath"))
+        hierarchies = host()
+        cgroup = Cgroup(hierarchies, container, config.get("linux", {}).get("cgroupsPath"))
         writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
-        found = facts(container, config, options, cgroup)
+        found = facts(container, config, options, hierarchies, cgroup)
         # What root would run, whoever asks; with --rootless=true, what a user would.
         found.privileged = not context.rootless
         if posix.geteuid() != 0:
