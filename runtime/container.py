@@ -8,9 +8,9 @@ from errno import ENXIO
 
 from pyrun.runtime.cgroups.frozen import is_frozen
 from pyrun.runtime.errors import Error
-from pyrun.runtime.linux import CLONE_NEWPID
 from pyrun.runtime.signals import pidfd_send_signal
 from pyrun.runtime.state import Entry, alive, start_time
+from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,6 +27,7 @@ HINTS = {
     ("sethostname", EINVAL): "a host name has at most 64 bytes",
     ("execve", ENOEXEC): "no program, or one for another machine; a script needs a first line with #!",
     ("execve", ENOENT): "the file, or the interpreter that its first line or its ELF header names, is missing",
+    ("move_mount", EINVAL): "a folder is mounted on a folder, a file on a file",
     ("setns", EINVAL): "already in this user namespace, or not of this type",
 }
 

@@ -22,7 +22,7 @@ from pyrun.runtime.program import (
     Program,
     Register,
 )
-from pyrun.spec import capabilities, rlimits
+from pyrun.spec import capabilities, mount_options, namespaces, rlimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,12 @@ _VALUES = {
     ("keyctl", 0): ("KEYCTL_",),
 }
 _CODES = {value: name for name, value in vars(messages).items() if name.isupper()}
-_CONSTANTS = {name: value for name, value in vars(linux).items() if name.isupper() and isinstance(value, int)}
+_CONSTANTS = {
+    name.replace("__", "_"): value
+    for module in (linux, mount_options, namespaces)
+    for name, value in vars(module).items()
+    if name.isupper() and isinstance(value, int)
+}
 _CAPABILITY_NAMES = {number: name for name, number in capabilities.CAPABILITIES.items()}
 _RLIMIT_NAMES = {number: name for name, number in rlimits.RLIMITS.items()}
 

@@ -9,14 +9,10 @@ from __future__ import annotations
 from errno import EEXIST
 
 from pyrun.runtime.errors import Error
-from pyrun.runtime.linux import (
-    AT_FDCWD,
-    CLONE_NEWCGROUP,
-    MOUNT_ATTR_RDONLY,
-    MS_PRIVATE,
-    O_PATH,
-)
+from pyrun.runtime.linux import AT_FDCWD, O_PATH
 from pyrun.runtime.program import Program, Register
+from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE
+from pyrun.spec.namespaces import CLONE_NEWCGROUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -18,15 +18,15 @@ from pyrun.runtime.linux import (
     O_NOCTTY,
     O_PATH,
     O_RDWR,
+    S_IFCHR,
     SCM_RIGHTS,
     SOL_SOCKET,
-    STATX_RDEV_MAJOR,
-    STATX_RDEV_MINOR,
     TIOCGPTPEER,
     TIOCSCTTY,
     TIOCSPTLCK,
     TIOCSWINSZ,
 )
+from pyrun.runtime.plan import verify
 from pyrun.runtime.plan.paths import open_in_root, open_place
 from pyrun.runtime.program import Program, Register
 
@@ -43,7 +43,9 @@ def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
     process = config["process"]
     with p.source("/process/terminal"):
         master = open_in_root(p, root, "/dev/pts/ptmx", flags=O_RDWR | O_NOCTTY)
-        _must_be_ptmx(p, master)
+        note = "/dev/pts/ptmx is not that of a devpts"
+        verify.on_file_system(p, master, DEVPTS_SUPER_MAGIC, ENODEV, note)
+        verify.is_node(p, master, S_IFCHR, (5, 2), ENODEV, note)
         p.call("ioctl", master, TIOCSPTLCK, b"\0\0\0\0")
         slave = p.call("ioctl", master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC, result=True)
     size = process.get("consoleSize")
@@ -58,21 +60,6 @@ def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
         p.call("ioctl", 0, TIOCSCTTY, 0)
     p.close(slave)
     p.close(master)
-
-
-def _must_be_ptmx(p: Program, master: Register) -> None:
-    wrong, right = p.label(), p.label()
-    magic = p.load(p.fstatfs(master), 0, 8)
-    p.branch_unless(magic, DEVPTS_SUPER_MAGIC, wrong)
-    stat = p.statx(master)
-    major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
-    p.branch_unless(major, 5, wrong)
-    p.branch(minor, 2, right)
-    p.place(wrong)
-    p.fail(ENODEV, "/dev/pts/ptmx is not that of a devpts")
-    p.place(right)
-    for register in (magic, major, minor):
-        p.free(register)
 
 
 def _bind_console(p: Program, root: Register, slave: Register) -> None:

@@ -12,16 +12,28 @@ from pyrun.runtime.linux import (
     BPF_PROG_ATTACH,
     BPF_PROG_LOAD,
     BPF_PROG_TYPE_CGROUP_DEVICE,
-    CLONE_NEWNET,
     KEYCTL_JOIN_SESSION_KEYRING,
     O_DIRECTORY,
     O_RDONLY,
     PR_SET_DUMPABLE,
     PROC_SUPER_MAGIC,
 )
-from pyrun.runtime.plan import console, devices, identity, limits, masks, mounts, process, rootfs, sysctl, unsupported
+from pyrun.runtime.plan import (
+    console,
+    devices,
+    identity,
+    limits,
+    masks,
+    mounts,
+    process,
+    rootfs,
+    sysctl,
+    unsupported,
+    verify,
+)
 from pyrun.runtime.plan.namespaces import Namespaces, enter, loopback, open_joined
 from pyrun.runtime.program import Program, Register
+from pyrun.spec.namespaces import CLONE_NEWNET
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,12 +134,7 @@ def _private_proc(p: Program, facts: Facts) -> Register:
         p.close(fs)
         return proc
     proc = p.openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY)
-    right = p.label()
-    magic = p.load(p.fstatfs(proc), 0, 8)
-    p.branch(magic, PROC_SUPER_MAGIC, right)
-    p.fail(EPERM, "/proc is not a procfs")
-    p.place(right)
-    p.free(magic)
+    verify.on_file_system(p, proc, PROC_SUPER_MAGIC, EPERM, "/proc is not a procfs")
     return proc
 
 

@@ -7,19 +7,16 @@ from errno import EEXIST, ENOENT
 from pyrun.runtime.linux import (
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
-    MS_PRIVATE,
     O_DIRECTORY,
     O_NOFOLLOW,
     O_PATH,
     S_IFIFO,
-    S_IFMT,
-    STATX_MODE,
-    STATX_RDEV_MAJOR,
-    STATX_RDEV_MINOR,
 )
+from pyrun.runtime.plan import verify
 from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root, open_place
 from pyrun.runtime.program import Program, Register
 from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
+from pyrun.spec.mount_options import MS_PRIVATE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,18 +26,20 @@ if TYPE_CHECKING:
 class Node:
     """One device to make: a row of the config, or a default one."""
 
-    __slots__ = ("gid", "kind", "major", "minor", "mode", "path", "pointer", "source", "uid")
+    __slots__ = ("gid", "kind", "mode", "number", "path", "pointer", "source", "uid")
 
     def __init__(self, device: Device, pointer: str) -> None:
         self.path = clean(device["path"])
         self.kind = TYPES[device["type"]]
-        self.major = device.get("major", 0)
-        self.minor = device.get("minor", 0)
+        self.number = None if self.kind == S_IFIFO else (device.get("major", 0), device.get("minor", 0))
         self.mode = device.get("fileMode", DEFAULT_DEVICE_MODE) & 0o7777
         self.uid = device.get("uid", 0)
         self.gid = device.get("gid", 0)
         self.pointer = pointer
         self.source: Register | None = None
+
+    def verify(self, p: Program, fd: Register) -> None:
+        verify.is_node(p, fd, self.kind, self.number, EEXIST, f"{self.path} is there already and is another file")
 
 
 def nodes(config: Config) -> list[Node]:
@@ -63,7 +62,7 @@ def open_sources(p: Program, nodes: list[Node]) -> None:
                 continue
             node.source = p.clone_tree(AT_FDCWD, node.path)
             p.mount_setattr(node.source, propagation=MS_PRIVATE)
-            _must_match(p, node.source, node)
+            node.verify(p, node.source)
 
 
 def make(p: Program, nodes: list[Node], root: Register) -> None:
@@ -93,7 +92,7 @@ def _make_one(p: Program, node: Node, folder: Register, name: str) -> None:
         p.close(node.source)
         return
     exists, done = p.label(), p.label()
-    number = _makedev(node.major, node.minor) if node.kind != S_IFIFO else 0
+    number = _makedev(*node.number) if node.number else 0
     p.call("mknodat", folder, name, node.kind | node.mode, number, errors={EEXIST: exists})
     if node.uid or node.gid:
         p.call("fchownat", folder, name, node.uid, node.gid, AT_SYMLINK_NOFOLLOW)
@@ -101,25 +100,9 @@ def _make_one(p: Program, node: Node, folder: Register, name: str) -> None:
     p.place(exists)
     # What is there already must be the same device (MUST 87), not something that the image put in its place.
     found = p.openat(folder, name, O_PATH | O_NOFOLLOW)
-    _must_match(p, found, node)
+    node.verify(p, found)
     p.close(found)
     p.place(done)
-
-
-def _must_match(p: Program, fd: Register, node: Node) -> None:
-    wrong, right = p.label(), p.label()
-    stat = p.statx(fd)
-    fields = [(STATX_MODE, 2, node.kind, S_IFMT)]
-    if node.kind != S_IFIFO:
-        fields += [(STATX_RDEV_MAJOR, 4, node.major, 0xFFFFFFFF), (STATX_RDEV_MINOR, 4, node.minor, 0xFFFFFFFF)]
-    for offset, width, value, mask in fields:
-        field = p.load(stat, offset, width)
-        p.branch_unless(field, value, wrong, mask=mask)
-        p.free(field)
-    p.jump(right)
-    p.place(wrong)
-    p.fail(EEXIST, f"{node.path} is there already and is another file")
-    p.place(right)
 
 
 def _makedev(major: int, minor: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pyrun.runtime.executor.messages import INIT
-from pyrun.runtime.linux import CLONE_NEWPID, CLONE_NEWUSER
 from pyrun.runtime.plan.namespaces import become_root, clone
 from pyrun.runtime.program import Program
+from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from errno import ENXIO
 
 from pyrun.runtime.linux import (
-    MOUNT_ATTR_RDONLY,
     O_NOFOLLOW,
     O_PATH,
     S_IFCHR,
     S_IFDIR,
     S_IFMT,
     STATX_MODE,
-    STATX_RDEV_MAJOR,
-    STATX_RDEV_MINOR,
 )
+from pyrun.runtime.plan import verify
 from pyrun.runtime.plan.paths import open_in_root
 from pyrun.runtime.program import Program, Register
+from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import Config
+
+NULL = (1, 3)
 
 
 def read_only(p: Program, root: Register, config: Config) -> None:
@@ -70,20 +71,7 @@ def open_null(p: Program, root: Register) -> Register:
     """The container's /dev/null, known to be the null device: anything else in its place would lend its content to
     whatever is hidden by it (CVE-2025-31133)."""
     null = open_in_root(p, root, "/dev/null", flags=O_PATH | O_NOFOLLOW)
-    wrong, right = p.label(), p.label()
-    stat = p.statx(null)
-    for offset, width, value, mask in (
-        (STATX_MODE, 2, S_IFCHR, S_IFMT),
-        (STATX_RDEV_MAJOR, 4, 1, 0xFFFFFFFF),
-        (STATX_RDEV_MINOR, 4, 3, 0xFFFFFFFF),
-    ):
-        field = p.load(stat, offset, width)
-        p.branch_unless(field, value, wrong, mask=mask)
-        p.free(field)
-    p.jump(right)
-    p.place(wrong)
-    p.fail(ENXIO, "/dev/null in the container is not the null device")
-    p.place(right)
+    verify.is_node(p, null, S_IFCHR, NULL, ENXIO, "/dev/null in the container is not the null device")
     return null
 
 

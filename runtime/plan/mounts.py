@@ -16,21 +16,16 @@ from pyrun.runtime.linux import (
     FSCONFIG_CMD_RECONFIGURE,
     FSPICK_CLOEXEC,
     FSPICK_EMPTY_PATH,
-    MOUNT_ATTR_RDONLY,
-    MS_PRIVATE,
-    MS_REC,
-    MS_SHARED,
-    MS_SLAVE,
     O_PATH,
     OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
     STATX_MODE,
 )
-from pyrun.runtime.plan import cgroup_mount, rootfs
+from pyrun.runtime.plan import cgroup_mount, rootfs, verify
 from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
 from pyrun.runtime.plan.unsupported import MOUNT_OPTIONS
 from pyrun.runtime.program import Program, Register
-from pyrun.spec.mount_options import parse
+from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,35 +196,21 @@ def target(p: Program, entry: Entry, root: Register, create: str | Register = DI
 def _checked(p: Program, entry: Entry, point: Register) -> Register:
     if entry.destination in BELOW_PROC:
         return point
-    right = p.label()
-    magic = p.load(p.fstatfs(point), 0, 8)
-    p.branch_unless(magic, PROC_SUPER_MAGIC, right)
-    p.fail(EPERM, "nothing may be mounted inside /proc")
-    p.place(right)
-    p.free(magic)
+    verify.not_on_file_system(p, point, PROC_SUPER_MAGIC, EPERM, "nothing may be mounted inside /proc")
     return point
 
 
 def _bind(p: Program, entry: Entry, root: Register) -> None:
     assert entry.source
     if entry.destination == "/proc":
-        _must_be_proc(p, entry.source)
+        with p.source("source"):
+            verify.on_file_system(p, entry.source, PROC_SUPER_MAGIC, EPERM, "/proc must be a procfs")
     point = target(p, entry, root, create=entry.source)
     p.move_mount(entry.source, point)
     p.close(point)
     _propagate(p, entry, entry.source)
     p.close(entry.source)
     entry.source = None
-
-
-def _must_be_proc(p: Program, tree: Register) -> None:
-    with p.source("source"):
-        right = p.label()
-        magic = p.load(p.fstatfs(tree), 0, 8)
-        p.branch(magic, PROC_SUPER_MAGIC, right)
-        p.fail(EPERM, "/proc must be a procfs")
-        p.place(right)
-        p.free(magic)
 
 
 def _file_system(p: Program, entry: Entry, root: Register) -> Register:

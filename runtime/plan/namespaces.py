@@ -14,14 +14,6 @@ from pyrun.runtime.executor.messages import GO, INIT, MAPS, MIDDLE
 from pyrun.runtime.linux import (
     AF_INET,
     AT_FDCWD,
-    CLONE_NEWCGROUP,
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    CLONE_NEWTIME,
-    CLONE_NEWUSER,
-    CLONE_NEWUTS,
     CLONE_PARENT,
     IFF_UP,
     NS_GET_NSTYPE,
@@ -33,6 +25,16 @@ from pyrun.runtime.linux import (
     SOCK_DGRAM,
 )
 from pyrun.runtime.program import Label, Program, Register
+from pyrun.spec.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+    NAMESPACES,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,16 +42,7 @@ if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
     from pyrun.spec.config import Config
 
-FLAGS = {
-    "user": CLONE_NEWUSER,
-    "ipc": CLONE_NEWIPC,
-    "uts": CLONE_NEWUTS,
-    "network": CLONE_NEWNET,
-    "pid": CLONE_NEWPID,
-    "cgroup": CLONE_NEWCGROUP,
-    "mount": CLONE_NEWNS,
-    "time": CLONE_NEWTIME,
-}
+FLAGS = {kind: flag for kind, (flag, _) in NAMESPACES.items()}
 
 
 # A cgroup namespace comes later (see enter), a time namespace has its own way.

@@ -16,6 +16,7 @@ from pyrun.runtime.linux import (
     O_RDONLY,
     O_RDWR,
     PR_SET_PDEATHSIG,
+    S_IFCHR,
     S_IFDIR,
     S_IFMT,
     STATX_GID,
@@ -24,7 +25,9 @@ from pyrun.runtime.linux import (
     STATX_RDEV_MINOR,
     STATX_UID,
 )
+from pyrun.runtime.plan import verify
 from pyrun.runtime.plan.console import send_descriptor
+from pyrun.runtime.plan.masks import NULL
 from pyrun.runtime.plan.paths import DIRECTORY, open_in_root
 from pyrun.runtime.program import ANY_ERROR, Buffer, Label, Program, Register
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
     from pyrun.spec.config import Process
 
-_MAKEDEV_NULL = (1, 3)
 _X_OK = 1
 HOME_ROOM = 1024
 
@@ -50,8 +52,8 @@ def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
             major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
             owner, group = p.load(stat, STATX_UID, 4), p.load(stat, STATX_GID, 4)
             other = p.label()
-            p.branch_unless(major, _MAKEDEV_NULL[0], other)
-            p.branch(minor, _MAKEDEV_NULL[1], null)
+            p.branch_unless(major, NULL[0], other)
+            p.branch(minor, NULL[1], null)
             p.place(other)
             p.branch(owner, uid, done)
             # A pipe on a read-only file system, or an owner without mapping, keeps its owner.
@@ -69,16 +71,7 @@ def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
 
 def _open_null(p: Program, root: Register) -> Register:
     null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY)
-    stat = p.statx(null)
-    wrong, right = p.label(), p.label()
-    major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
-    p.branch_unless(major, _MAKEDEV_NULL[0], wrong)
-    p.branch(minor, _MAKEDEV_NULL[1], right)
-    p.place(wrong)
-    p.fail(EINVAL, "/dev/null in the container is not the null device")
-    p.place(right)
-    p.free(major)
-    p.free(minor)
+    verify.is_node(p, null, S_IFCHR, NULL, EINVAL, "/dev/null in the container is not the null device")
     return null
 
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from errno import EACCES, ENOENT
 
-from pyrun.runtime.linux import (
-    AT_FDCWD,
-    MNT_DETACH,
-    MOUNT_ATTR_RDONLY,
-    MOVE_MOUNT_F_EMPTY_PATH,
-    MS_PRIVATE,
-    MS_SHARED,
-    MS_SLAVE,
-    MS_UNBINDABLE,
-    O_DIRECTORY,
-    O_PATH,
-)
+from pyrun.runtime.linux import AT_FDCWD, MNT_DETACH, MOVE_MOUNT_F_EMPTY_PATH, O_DIRECTORY, O_PATH
 from pyrun.runtime.program import ANY_ERROR, Program, Register
+from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 from harness import CHECKOUT, Container, Runtime
 
+CRUN_UPPER = pytest.mark.differs(crun="1.8 knows upper case only")
 WAITING = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
 
 
@@ -65,7 +66,7 @@ def test_running_and_killed_by_name(container: Container) -> None:
     assert container.status == "stopped"
 
 
-@pytest.mark.parametrize("name", ["KILL", "kill", "SIGKILL", "9"])
+@pytest.mark.parametrize("name", ["KILL", "SIGKILL", "9", pytest.param("kill", marks=CRUN_UPPER)])
 def test_a_signal_has_many_names(container: Container, name: str) -> None:
     container.create()
     pid = container.pid
@@ -91,8 +92,8 @@ def test_kill_of_a_stopped_container(container: Container) -> None:
 @pytest.mark.parametrize("name", ["SIGNOTHING", "0", "65", "-1", "9 ", ""])
 def test_kill_with_no_such_signal(container: Container, name: str) -> None:
     container.create()
-    if container.runtime.name != "pyrun" and name in ("0", ""):
-        pytest.skip("kill(2) with 0 does nothing, and peers don't mind")
+    if container.runtime.name != "pyrun":
+        pytest.skip("runc takes 0, crun 1.8 whatever there is")
     done = container.runtime("kill", "--", container.id, name)
     assert done.code == 1
     assert container.status == "created"
@@ -227,7 +228,7 @@ def test_the_state_is_valid(container: Container) -> None:
     assert state["id"] == container.id
     assert state["annotations"] == {"com.example.key": "value"}
     assert state["bundle"] == str(container.path)
-    assert state["rootfs"] == str(container.rootfs)
+    assert os.path.samefile(container.path / state["rootfs"], container.rootfs)
     assert os.path.exists(f"/proc/{state['pid']}")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", state["created"])
 

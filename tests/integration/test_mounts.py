@@ -1,0 +1,328 @@
+"""mounts: what /proc/self/mountinfo of the container says of each option of the spec's table (MUST 48 to 50)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Container
+
+
+class Line:
+    """A line of mountinfo (proc_pid_mountinfo(5))."""
+
+    def __init__(self, text: str) -> None:
+        fields = text.split()
+        dash = fields.index("-")
+        self.point = fields[4]
+        self.options = set(fields[5].split(","))
+        self.tags = {field.partition(":")[0] for field in fields[6:dash]}
+        self.kind = fields[dash + 1]
+        self.source = fields[dash + 2]
+        self.super_options = set(fields[dash + 3].split(","))
+
+
+def seen(container: Container) -> list[Line]:
+    return [Line(line) for line in container.sees("cat /proc/self/mountinfo").splitlines()]
+
+
+def at(container: Container, point: str) -> Line:
+    """The topmost mount there."""
+    return [line for line in seen(container) if line.point == point][-1]
+
+
+@pytest.fixture
+def shared(container: Container) -> Iterator[Path]:
+    """A shared tmpfs of the host's with another one below it."""
+    top = container.path / "shared"
+    top.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "top", top], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", top], check=True)
+        (top / "below").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "below", top / "below"], check=True)
+        (top / "mark").write_text("top")
+        (top / "below/mark").write_text("below")
+        yield top
+    finally:
+        subprocess.run(["umount", "-R", top], check=True)
+
+
+def test_the_default_mounts(container: Container) -> None:
+    found = {line.point: line for line in seen(container)}
+    kinds = {"/proc": "proc", "/dev": "tmpfs", "/dev/pts": "devpts", "/dev/shm": "tmpfs", "/dev/mqueue": "mqueue"}
+    assert {point: found[point].kind for point in kinds} == kinds
+    assert found["/sys"].kind == "sysfs"
+    assert {"ro", "nosuid", "nodev", "noexec"} <= found["/sys"].options
+    assert {"nosuid", "noexec"} <= found["/dev/pts"].options
+    assert {"mode=620", "gid=5", "ptmxmode=666"} <= found["/dev/pts"].super_options
+    assert {"size=65536k"} <= found["/dev/shm"].super_options
+    assert {"mode=755"} <= found["/dev"].super_options
+
+
+# options of a tmpfs, what must be among the mount's options, what must not, what must be among the superblock's
+TMPFS: list[tuple[list[str], set[str], set[str], set[str]]] = [
+    ([], {"rw", "relatime"}, {"nosuid", "nodev", "noexec"}, {"rw"}),
+    (["defaults"], {"rw", "relatime"}, {"nosuid", "nodev", "noexec"}, {"rw"}),
+    (["ro"], {"ro"}, {"rw"}, set()),
+    (["ro", "rw"], {"rw"}, {"ro"}, {"rw"}),
+    (["nosuid"], {"nosuid"}, set(), set()),
+    (["nosuid", "suid"], set(), {"nosuid"}, set()),
+    (["nodev"], {"nodev"}, set(), set()),
+    (["nodev", "dev"], set(), {"nodev"}, set()),
+    (["noexec"], {"noexec"}, set(), set()),
+    (["noexec", "exec"], set(), {"noexec"}, set()),
+    (["noatime"], {"noatime"}, {"relatime"}, set()),
+    (["noatime", "atime"], {"relatime"}, {"noatime"}, set()),
+    (["nodiratime"], {"nodiratime"}, set(), set()),
+    (["nodiratime", "diratime"], set(), {"nodiratime"}, set()),
+    (["relatime"], {"relatime"}, {"noatime"}, set()),
+    (["norelatime"], {"relatime"}, {"noatime"}, set()),
+    (["strictatime"], set(), {"relatime", "noatime"}, set()),
+    (["nostrictatime"], {"relatime"}, {"noatime"}, set()),
+    (["sync"], set(), set(), {"sync"}),
+    (["sync", "async"], set(), set(), {"rw"}),
+    (["dirsync"], set(), set(), {"dirsync"}),
+    (["lazytime"], set(), set(), {"lazytime"}),
+    (["lazytime", "nolazytime"], set(), set(), {"rw"}),
+    (["silent"], {"rw"}, set(), set()),
+    (["silent", "loud"], {"rw"}, set(), set()),
+    (["iversion"], {"rw"}, set(), set()),
+    (["iversion", "noiversion"], {"rw"}, set(), set()),
+    (["size=64k", "mode=711"], set(), set(), {"size=64k", "mode=711"}),
+    (["nosymfollow"], {"nosymfollow"}, set(), set()),
+    (["nosuid", "nodev", "noexec", "ro", "noatime"], {"nosuid", "nodev", "noexec", "ro", "noatime"}, set(), set()),
+]
+
+
+@pytest.mark.parametrize(("options", "there", "absent", "superblock"), TMPFS, ids=lambda value: ",".join(value))
+def test_options_of_a_tmpfs(
+    container: Container, options: list[str], there: set[str], absent: set[str], superblock: set[str]
+) -> None:
+    if container.runtime.name == "crun" and {"iversion", "lazytime", "silent", "loud", "nosymfollow"} & set(options):
+        pytest.skip("crun takes them for data of the file system")
+    if container.runtime.name == "runc" and {"lazytime", "silent", "nosymfollow"} & set(options):
+        pytest.skip("runc 1.1 doesn't know them")
+    container.mount("/tmp", "tmpfs", "tmpfs", *options)
+    line = at(container, "/tmp")
+    assert line.kind == "tmpfs"
+    assert there <= line.options
+    assert not absent & line.options
+    assert superblock <= line.super_options
+
+
+@pytest.mark.parametrize(
+    ("option", "tags"),
+    [
+        ("private", set()),
+        ("rprivate", set()),
+        ("slave", {"master"}),
+        ("rslave", {"master"}),
+        ("shared", {"shared"}),
+        ("rshared", {"shared"}),
+        ("unbindable", {"unbindable"}),
+        ("runbindable", {"unbindable"}),
+    ],
+)
+def test_propagation_of_a_bind(container: Container, shared: Path, option: str, tags: set[str]) -> None:
+    if "shared" in option and container.runtime.name == "runc":
+        pytest.skip("runc demands that the whole host be shared")
+    if "shared" in option:
+        container.linux["rootfsPropagation"] = "shared"
+    container.mount("/tmp", "bind", str(shared), "rbind", option)
+    found = {line.point: line.tags for line in seen(container) if line.point.startswith("/tmp")}
+    assert tags <= found["/tmp"]
+    assert "shared" in tags or "shared" not in found["/tmp"]
+    if option.startswith("r") and option != "rshared":
+        assert tags <= found["/tmp/below"]
+
+
+def test_a_shared_bind_gives_back(container: Container, shared: Path) -> None:
+    """What the container mounts in it appears on the host."""
+    if container.runtime.name == "runc":
+        pytest.skip("runc demands that the whole host be shared")
+    (shared / "new").mkdir()
+    container.linux["rootfsPropagation"] = "shared"
+    container.capabilities("CAP_SYS_ADMIN")
+    container.process["noNewPrivileges"] = False
+    container.mount("/tmp", "bind", str(shared), "rbind", "rshared")
+    container.sees("mount -t tmpfs inside /tmp/new")
+    assert os.path.ismount(shared / "new")
+
+
+@pytest.mark.parametrize("option", ["rprivate", "rslave", ""])
+def test_other_binds_keep_to_themselves(container: Container, shared: Path, option: str) -> None:
+    (shared / "new").mkdir()
+    container.capabilities("CAP_SYS_ADMIN")
+    container.mount("/tmp", "bind", str(shared), "rbind", *filter(None, [option]))
+    container.sees("mount -t tmpfs inside /tmp/new")
+    assert not os.path.ismount(shared / "new")
+
+
+def test_bind_leaves_out_what_is_below(container: Container, shared: Path) -> None:
+    container.mount("/tmp", "bind", str(shared), "bind")
+    assert container.sees("cat /tmp/mark; cat /tmp/below/mark 2>&1 || true").startswith("topcat: can't open")
+
+
+def test_rbind_takes_it_along(container: Container, shared: Path) -> None:
+    container.mount("/tmp", "bind", str(shared), "rbind")
+    assert container.sees("cat /tmp/mark /tmp/below/mark") == "topbelow"
+
+
+@pytest.mark.parametrize(("option", "top", "below"), [("ro", "ro", "rw"), ("rro", "ro", "ro")])
+def test_recursive_options(container: Container, shared: Path, option: str, top: str, below: str) -> None:
+    container.mount("/tmp", "bind", str(shared), "rbind", option)
+    found = {line.point: line.options for line in seen(container)}
+    assert top in found["/tmp"]
+    assert below in found["/tmp/below"]
+
+
+@pytest.mark.parametrize("option", ["rnosuid", "rnodev", "rnoexec", "rnoatime", "rnodiratime", "rnosymfollow"])
+def test_more_recursive_options(container: Container, shared: Path, option: str) -> None:
+    if option == "rnosymfollow" and container.runtime.name != "pyrun":
+        pytest.skip("too old")
+    container.mount("/tmp", "bind", str(shared), "rbind", option)
+    found = {line.point: line.options for line in seen(container)}
+    assert option[1:] in found["/tmp"]
+    assert option[1:] in found["/tmp/below"]
+
+
+def test_the_type_of_a_bind_is_a_dummy(container: Container, shared: Path) -> None:
+    container.mount("/tmp", "none", str(shared), "rbind")
+    assert container.sees("cat /tmp/mark") == "top"
+
+
+def test_bind_of_a_file(container: Container) -> None:
+    (container.path / "file").write_text("mine")
+    container.script("/etc/target", "image")
+    container.mount("/etc/target", "bind", str(container.path / "file"), "bind", "ro")
+    assert container.sees("cat /etc/target; (echo x > /etc/target) 2>&1 || true").startswith("mine/bin/sh: can't create")
+    assert (container.rootfs / "etc/target").read_text() == "image"
+
+
+def test_a_relative_source_is_of_the_bundle(container: Container) -> None:
+    (container.path / "folder").mkdir()
+    (container.path / "folder/mark").write_text("mine")
+    container.mount("/tmp", "bind", "folder", "bind")
+    assert container.sees("cat /tmp/mark") == "mine"
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_missing_destination_is_made(container: Container, kind: str) -> None:
+    source = container.path / "source"
+    if kind == "folder":
+        source.mkdir()
+        (source / "mark").write_text("mine")
+    else:
+        source.write_text("mine")
+    container.mount("/not/there/yet", "bind", str(source), "bind")
+    assert container.sees("cat /not/there/yet/mark" if kind == "folder" else "cat /not/there/yet") == "mine"
+    made = container.rootfs / "not/there/yet"
+    assert made.is_dir() if kind == "folder" else made.is_file()
+    assert (container.rootfs / "not").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_order_is_kept(container: Container) -> None:
+    """MUST 48: a later mount hides an earlier one, or stands in it."""
+    container.mount("/tmp", "tmpfs", "first")
+    container.mount("/tmp/below", "tmpfs", "second")
+    container.mount("/tmp/below", "tmpfs", "third")
+    found = [line.source for line in seen(container) if line.point.startswith("/tmp")]
+    assert found == ["first", "second", "third"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "expected"),
+    [(0o1777, [], "1777"), (0o700, [], "700"), (0o700, ["mode=755"], "755"), (None, [], "1777")],
+)
+def test_a_tmpfs_looks_like_the_folder_below(
+    container: Container, mode: int | None, options: list[str], expected: str
+) -> None:
+    if container.runtime.name == "runc" and mode is None:
+        pytest.skip("runc makes it 755")
+    if mode is not None:
+        (container.rootfs / "folder").mkdir()
+        (container.rootfs / "folder").chmod(mode)
+    container.mount("/folder", "tmpfs", "tmpfs", *options)
+    assert container.sees("stat -c %a /folder") == expected
+
+
+def test_a_read_only_tmpfs_can_be_filled_before(container: Container) -> None:
+    container.mount("/tmp", "tmpfs", "tmpfs", "ro")
+    container.mount("/tmp/below", "tmpfs", "tmpfs")
+    found = {line.point: line.options for line in seen(container)}
+    assert "ro" in found["/tmp"]
+    assert "rw" in found["/tmp/below"]
+
+
+def test_a_read_only_dev_has_its_devices(container: Container) -> None:
+    next(m for m in container.config["mounts"] if m["destination"] == "/dev")["options"].append("ro")
+    assert "ro" in at(container, "/dev").options
+    assert container.sees("ls /dev/null; touch /dev/x 2>&1 || true").splitlines()[0] == "/dev/null"
+
+
+def test_a_relative_destination(container: Container) -> None:
+    """MUST 49: it is meant from the root, and deserves a warning."""
+    container.mount("tmp", "tmpfs", "mine")
+    done = container.run("grep ' /tmp ' /proc/self/mountinfo")
+    assert done.code == 0
+    assert "mine" in done.out
+    if container.runtime.name == "pyrun":
+        assert "/mounts/7/destination" in done.err and "level=warning" in done.err
+
+
+def test_a_link_in_the_destination_stays_inside(container: Container) -> None:
+    (container.rootfs / "link").symlink_to("/tmp")
+    container.mount("/link/below", "tmpfs", "mine")
+    assert at(container, "/tmp/below").source == "mine"
+
+
+def test_remount_changes_what_is_there(container: Container) -> None:
+    container.mount("/tmp", "tmpfs", "tmpfs")
+    container.mount("/tmp", "", "", "remount", "ro", "noexec")
+    if container.runtime.name == "runc":
+        container.config["mounts"][-1]["type"] = "tmpfs"
+    assert {"ro", "noexec"} <= at(container, "/tmp").options
+
+
+def test_the_sys_mount_can_be_a_bind_of_the_hosts(container: Container) -> None:
+    """As for containers with the host's network."""
+    container.without_mount("/sys/fs/cgroup", "/sys")
+    container.mount("/sys", "none", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
+    assert at(container, "/sys/fs/cgroup").point == "/sys/fs/cgroup"
+
+
+def test_a_very_long_value(container: Container, shared: Path) -> None:
+    """fsconfig takes 255 bytes; mount(2) takes a page."""
+    folders = [shared / f"layer-{i:03}-with-a-long-name" for i in range(8)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / folder.name).write_text("")
+    container.mount("/tmp", "overlay", "overlay", f"lowerdir={':'.join(map(str, folders))}")
+    assert container.sees("ls /tmp | wc -l") == "8"
+
+
+@pytest.mark.parametrize(
+    ("destination", "kind", "source", "options", "parts"),
+    [
+        ("/tmp", "tmpfs", "tmpfs", ["size=64x"], ["mount /tmp (/mounts/7", "/options/0", "tmpfs: Bad value for 'size'"]),
+        ("/tmp", "tmpfs", "tmpfs", ["mode=9"], ["/mounts/7", "Bad value for 'mode'"]),
+        ("/tmp", "tmpfs", "tmpfs", ["nonsense"], ["/mounts/7/options/0", "Unknown parameter 'nonsense'"]),
+        ("/tmp", "nonsense", "x", [], ["/mounts/7/type", "no such device"]),
+        ("/tmp", "bind", "/no/such", ["bind"], ["/mounts/7/source", "no such file or directory"]),
+        ("/tmp", "bind", "/etc", ["bind", "size=1"], ["/mounts/7/options/1", "size=1"]),
+        ("/bin/busybox", "tmpfs", "tmpfs", [], ["/mounts/7", "on a folder"]),
+        ("/bin/busybox/x", "tmpfs", "tmpfs", [], ["/mounts/7/destination", "not a directory"]),
+        ("/etc", "bind", "/etc/passwd", ["bind"], ["/mounts/7", "on a folder"]),
+        ("/", "tmpfs", "tmpfs", [], ["/mounts/7/destination"]),
+    ],
+)
+@pytest.mark.pyrun_only("about pyrun's words")
+def test_what_goes_wrong_is_named(
+    container: Container, destination: str, kind: str, source: str, options: list[str], parts: list[str]
+) -> None:
+    container.mount(destination, kind, source, *options)
+    container.refused(*parts)
