@@ -38,6 +38,7 @@ def spawn(hook: Hook, stdin: int, output: int) -> int:
     """Start a hook in the runtime's namespaces.
 
     Without `env` it has the runtime's environment, as with runc and crun."""
+    _keep_descriptors()
     environment: dict[bytes, bytes] = posix.environ
     if "env" in hook:
         environment = dict(_pair(entry) for entry in hook["env"])
@@ -57,6 +58,16 @@ def spawn(hook: Hook, stdin: int, output: int) -> int:
         )
     except OSError as e:
         raise HookError(hook["path"], "", e.errno or 0) from None
+
+
+def _keep_descriptors() -> None:
+    """What our caller left open for us is not for hooks."""
+    for name in posix.listdir("/proc/self/fd"):
+        if int(name) > 2:
+            try:
+                posix.set_inheritable(int(name), False)
+            except OSError:  # the one that read the list
+                continue
 
 
 def _pair(entry: str) -> tuple[bytes, bytes]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posix
-from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOEXEC, ENOTDIR, EPERM
+from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPERM
 
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import ProgramError
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from pyrun.runtime.cgroups.cgroup import Cgroup
     from pyrun.spec.config import Config
+
+# The oldest with all that a program may use: mount_setattr came last, and can change propagation since then.
+OLDEST_KERNEL = "5.14"
 
 # (system call, errno) -> what it mostly means
 HINTS = {
@@ -46,6 +49,8 @@ def explain(program: Program, fault: ProgramError, config: Config) -> Error:
         name = config["process"]["args"][0]
         return Error(what, pointer=pointer, words=f"stat {name}: {posix.strerror(fault.error).lower()}")
     hint = note or HINTS.get((str(instruction.name), fault.error), "")
+    if fault.error == ENOSYS:
+        hint = f"pyrun needs Linux {OLDEST_KERNEL}, not {posix.uname().release}, and no seccomp profile that hides it"
     return Error(what, pointer=pointer, tried=attempt(instruction), error=fault.error, words=fault.words, hint=hint)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from pyrun.runtime.container import describe
 from pyrun.runtime.errors import Error
 from pyrun.runtime.state import Entry, containers
@@ -19,6 +21,11 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     form = values["format"] or "table"
     if form not in ("table", "json"):
         raise Error(f"--format is table or json, not {form}")
+    if context.explicit_root:
+        try:
+            posix.stat(context.root)
+        except OSError as e:
+            raise Error("list the containers", tried=f"open {context.root}", error=e.errno) from None
     found = []
     for name in containers(context.root):
         try:

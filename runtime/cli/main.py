@@ -8,6 +8,7 @@ import sys
 from pyrun.runtime.cli.parse import UsageError, parse
 from pyrun.runtime.errors import Error
 from pyrun.runtime.log import Log
+from pyrun.runtime.signals import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,16 +17,32 @@ if TYPE_CHECKING:
     from pyrun.runtime.cli.parse import Values
 
 
-class Context:
-    """What every command is given."""
+_SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
 
-    __slots__ = ("log", "root", "rootless")
+
+class Interrupt(BaseException):
+    """A signal asks pyrun to end: what is half-made is undone on the way out."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise Interrupt(signum)
+
+
+class Context:
+    """What every command is given. explicit_root: --root was said."""
+
+    __slots__ = ("explicit_root", "log", "root", "rootless")
 
     def __init__(self, wide: Values, log: Log) -> None:
         from pyrun.runtime.state import default_root
 
         self.log = log
         root = str(wide["root"])
+        self.explicit_root = bool(root)
         if root and not root.startswith("/"):
             root = f"{posix.getcwd()}/{root}"
         self.root = root.rstrip("/") or default_root()
@@ -52,6 +69,8 @@ def main(argv: list[str]) -> int:
         if form not in ("text", "json"):
             raise Error(f"--log-format is text or json, not {form}")
         log = Log(str(wide["log"]), form, bool(wide["debug"]))
+        for signum in (_SIGHUP, _SIGINT, _SIGTERM):
+            signal(signum, _interrupt)
         return int(_module(name).run(Context(wide, log), values, arguments))
     except UsageError as e:
         from pyrun.runtime.cli.help import usage
@@ -62,8 +81,8 @@ def main(argv: list[str]) -> int:
         return e.code
     except BrokenPipeError:
         return 1
-    except KeyboardInterrupt:
-        return 130
+    except Interrupt as e:
+        return 128 + e.signum
     except Exception as e:
         if log.debugging:
             raise

@@ -218,8 +218,3 @@ def reap(pid: int) -> int | None:
         return posix.waitpid(pid, 0)[1]
     except ChildProcessError:
         return None
-
-
-def version_floor() -> tuple[int, int]:
-    """The oldest kernel that has all the program may use: mount_setattr, clone3, close_range, openat2, faccessat2."""
-    return (5, 14)

@@ -57,6 +57,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
     # On the host, with the runtime's rights: whatever is the host's is opened here and only used later.
     host = p.label()
     p.call("umask", 0)
+    # What the runtime's caller left open is not for init, not even until execve: somebody may wait for its end.
+    p.call("close_range", facts.layout.end, 0xFFFFFFFF, 0)
     p.prctl(PR_SET_DUMPABLE, 0)
     if facts.device_filter:
         _filter_devices(p, facts)
