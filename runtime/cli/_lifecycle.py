@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pyrun.runtime.create import Options
-from pyrun.runtime.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,17 +18,8 @@ def create_options(context: Context, values: Values, *, keep_console: bool = Fal
         pid_file=str(values["pid_file"]),
         pivot=not values["no_pivot"],
         keyring=not values["no_new_keyring"],
-        preserve_fds=number("--preserve-fds", values["preserve_fds"]),
+        preserve_fds=int(values["preserve_fds"] or 0),
         keep_console=keep_console,
         rootless=context.rootless,
         trace=trace,
     )
-
-
-def number(flag: str, value: str | bool) -> int:
-    if not value:
-        return 0
-    text = str(value)
-    if not (text.isascii() and text.isdigit() and len(text) < 7):
-        raise Error(f"{flag} takes a number, not {text!r}")
-    return int(text)

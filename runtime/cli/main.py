@@ -65,6 +65,7 @@ def main(argv: list[str]) -> int:
             from pyrun.runtime.cli.help import show
 
             return show(wide, name)
+        _check_preserved(values)
         form = str(wide["log_format"] or "text")
         if form not in ("text", "json"):
             raise Error(f"--log-format is text or json, not {form}")
@@ -90,6 +91,20 @@ def main(argv: list[str]) -> int:
         path = f" {e.filename}" if isinstance(e, OSError) and e.filename else ""
         log.error(f"pyrun itself failed: {type(e).__name__}{path}: {what} (--debug shows where)")
         return 1
+
+
+def _check_preserved(values: Values) -> None:
+    """Before anything of ours is open: the numbers that --preserve-fds names must be the caller's."""
+    count = str(values.get("preserve_fds", ""))
+    if not count:
+        return
+    if not (count.isascii() and count.isdigit() and len(count) < 5):
+        raise Error(f"--preserve-fds takes a number, not {count!r}")
+    for fd in range(3, 3 + int(count)):
+        try:
+            posix.get_inheritable(fd)
+        except OSError as e:
+            raise Error(f"--preserve-fds {count}: descriptor {fd}", error=e.errno, hint="it must be open") from None
 
 
 def _module(name: str) -> ModuleType:
