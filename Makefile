@@ -18,7 +18,7 @@ MOST      = 16384
 FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
 
 BUILD_NEEDS = gcc libc6-dev libcap-dev python3-dev python3-venv
-TEST_NEEDS  = busybox-static crun libseccomp2 procps qemu-user-static runc strace uidmap util-linux
+TEST_NEEDS  = busybox-static crun libseccomp2 procps qemu-user-static runc strace time uidmap util-linux
 ifneq ($(shell uname -m),aarch64)
 TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
@@ -89,7 +89,7 @@ build/bundle: packaging/hello build/pyrun $(EXECUTOR) build/lib
 run:
 	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) busybox-static"
 	@$(MAKE) --no-print-directory build build/bundle
-	build/pyrun run --bundle build/bundle hello-$$$$
+	build/pyrun --root build/containers run --bundle build/bundle hello-$$$$
 
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
 test: setup

@@ -17,12 +17,12 @@ import sys
 
 # What a hot verb imports only when it gets there, but nearly always.
 LATER = {
-    "create": ["pyrun.runtime.cgroups.resources", "pyrun.runtime.cgroups.devices"],
-    "start": [],
+    "create": ["cgroups.resources", "cgroups.devices"],
+    "start": ["lifecycle_hooks"],
     "state": [],
     "kill": [],
-    "delete": [],
-    "run": ["pyrun.runtime.cgroups.resources", "pyrun.runtime.cgroups.devices", "pyrun.runtime.foreground"],
+    "delete": ["cgroups.cgroup"],
+    "run": ["cgroups.resources", "cgroups.devices", "foreground"],
 }
 
 # Prints the modules below sys.argv[1] that the imports of the others load, each after those that it needs itself.
@@ -58,7 +58,8 @@ class Bare(ast.NodeTransformer):
             node.body = node.body[1:] or [ast.copy_location(ast.Pass(), node.body[0])]
         return self.generic_visit(node)
 
-    visit_ClassDef = visit_Module = without_docstring
+    visit_ClassDef = without_docstring  # noqa: N815
+    visit_Module = without_docstring  # noqa: N815
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         if node.value is None:
@@ -70,7 +71,7 @@ class Bare(ast.NodeTransformer):
 
 
 def link(destination: str, library: str, verb: str) -> bytes:
-    names = ["pyrun.runtime.cli.main", f"pyrun.runtime.cli.{verb}", *LATER[verb]]
+    names = [f"pyrun.runtime.{name}" for name in ("cli.main", f"cli.{verb}", *LATER[verb])]
     trace = [sys.executable, "-ISc", TRACE, destination + library, *names]
     order = subprocess.run(trace, check=True, capture_output=True, text=True).stdout.split()
     # A package first: Python loads it before what is in it, but only ends a namespace package's loading afterwards.

@@ -1,13 +1,16 @@
-"""`python3 -I -S .../pyrun/runtime/__main__.py`: how the installed command starts (DESIGN: two speeds).
+"""`python3 -I -S .../pyrun/runtime/__main__.py`: how the command that pip installs starts (DESIGN: two speeds).
 
 Isolated and without site, so that neither the environment nor the current folder, which is often a bundle, can bring
-in code of their own.
+in code of their own. `-X packages=FOLDER:FOLDER` says where click and the like are: looked for last,
+by cold paths only.
 """
 
 import sys
 
-# The folder that holds `pyrun`, before the standard library's; the zip file that Python puts first never exists.
-sys.path[:1] = [__file__.rsplit("/pyrun/runtime/", 1)[0]]
+# Not through sys.path: nothing that lies beside `pyrun` may stand in for a module of the standard library.
+package = sys.modules["pyrun"] = type(sys)("pyrun")
+package.__path__ = [__file__.rpartition("/runtime/")[0]]
+sys.path.extend(folder for folder in str(sys._xoptions.get("packages", "")).split(":") if folder)
 
 from pyrun.runtime.cli.main import entry  # noqa: E402
 

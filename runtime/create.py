@@ -311,8 +311,8 @@ class _Creation:
             if self.options.console_socket:
                 from pyrun.runtime.console import send
 
-                send(self.console, self.options.console_socket)
-                self.console = -1
+                console, self.console = self.console, -1
+                send(console, self.options.console_socket)  # which closes it, whatever happens
         _, passwd = executor.expect(READY)
         home = b""
         if passwd >= 0:

@@ -85,7 +85,10 @@ def make_root(root: str) -> None:
         except OSError as e:
             raise Error("make the state folder", tried=f"mkdir {path}", error=e.errno, hint="choose a --root") from None
     if root == default_root() and posix.geteuid() != 0:
-        posix.chmod(root, 0o1700)
+        try:
+            posix.chmod(root, 0o1700)
+        except OSError as e:
+            raise Error("use the state folder", tried=f"chmod {root}", error=e.errno, hint="choose a --root") from None
 
 
 class Entry:

@@ -45,6 +45,7 @@ NUMBERS = {
     "prctl": (157, 167),
     "prlimit64": (302, 261),
     "read": (0, 63),
+    "rt_sigaction": (13, 134),
     "sendmsg": (46, 211),
     "setdomainname": (171, 162),
     "setgroups": (116, 159),

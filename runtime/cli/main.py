@@ -114,11 +114,21 @@ def _module(name: str) -> ModuleType:
     return sys.modules[module]
 
 
+def _fill_stdio() -> None:
+    """Where the caller has closed stdin, stdout or stderr, the null device takes their numbers: else some file of ours
+    would get them, and the container with them."""
+    while (fd := posix.open("/dev/null", posix.O_RDWR)) < 3:
+        posix.set_inheritable(fd, True)
+    posix.close(fd)
+
+
 def entry() -> None:
     """The program: ends without the interpreter's own farewell, which takes half a millisecond."""
+    _fill_stdio()
     code = main(sys.argv[1:])
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         code = code or 1
     posix._exit(code)

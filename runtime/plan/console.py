@@ -52,6 +52,11 @@ def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
     if size:
         with p.source("/process/consoleSize"):
             p.call("ioctl", slave, TIOCSWINSZ, _WINSIZE.pack(size["height"], size["width"], 0, 0))
+    uid = process.get("user", {}).get("uid", 0)
+    if uid:
+        with p.source("/process/user/uid"):
+            # The group stays that of all terminals, as devpts has it.
+            p.call("fchown", slave, uid, 0xFFFFFFFF)
     with p.source("/process/terminal"):
         _bind_console(p, root, slave)
         send_descriptor(p, facts.layout.init, master, CONSOLE)

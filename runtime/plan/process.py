@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
 _X_OK = 1
+_SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL
 HOME_ROOM = 1024
 
 
@@ -192,6 +193,9 @@ def sweep(p: Program, facts: Facts) -> None:
     p.call("close_range", 3, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
     for i in range(facts.preserve):
         p.call("dup3", facts.layout[f"preserved-{i}"], 3 + i, 0)
+    # glibc's posix_spawn makes a child ignore the two signals that are libc's own, and nobody else can undo it.
+    for signal in (32, 33):
+        p.call("rt_sigaction", signal, bytes(_SIGACTION_SIZE), 0, 8)
 
 
 def run(p: Program, process: Process | None, path: Register | None, home: Buffer | None, facts: Facts) -> None:

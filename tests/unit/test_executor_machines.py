@@ -1,0 +1,233 @@
+"""The executor itself, on this machine and, emulated, on the other one: a program that uses every instruction."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+from dataclasses import dataclass
+from errno import EBADF, ENOENT, ENOTDIR, EPERM
+from pathlib import Path
+
+import pytest
+from pyrun.runtime.executor.launch import PROGRAM_FD, parse_message
+from pyrun.runtime.linux import AT_FDCWD
+from pyrun.runtime.program import ANY_ERROR, ERROR, NO_FD, Program
+
+CHECKOUT = Path(__file__).parents[2]
+CHANNEL, PIPE, OTHER, TRACE = range(PROGRAM_FD + 1, PROGRAM_FD + 5)
+REFUSED, NOT_THERE = 2, 3  # exit statuses
+
+HERE = platform.machine()
+COMMANDS = {
+    HERE: [str(CHECKOUT / "runtime/executor/executor")],
+    "aarch64": ["qemu-aarch64-static", str(CHECKOUT / "build/executor.aarch64")],
+}
+if HERE == "aarch64":
+    COMMANDS["aarch64"] = [str(CHECKOUT / "runtime/executor/executor")]
+
+
+@dataclass
+class Running:
+    """An executor, and the other ends of its descriptors."""
+
+    pid: int
+    channel: socket.socket
+    other: socket.socket
+    pipe: int
+    trace: int
+
+    def hears(self, channel: socket.socket | None = None) -> tuple[int, int, int, str]:
+        return parse_message((channel or self.channel).recv(1024))
+
+    def tell(self, code: int, value: int) -> None:
+        self.channel.send(code.to_bytes(4, "little") + bytes(4) + value.to_bytes(8, "little"))
+
+    def end(self) -> int:
+        """Hang up; the exit status."""
+        self.channel.close()
+        self.other.close()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+@pytest.fixture(params=sorted(COMMANDS))
+def machine(request: pytest.FixtureRequest) -> str:
+    command = COMMANDS[request.param]
+    if not shutil.which(command[0]) or not Path(command[-1]).exists():
+        pytest.skip(f"{' '.join(command)} is not there: make test builds and installs what is needed")
+    return str(request.param)
+
+
+def start(machine: str, program: Program | bytes, trace: bool = False) -> Running:
+    if isinstance(program, Program):
+        count = len(program.instructions)
+        program = program.encode(CHANNEL, TRACE if trace else NO_FD, machine)
+    else:
+        count = 1
+    image, stamps = os.memfd_create("program"), os.memfd_create("trace")
+    os.write(image, program)
+    os.ftruncate(stamps, 8 * count)
+    channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other, far_other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    read, write = os.pipe()
+    sources = [image, far.fileno(), write, far_other.fileno(), stamps]
+    # First out of the way of the targets, as in launch.py.
+    above = [os.dup2(fd, 100 + i) for i, fd in enumerate(sources)]
+    actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, fd, PROGRAM_FD + i) for i, fd in enumerate(above)]
+    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in above]
+    command = [shutil.which(COMMANDS[machine][0]) or "", *COMMANDS[machine][1:]]
+    pid = os.posix_spawn(command[0], command, {}, file_actions=actions)
+    for fd in (*above, image, write):
+        os.close(fd)
+    far.close()
+    far_other.close()
+    return Running(pid, channel, other, read, stamps)
+
+
+def close(running: Running) -> None:
+    os.close(running.pipe)
+    os.close(running.trace)
+
+
+def every_instruction() -> Program:
+    p = Program()
+    wrong = p.label()
+    # store and load, of each width, and part of what was stored
+    memory = p.buffer(16)
+    for width in (1, 2, 4, 8):
+        p.store(memory, 0, width, 0x1122334455667788)
+        p.say(width, p.load(memory, 0, width))
+    p.say(9, p.load(memory, 2, 4))
+    # branch: taken and not taken, with and without a mask
+    right, far, past = p.label(), p.label(), p.label()
+    value = p.load(memory, 0, 8)
+    p.branch(value, 0x1122334455667788, right)
+    p.jump(wrong)
+    p.place(right)
+    p.branch(value, 0x99, wrong, mask=0xFF)
+    p.branch(value, 0x88, far, mask=0xFF)
+    p.jump(wrong)
+    p.place(far)
+    p.branch_unless(value, 0x88, wrong, mask=0xFF)
+    p.branch_unless(value, 0x99, past, mask=0xFF)
+    p.jump(wrong)
+    p.place(past)
+    # a system call that works, and one with rules for how it may fail
+    p.write(PIPE, "from data, ")
+    text = p.strings(["from a pointer"])
+    p.call("write", PIPE, p.load(text, 0, 8), len("from a pointer"))
+    missing, closed = p.label(), p.label()
+    p.openat(AT_FDCWD, "/does/not/exist", 0, errors={EPERM: wrong, ENOENT: missing})
+    p.jump(wrong)
+    p.place(missing)
+    result = p.call("write", -1, "x", 1, errors={ANY_ERROR: closed}, result=True)
+    p.jump(wrong)
+    p.place(closed)
+    p.say(10, result)
+    # the runtime's turn, a register, and another channel
+    answer = p.await_(11)
+    copy = p.register()
+    p.move(copy, answer)
+    p.say(12, copy)
+    p.channel(OTHER)
+    p.say(13)
+    p.fail(ENOTDIR, "the end")
+    p.place(wrong)
+    p.fail(EPERM, "a wrong turn")
+    return p
+
+
+def test_every_instruction(machine: str) -> None:
+    program = every_instruction()
+    assert {i.op for i in program.instructions} == set(range(9))
+    running = start(machine, program)
+    value = 0x1122334455667788
+    for width in (1, 2, 4, 8):
+        code, _, said, _ = running.hears()
+        assert (code, said) == (width, value & (1 << 8 * width) - 1)
+    assert running.hears()[::2] == (9, 0x33445566)
+    assert running.hears()[::2] == (10, -EBADF)
+    assert os.read(running.pipe, 100) == b"from data, from a pointer"
+    running.tell(11, 1 << 40)
+    assert running.hears()[::2] == (12, 1 << 40)
+    assert running.hears(running.other)[::2] == (13, 0)
+    # FAIL reports its own place, and waits for leave to die.
+    assert running.hears(running.other)[:3] == (ERROR, len(program.instructions) - 2, ENOTDIR)
+    assert os.waitpid(running.pid, os.WNOHANG) == (0, 0)
+    assert running.end() == 1
+    close(running)
+
+
+def test_its_own_end(machine: str) -> None:
+    p = Program()
+    p.call("umask", 0)
+    running = start(machine, p)
+    assert running.channel.recv(1024) == b""
+    assert running.end() == 0
+    close(running)
+
+
+def test_a_failure_without_a_rule_is_reported(machine: str) -> None:
+    p = Program()
+    p.call("umask", 0)
+    p.openat(AT_FDCWD, "/does/not/exist", 0, errors={EPERM: p.label()})
+    p.place(next(iter((p.instructions[-1].rules or {}).values())))
+    running = start(machine, p)
+    assert running.hears() == (ERROR, 1, ENOENT, "")
+    assert running.end() == 1
+    close(running)
+
+
+@pytest.mark.parametrize("message", [b"", b"\x63" + bytes(15), b"\x05" + bytes(14)], ids=["gone", "other", "short"])
+def test_awaiting_anything_but_the_code_is_the_end(machine: str, message: bytes) -> None:
+    p = Program()
+    p.await_(5)
+    p.say(6)
+    running = start(machine, p)
+    if message:
+        running.channel.send(message)
+        assert running.channel.recv(1024) == b""
+    assert running.end() == 1
+    close(running)
+
+
+def test_trace(machine: str) -> None:
+    p = Program()
+    past = p.label()
+    p.call("umask", 0)
+    p.jump(past)
+    p.say(1)
+    p.place(past)
+    p.call("umask", 0)
+    running = start(machine, p, trace=True)
+    assert running.end() == 0
+    raw = os.pread(running.trace, 100, 0)
+    stamps = [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+    assert stamps[2] == 0  # did not run
+    assert 0 < stamps[0] <= stamps[1] <= stamps[3]
+    close(running)
+
+
+def test_nothing_runs_of_a_program_with_a_fault(machine: str) -> None:
+    p = Program()
+    p.say(1)
+    p.say(2)
+    raw = bytearray(p.encode(CHANNEL, NO_FD, machine))
+    header, size = 24, 72
+    assert len(raw) == header + 2 * size
+    raw[header + size] = 200  # the second instruction's opcode
+    running = start(machine, bytes(raw))
+    assert running.channel.recv(1024) == b""
+    assert running.end() == REFUSED
+    close(running)
+
+
+def test_no_program(machine: str) -> None:
+    running = start(machine, b"")
+    assert running.end() == NOT_THERE
+    close(running)
+
+
+def test_size(machine: str) -> None:
+    assert Path(COMMANDS[machine][-1]).stat().st_size < 16384
