@@ -11,7 +11,7 @@ from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
-from pyrun.runtime.executor.messages import CONSOLE, GO, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
+from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
 from pyrun.runtime.lifecycle_hooks import run_hooks, run_poststop
 from pyrun.runtime.plan import rootfs
 from pyrun.runtime.plan.create import compile_container
@@ -180,7 +180,9 @@ def facts(container: str, config: Config, options: Options, hierarchies: Hierarc
         cgroup_v2=cgroup.mode == "v2",
         cgroups=_visible(hierarchies, cgroup),
         device_filter=device_filter,
-        cgroup_directory=cgroup.path or "",
+        unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
+        v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
+        cgroups_optional=cgroup.optional,
         preserve=options.preserve_fds,
         keyring=options.keyring,
         pivot=options.pivot,
@@ -297,10 +299,8 @@ class _Creation:
             reap(middle)
         state["pid"] = pid
         state["started"] = start_time(pid)
-        cgroup.add(pid)
         if "oomScoreAdj" in process:
             _write_oom_score(pid, process["oomScoreAdj"])
-        executor.tell(executor.init, GO)
         hooks = config.get("hooks", {})
         if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
             executor.expect(RUNTIME_HOOKS)

@@ -345,9 +345,9 @@ class Program:
         padding = (0,) * (4 - len(values))
         self.call("prctl", option, *values, *padding, errors=errors)
 
-    def write(self, fd: Operand, content: str, errors: Rules | None = None) -> None:
+    def write(self, fd: Operand, content: str, errors: Rules | None = None, note: str = "") -> None:
         # The NUL that ends the constant is not written.
-        self.call("write", fd, content, len(content.encode()), errors=errors)
+        self.call("write", fd, content, len(content.encode()), errors=errors, note=note)
 
     def chdir(self, path: str, errors: Rules | None = None, note: str = "") -> None:
         self.call("chdir", path, errors=errors, note=note)

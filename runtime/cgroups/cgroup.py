@@ -279,9 +279,14 @@ class Cgroup:
             try:
                 files.write(file, line)
             except OSError as error:
-                if self.rootless and error.errno in _DENIED and not self._limited:
+                if self.optional and error.errno in _DENIED:
                     continue
                 raise refused(POINTER, f"move process {pid} to", file, error) from None
+
+    @property
+    def optional(self) -> bool:
+        """Not to be allowed into the cgroup is no error: rootless, and no limit has been set."""
+        return self.rootless and not self._limited
 
     def processes(self, recursive: bool = True) -> list[int]:
         """Pids of the cgroup's processes, with those of the cgroups below it if recursive; none if it is gone.

@@ -32,6 +32,7 @@ from pyrun.runtime.plan import (
     verify,
 )
 from pyrun.runtime.plan.namespaces import Namespaces, enter, loopback, open_joined
+from pyrun.runtime.plan.placement import Placement
 from pyrun.runtime.program import Program, Register
 from pyrun.spec.namespaces import CLONE_NEWNET
 
@@ -63,13 +64,14 @@ def compile_container(config: Config, facts: Facts) -> Program:
     if facts.device_filter:
         _filter_devices(p, facts)
     proc = _private_proc(p, facts) if config.get("linux", {}).get("sysctl") else None
+    placement = Placement(p, facts)
     joined = open_joined(p, namespaces)
     if facts.privileged:
         root = rootfs.open_tree(p, config, facts)
         mounts.open_sources(p, entries, config, facts, namespaces.user)
         if namespaces.user:
             devices.open_sources(p, nodes)
-    enter(p, namespaces, joined, facts, host)
+    enter(p, namespaces, joined, placement, facts, host)
 
     # In init, inside the namespaces.
     if not facts.privileged:
@@ -160,7 +162,7 @@ def _names(p: Program, config: Config) -> None:
 def _filter_devices(p: Program, facts: Facts) -> None:
     """cgroup v2 has no devices files: the rules are an eBPF program on the container's cgroup (bpf(2))."""
     with p.source("/linux/resources/devices"):
-        cgroup = p.openat(AT_FDCWD, facts.cgroup_directory, O_RDONLY | O_DIRECTORY)
+        cgroup = p.openat(AT_FDCWD, facts.unified_cgroup, O_RDONLY | O_DIRECTORY)
         # union bpf_attr for BPF_PROG_LOAD: type, count, instructions, license, then nothing of ours
         load = p.buffer(128)
         p.store(load, 0, 4, BPF_PROG_TYPE_CGROUP_DEVICE)

@@ -17,7 +17,10 @@ class Facts:
     cgroup_v2   the host's cgroups are unified
     cgroups     what to show of the cgroups inside: (name below /sys/fs/cgroup, mount point on the host, path of the
                 container's cgroup below it), on v2 one row with name ""
-    device_filter  eBPF for the container's cgroup on v2 (b"": none), and the cgroup's folder
+    unified_cgroup  the container's folder in the cgroup2 tree, also of a hybrid host; "" when there is none
+    v1_cgroups  its folders in the hierarchies of v1
+    cgroups_optional  not to be allowed into them is no error
+    device_filter  eBPF for unified_cgroup on v2; b"" for none
     preserve    how many descriptors from 3 on belong to the container
     keyring     join a session keyring of the container's own
     pivot       pivot_root; otherwise MS_MOVE and chroot
@@ -26,9 +29,9 @@ class Facts:
     __slots__ = (
         "bundle",
         "capabilities",
-        "cgroup_directory",
         "cgroup_v2",
         "cgroups",
+        "cgroups_optional",
         "container",
         "device_filter",
         "keyring",
@@ -36,6 +39,8 @@ class Facts:
         "pivot",
         "preserve",
         "privileged",
+        "unified_cgroup",
+        "v1_cgroups",
     )
 
     def __init__(
@@ -49,7 +54,9 @@ class Facts:
         cgroup_v2: bool = True,
         cgroups: list[tuple[str, str, str]] | None = None,
         device_filter: bytes = b"",
-        cgroup_directory: str = "",
+        unified_cgroup: str = "",
+        v1_cgroups: list[str] | None = None,
+        cgroups_optional: bool = False,
         preserve: int = 0,
         keyring: bool = True,
         pivot: bool = True,
@@ -62,7 +69,9 @@ class Facts:
         self.cgroup_v2 = cgroup_v2
         self.cgroups = cgroups or []
         self.device_filter = device_filter
-        self.cgroup_directory = cgroup_directory
+        self.unified_cgroup = unified_cgroup
+        self.v1_cgroups = v1_cgroups or []
+        self.cgroups_optional = cgroups_optional
         self.preserve = preserve
         self.keyring = keyring
         self.pivot = pivot

@@ -7,13 +7,13 @@ gets a process of its own (the middle) that has it before the other namespaces a
 
 from __future__ import annotations
 
-from _struct import Struct
-from errno import EINVAL, ENODEV
+from errno import EACCES, EINVAL, ENODEV
 
-from pyrun.runtime.executor.messages import GO, INIT, MAPS, MIDDLE
+from pyrun.runtime.executor.messages import INIT, MAPS, MIDDLE
 from pyrun.runtime.linux import (
     AF_INET,
     AT_FDCWD,
+    CLONE_INTO_CGROUP,
     CLONE_PARENT,
     IFF_UP,
     NS_GET_NSTYPE,
@@ -38,8 +38,8 @@ from pyrun.spec.namespaces import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.executor.launch import Layout
     from pyrun.runtime.plan.facts import Facts
+    from pyrun.runtime.plan.placement import Placement
     from pyrun.spec.config import Config
 
 FLAGS = {kind: flag for kind, (flag, _) in NAMESPACES.items()}
@@ -47,7 +47,6 @@ FLAGS = {kind: flag for kind, (flag, _) in NAMESPACES.items()}
 
 # A cgroup namespace comes later (see enter), a time namespace has its own way.
 _AT_CLONE = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWNS
-_CLONE_ARGS = Struct("<8Q")
 
 
 class Namespaces:
@@ -97,56 +96,77 @@ def open_joined(p: Program, namespaces: Namespaces) -> dict[str, Register]:
     return opened
 
 
-def enter(p: Program, namespaces: Namespaces, joined: dict[str, Register], facts: Facts, host: Label) -> None:
-    """Leave the host: what follows runs in init, which has been told to GO. `host` is where the half that stays
-    behind goes on."""
-    layout = facts.layout
+def enter(
+    p: Program,
+    namespaces: Namespaces,
+    joined: dict[str, Register],
+    placement: Placement,
+    facts: Facts,
+    host: Label,
+) -> None:
+    """Leave the host: what follows runs in init. `host` is where the half that stays behind goes on."""
     pid = joined.pop("pid", None)
     mount = joined.pop("mount", None)
     user = joined.pop("user", None)
+    # Not before the clone: seen from another cgroup namespace, the container's cgroup may not exist.
+    cgroup = joined.pop("cgroup", None)
     if facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
+    if not namespaces.user and pid:
+        _set(p, namespaces, "pid", pid)
+    clone(
+        p,
+        0 if namespaces.user else namespaces.new & _AT_CLONE,
+        MIDDLE if namespaces.user else INIT,
+        host,
+        placement,
+    )
+    p.channel(facts.layout.init)
+    # With the host's socket open here too, the end of the half on the host would not be seen.
+    p.call("close", facts.layout.host)
+    p.prctl(PR_SET_PDEATHSIG, SIGKILL)
+    placement.enter(p)
+    if cgroup and facts.privileged:
+        _set(p, namespaces, "cgroup", cgroup)
     if namespaces.user:
-        clone(p, 0, MIDDLE, host)
-        _inside(p, layout)
         if pid:
             _set(p, namespaces, "pid", pid)
-        if user:
-            _set(p, namespaces, "user", user)
-        else:
-            if not facts.privileged:
-                # Files in /proc of a process that isn't dumpable belong to root: an unprivileged runtime could not
-                # write our id maps.
-                p.prctl(PR_SET_DUMPABLE, 1)
-            with p.source(namespaces.pointer("user")):
-                p.call("unshare", CLONE_NEWUSER)
-            p.say(MAPS)
-            p.free(p.await_(MAPS))
-        become_root(p)
-        ended = p.label()
-        clone(p, namespaces.new & _AT_CLONE, INIT, ended)
-        after = p.label()
-        p.jump(after)
-        p.place(ended)
-        p.call("exit_group", 0)
-        p.place(after)
-        p.prctl(PR_SET_PDEATHSIG, SIGKILL)
-    else:
-        if pid:
-            _set(p, namespaces, "pid", pid)
-        clone(p, namespaces.new & _AT_CLONE, INIT, host)
-        _inside(p, layout)
-    p.free(p.await_(GO))
+        _middle(p, namespaces, user, facts)
     if not facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
+        if cgroup:
+            _set(p, namespaces, "cgroup", cgroup)
     if mount:
         _set(p, namespaces, "mount", mount)
     if namespaces.new & CLONE_NEWCGROUP:
-        # Only now: the new namespace's root is the cgroup that init is in, and the runtime has just put it there.
+        # Only now: the new namespace's root is the cgroup that init is in.
         with p.source(namespaces.pointer("cgroup")):
             p.call("unshare", CLONE_NEWCGROUP)
+
+
+def _middle(p: Program, namespaces: Namespaces, user: Register | None, facts: Facts) -> None:
+    """Enter the user namespace and clone init in it, with the namespaces that are to belong to it."""
+    if user:
+        _set(p, namespaces, "user", user)
+    else:
+        if not facts.privileged:
+            # Files in /proc of a process that isn't dumpable belong to root: an unprivileged runtime could not write
+            # our id maps.
+            p.prctl(PR_SET_DUMPABLE, 1)
+        with p.source(namespaces.pointer("user")):
+            p.call("unshare", CLONE_NEWUSER)
+        p.say(MAPS)
+        p.free(p.await_(MAPS))
+    become_root(p)
+    parent, child = p.label(), p.label()
+    clone(p, namespaces.new & _AT_CLONE, INIT, parent)
+    p.jump(child)
+    p.place(parent)
+    p.call("exit_group", 0)
+    p.place(child)
+    p.prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 
 def become_root(p: Program) -> None:
@@ -166,23 +186,31 @@ def _set(p: Program, namespaces: Namespaces, kind: str, fd: Register) -> None:
     p.close(fd)
 
 
-def _inside(p: Program, layout: Layout) -> None:
-    """Talk on init's socket; with the host's open here too, the end of the host half would not be seen."""
-    p.channel(layout.init)
-    p.call("close", layout.host)
-    p.prctl(PR_SET_PDEATHSIG, SIGKILL)
-
-
-def clone(p: Program, flags: int, code: int, parent: Label) -> None:
+def clone(p: Program, flags: int, code: int, parent: Label, placement: Placement | None = None) -> None:
     """Clone: the parent says the child's pid and goes on at `parent`, the child goes on here.
 
     CLONE_PARENT makes the child the runtime's own, so that init is inherited by whoever called the runtime, as
     conmon and containerd's shim expect; it needs exit_signal 0 in clone_args."""
-    # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls
-    arguments = _CLONE_ARGS.pack(flags | CLONE_PARENT, 0, 0, 0, 0, 0, 0, 0)
-    child = p.label()
+    child, cloned = p.label(), p.label()
     with p.source("/linux/namespaces"):
-        pid = p.call("clone3", arguments, len(arguments), result=True)
+        # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
+        # set_tid_size, cgroup
+        size = 8 * 11
+        pid = p.register()
+        if placement and placement.unified:
+            arguments = p.buffer(size)
+            p.store(arguments, 0, 8, flags | CLONE_PARENT | CLONE_INTO_CGROUP)
+            p.store(arguments, 80, 8, placement.unified)
+            denied = p.label()
+            p.call("clone3", arguments, size, errors={EACCES: denied} if placement.optional else None, result=True)
+            p.set_result(pid)
+            if placement.optional:
+                p.jump(cloned)
+                p.place(denied)
+        if not placement or not placement.unified or placement.optional:
+            p.call("clone3", (flags | CLONE_PARENT).to_bytes(size, "little"), size, result=True)
+            p.set_result(pid)
+        p.place(cloned)
     p.branch(pid, 0, child)
     p.say(code, pid)
     p.jump(parent)

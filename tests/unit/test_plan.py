@@ -159,7 +159,7 @@ def test_a_joined_namespace_is_checked_before_it_is_entered(kind: str) -> None:
 
 def test_a_user_namespace_has_a_middle() -> None:
     steps = [what for what, _ in plan(user_namespace)]
-    order = ["say MIDDLE r", "unshare(CLONE_NEWUSER)", "say MAPS", "setresuid(0, 0, 0)", "say INIT r", "await GO"]
+    order = ["say MIDDLE r", "unshare(CLONE_NEWUSER)", "say MAPS", "setresuid(0, 0, 0)", "say INIT r"]
     places = [next(i for i, what in enumerate(steps) if start in what) for start in order]
     assert places == sorted(places)
     # The host's devices are bound, opened before the namespaces are left.
@@ -171,7 +171,7 @@ def test_a_user_namespace_has_a_middle() -> None:
 
 def test_the_cgroup_namespace_comes_after_placement() -> None:
     steps = plan(namespace("cgroup"))
-    assert first(steps, "await GO") < first(steps, "unshare(CLONE_NEWCGROUP)")
+    assert first(steps, "clone3(") < first(steps, "unshare(CLONE_NEWCGROUP)")
 
 
 def test_cgroup2_is_bound_without_a_cgroup_namespace() -> None:
