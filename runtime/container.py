@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrun.runtime.cgroups.cgroup import Cgroup
+    from pyrun.runtime.lifecycle_hooks import Kind
     from pyrun.runtime.log import Log
     from pyrun.runtime.state import State, Status
 
@@ -68,19 +69,16 @@ def start(entry: Entry, state: State, log: Log) -> None:
         if status == "running":
             raise Error("cannot start an already running container")
         raise Error(f"cannot start a container in the {status} state")
-    from pyrun.runtime.lifecycle_hooks import run_hooks
-
     pidfd = _open(state)
     result = entry.open_fifo("exec.status", posix.O_RDONLY | posix.O_NONBLOCK)
     try:
-        if state["hooks"].get("startContainer"):
-            try:
-                run_hooks("startContainer", state, "created")
-            except Error:
-                # MUST 14: stop it; what remains is for delete.
-                pidfd_send_signal(pidfd, _SIGKILL)
-                _wait(pidfd)
-                raise
+        try:
+            _hooks("startContainer", state, "created")
+        except Error:
+            # MUST 14: stop it; what remains is for delete.
+            pidfd_send_signal(pidfd, _SIGKILL)
+            _wait(pidfd)
+            raise
         try:
             fifo = entry.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK)
         except OSError as e:
@@ -92,18 +90,24 @@ def start(entry: Entry, state: State, log: Log) -> None:
         _executed(state, result, pidfd)
         entry.unlink("exec.fifo")
         entry.unlink("exec.status")
-        if state["hooks"].get("poststart"):
-            try:
-                run_hooks("poststart", state, "running")
-            except Error:
-                # MUST 16: stop it and go through the rest of its life.
-                pidfd_send_signal(pidfd, _SIGKILL)
-                _wait(pidfd)
-                destroy(entry, state, log)
-                raise
+        try:
+            _hooks("poststart", state, "running")
+        except Error:
+            # MUST 16: stop it and go through the rest of its life.
+            pidfd_send_signal(pidfd, _SIGKILL)
+            _wait(pidfd)
+            destroy(entry, state, log)
+            raise
     finally:
         posix.close(result)
         posix.close(pidfd)
+
+
+def _hooks(kind: Kind, state: State, status: Status) -> None:
+    if state["hooks"].get(kind):
+        from pyrun.runtime.lifecycle_hooks import run_hooks
+
+        run_hooks(kind, state, status)
 
 
 def _executed(state: State, result: int, pidfd: int) -> None:

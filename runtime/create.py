@@ -5,14 +5,12 @@ from __future__ import annotations
 import posix
 from errno import ENOENT
 
-from pyrun.runtime import idmap
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
 from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
-from pyrun.runtime.lifecycle_hooks import run_hooks, run_poststop
 from pyrun.runtime.plan import rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
@@ -20,7 +18,6 @@ from pyrun.runtime.plan.namespaces import FLAGS, Namespaces
 from pyrun.runtime.plan.process import HOME_ROOM
 from pyrun.runtime.signals import pidfd_send_signal
 from pyrun.runtime.state import Entry, now, read_path, start_time
-from pyrun.runtime.unmount import unmount
 from pyrun.spec import checks
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
@@ -167,7 +164,8 @@ def _visible(hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, s
 def facts(container: str, config: Config, options: Options, hierarchies: Hierarchies, cgroup: Cgroup) -> Facts:
     """What the plan must know of this host."""
     device_filter = b""
-    if cgroup.mode == "v2" and cgroup.path:
+    # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
+    if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0:
         from pyrun.runtime.cgroups.devices import v2_device_program
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
@@ -291,6 +289,9 @@ class _Creation:
             middle, _ = executor.expect(MIDDLE)
             if "user" not in namespaces.paths:
                 executor.expect(MAPS)
+
+                from pyrun.runtime import idmap
+
                 idmap.write(middle, self.linux)
                 executor.tell(executor.init, MAPS)
         pid, _ = executor.expect(INIT)
@@ -330,6 +331,8 @@ class _Creation:
         executor.tell(executor.init, READY, text=home + b"\0" if home else b"")
 
     def _hooks(self) -> None:
+        from pyrun.runtime.lifecycle_hooks import run_hooks
+
         self.hooks_ran = True
         self.entry.write(self.state)
         for kind in ("prestart", "createRuntime", "createContainer"):
@@ -373,9 +376,13 @@ class _Creation:
             self.cgroup.kill(_SIGKILL)
             self.cgroup.destroy()
         if "mounted" in self.state:
+            from pyrun.runtime.unmount import unmount
+
             unmount(self.state["mounted"])
         self.entry.remove()
         if self.hooks_ran:
+            from pyrun.runtime.lifecycle_hooks import run_poststop
+
             run_poststop(self.state, self.log)
 
 

@@ -26,6 +26,8 @@ from pyrun.runtime.linux import (
     O_CLOEXEC,
     OPEN_TREE_CLOEXEC,
     OPEN_TREE_CLONE,
+    SCM_RIGHTS,
+    SOL_SOCKET,
     STATX_BASIC_STATS,
 )
 
@@ -234,6 +236,26 @@ class Program:
     def say(self, code: int, value: Operand = 0) -> None:
         """Send (code, value) to the runtime."""
         self.instructions.append(Instruction(SAY, code, (value,), self.pointer))
+
+    def say_with(self, to: Operand, code: int, fd: Register) -> None:
+        """Say `code` on the socket `to`, with a descriptor in tow (sendmsg(2); unix(7), SCM_RIGHTS)."""
+        message = code.to_bytes(4, "little") + bytes(12)
+        vector = self.buffer(16)
+        self.store(vector, 0, 8, message)
+        self.store(vector, 8, 8, len(message))
+        # struct cmsghdr: length 20 (with one int), level, type; the int; padding
+        control = self.buffer(24)
+        self.store(control, 0, 8, 20)
+        self.store(control, 8, 4, SOL_SOCKET)
+        self.store(control, 12, 4, SCM_RIGHTS)
+        self.store(control, 16, 4, fd)
+        # struct msghdr: name, namelen, iov, iovlen, control, controllen, flags
+        header = self.buffer(56)
+        self.store(header, 16, 8, vector)
+        self.store(header, 24, 8, 1)
+        self.store(header, 32, 8, control)
+        self.store(header, 40, 8, 24)
+        self.call("sendmsg", to, header, 0)
 
     def await_(self, code: int) -> Register:
         """Wait for `code` from the runtime, and return the value that came with it; the runtime's end is ours."""

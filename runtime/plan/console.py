@@ -19,8 +19,6 @@ from pyrun.runtime.linux import (
     O_PATH,
     O_RDWR,
     S_IFCHR,
-    SCM_RIGHTS,
-    SOL_SOCKET,
     TIOCGPTPEER,
     TIOCSCTTY,
     TIOCSPTLCK,
@@ -33,7 +31,6 @@ from pyrun.runtime.program import Program, Register
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
-    from pyrun.runtime.program import Operand
     from pyrun.spec.config import Config
 
 _WINSIZE = Struct("<4H")
@@ -59,7 +56,7 @@ def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
             p.call("fchown", slave, uid, 0xFFFFFFFF)
     with p.source("/process/terminal"):
         _bind_console(p, root, slave)
-        send_descriptor(p, facts.layout.init, master, CONSOLE)
+        p.say_with(facts.layout.init, CONSOLE, master)
         for fd in (0, 1, 2):
             p.call("dup3", slave, fd, 0)
         p.call("ioctl", 0, TIOCSCTTY, 0)
@@ -74,24 +71,3 @@ def _bind_console(p: Program, root: Register, slave: Register) -> None:
     p.move_mount(tree, console)
     for register in (tree, console, dev):
         p.close(register)
-
-
-def send_descriptor(p: Program, to: Operand, fd: Register, code: int) -> None:
-    """Say `code` with a descriptor in tow (sendmsg(2); unix(7), SCM_RIGHTS)."""
-    message = code.to_bytes(4, "little") + bytes(12)
-    vector = p.buffer(16)
-    p.store(vector, 0, 8, message)
-    p.store(vector, 8, 8, len(message))
-    # struct cmsghdr: length 20 (with one int), level, type; the int; padding
-    control = p.buffer(24)
-    p.store(control, 0, 8, 20)
-    p.store(control, 8, 4, SOL_SOCKET)
-    p.store(control, 12, 4, SCM_RIGHTS)
-    p.store(control, 16, 4, fd)
-    # struct msghdr: name, namelen, iov, iovlen, control, controllen, flags
-    header = p.buffer(56)
-    p.store(header, 16, 8, vector)
-    p.store(header, 24, 8, 1)
-    p.store(header, 32, 8, control)
-    p.store(header, 40, 8, 24)
-    p.call("sendmsg", to, header, 0)

@@ -19,7 +19,6 @@ from pyrun.runtime.linux import (
     PROC_SUPER_MAGIC,
 )
 from pyrun.runtime.plan import (
-    console,
     devices,
     identity,
     limits,
@@ -27,7 +26,6 @@ from pyrun.runtime.plan import (
     mounts,
     process,
     rootfs,
-    sysctl,
     unsupported,
     verify,
 )
@@ -97,12 +95,16 @@ def compile_container(config: Config, facts: Facts) -> Program:
     if wanted is not None:
         cwd = process.WorkingDirectory(p, wanted, root.tree)
         if wanted.get("terminal"):
+            from pyrun.runtime.plan import console
+
             console.set_up(p, root.tree, config, facts)
         else:
             process.hand_over_stdio(p, wanted, root.tree)
     mounts.finish(p, entries)
     _names(p, config)
     if proc:
+        from pyrun.runtime.plan import sysctl
+
         sysctl.write(p, proc, config)
     masks.read_only(p, root.tree, config)
     masks.masked(p, root.tree, config)

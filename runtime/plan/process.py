@@ -26,7 +26,6 @@ from pyrun.runtime.linux import (
     STATX_UID,
 )
 from pyrun.runtime.plan import verify
-from pyrun.runtime.plan.console import send_descriptor
 from pyrun.runtime.plan.masks import NULL
 from pyrun.runtime.plan.paths import DIRECTORY, open_in_root
 from pyrun.runtime.program import ANY_ERROR, Buffer, Label, Program, Register
@@ -168,7 +167,7 @@ def ready(p: Program, process: Process | None, facts: Facts) -> Buffer | None:
         without, said = p.label(), p.label()
         with p.source("/process/env"):
             passwd = p.openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, errors={ANY_ERROR: without})
-            send_descriptor(p, layout.init, passwd, READY)
+            p.say_with(layout.init, READY, passwd)
             p.close(passwd)
             p.jump(said)
             p.place(without)
