@@ -18,7 +18,7 @@ import sys
 # What a hot verb imports only when it gets there, but nearly always.
 LATER = {
     "create": ["cgroups.resources", "cgroups.devices"],
-    "start": ["lifecycle_hooks"],
+    "start": [],
     "state": [],
     "kill": [],
     "delete": ["cgroups.cgroup"],

@@ -46,11 +46,9 @@ S_IFIFO = 0o010000
 STATX_BASIC_STATS = 0x7FF
 # struct statx: offset of each field that programs look at
 STATX_UID = 20
-STATX_GID = 24
 STATX_MODE = 28
 STATX_INO = 32
-STATX_RDEV_MAJOR = 128
-STATX_RDEV_MINOR = 132
+STATX_RDEV = 128  # major and minor, 4 bytes each
 
 # mount.h
 MNT_DETACH = 2

@@ -14,7 +14,8 @@ from _struct import Struct
 from errno import EACCES, EINVAL
 
 from pyrun.runtime.errors import Error
-from pyrun.runtime.program import ERROR, NO_FD, Program
+from pyrun.runtime.executor.messages import INIT, MIDDLE
+from pyrun.runtime.program import ERROR, NO_FD, SAY, Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ _MESSAGE = Struct("<IIq")
 _ROOM = 1024
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
 _F_ADD_SEALS = 1033
-_F_SEAL_ALL = 0x0F  # SEAL, SHRINK, GROW, WRITE
+# SEAL, SHRINK, GROW, and FUTURE_WRITE: as good as WRITE where nobody has it mapped, and WRITE waits for all CPUs.
+_F_SEAL_ALL = 0x17
 _SIGNALS = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))  # 32 and 33 are libc's own
 
 PROGRAM_FD = 3
@@ -108,7 +110,7 @@ class Executor:
     descriptors that the program refers to by number: FIRST_FD + 2 onwards, in this order (see `numbering`).
     """
 
-    __slots__ = ("_poll", "host", "init", "pid", "program", "trace")
+    __slots__ = ("_ended", "_host_ended", "_kept", "_poll", "host", "init", "pid", "program", "trace")
 
     def __init__(self, program: Program, layout: Layout, fds: list[int], trace: bool = False) -> None:
         self.program = program
@@ -153,6 +155,8 @@ class Executor:
             init_end.close()
             for fd in opened:
                 posix.close(fd)
+        self._ended = self._host_ended = False
+        self._kept: list[tuple[int, int, int, str, int]] = []
         self._poll = select.poll()
         self._poll.register(self.host.fileno(), select.POLLIN)
         self._poll.register(self.init.fileno(), select.POLLIN)
@@ -167,21 +171,36 @@ class Executor:
     def expect(self, code: int) -> tuple[int, int]:
         """Wait until either half says `code`; returns its value, and the descriptor that came with it or -1.
 
+        The halves are not in step: what one says before it is asked for is kept. So is what init says, or that it is
+        over, until its pid is known: it must be found and reaped whatever happens to it.
         Raises ProgramError when an instruction failed in either half, EndedError when init's half ended in silence."""
         while True:
-            for fd, _ in self._poll.poll():
-                sender = self.host if fd == self.host.fileno() else self.init
+            for i, (said, index, value, words, fd) in enumerate(self._kept):
+                if said == code or (said == ERROR and not self._unborn(code, index)):
+                    del self._kept[i]
+                    if said == ERROR:
+                        raise ProgramError(index, value, words)
+                    return value, fd
+            if self._ended and (code not in (MIDDLE, INIT) or self._host_ended):
+                raise EndedError
+            for number, _ in self._poll.poll():
+                sender = self.host if number == self.host.fileno() else self.init
                 raw, ancillary, _, _ = sender.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
-                if not raw:
-                    self._poll.unregister(fd)
-                    if sender is self.init:
-                        raise EndedError
+                if raw:
+                    fd = int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
+                    self._kept.append((*parse_message(raw), fd))
                     continue
-                said, index, value, words = parse_message(raw)
-                if said == ERROR:
-                    raise ProgramError(index, value, words)
-                if said == code:
-                    return value, int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
+                self._poll.unregister(number)
+                if sender is self.init:
+                    self._ended = True
+                else:
+                    self._host_ended = True
+
+    def _unborn(self, code: int, index: int) -> bool:
+        """The instruction is one of the process whose pid `code` is to tell."""
+        if code not in (MIDDLE, INIT):
+            return False
+        return any(step.op == SAY and step.name == code for step in self.program.instructions[:index])
 
     def close(self) -> None:
         """Hang up: whatever of the program still waits for us ends. Reaps the host half."""

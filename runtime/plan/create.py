@@ -85,7 +85,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
     rootfs.attach(p, root, config, own_mounts, facts)
     mounts.make(p, entries, root.tree, namespaces, facts)
     if not bound_dev:
-        devices.make(p, nodes, root.tree)
+        fresh = {entry.destination for entry in entries if entry.destination != "/dev" or entry.type == "tmpfs"}
+        devices.make(p, nodes, root.tree, fresh)
     if any(config.get("hooks", {}).get(kind) for kind in ("prestart", "createRuntime", "createContainer")):
         with p.source("/hooks"):
             p.say(RUNTIME_HOOKS)

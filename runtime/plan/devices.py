@@ -65,26 +65,28 @@ def open_sources(p: Program, nodes: list[Node]) -> None:
             node.verify(p, node.source)
 
 
-def make(p: Program, nodes: list[Node], root: Register) -> None:
+def make(p: Program, nodes: list[Node], root: Register, mounted: set[str]) -> None:
     """Make devices and links, all through descriptors of their folders: a /dev that is a link in the image leads
-    somewhere inside the root (CVE-2026-41579)."""
+    somewhere inside the root (CVE-2026-41579). `mounted`: where the config mounts something."""
     with p.source("/linux/devices"):
         dev = open_in_root(p, root, "/dev", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+    taken = set(mounted)
     for node in nodes:
         parent, _, name = node.path.rpartition("/")
         with p.source(node.pointer):
             if parent == "/dev":
-                _make_one(p, node, dev, name)
+                _make_one(p, node, dev, name, fresh="/dev" in mounted and node.path not in taken)
+                taken.add(node.path)
             else:
                 folder = open_in_root(p, root, parent or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
-                _make_one(p, node, folder, name)
+                _make_one(p, node, folder, name, fresh=False)
                 p.close(folder)
     with p.source("/linux/devices"):
         _links(p, root, dev)
     p.close(dev)
 
 
-def _make_one(p: Program, node: Node, folder: Register, name: str) -> None:
+def _make_one(p: Program, node: Node, folder: Register, name: str, fresh: bool) -> None:
     if node.source:
         place = open_place(p, folder, name)
         p.move_mount(node.source, place)
@@ -92,10 +94,14 @@ def _make_one(p: Program, node: Node, folder: Register, name: str) -> None:
         p.close(node.source)
         return
     exists, done = p.label(), p.label()
+    # In a new tmpfs nothing can be there yet; should it be all the same, EEXIST is an error.
+    errors = None if fresh else {EEXIST: exists}
     number = _makedev(*node.number) if node.number else 0
-    p.call("mknodat", folder, name, node.kind | node.mode, number, errors={EEXIST: exists})
+    p.call("mknodat", folder, name, node.kind | node.mode, number, errors=errors)
     if node.uid or node.gid:
         p.call("fchownat", folder, name, node.uid, node.gid, AT_SYMLINK_NOFOLLOW)
+    if fresh:
+        return
     p.jump(done)
     p.place(exists)
     # What is there already must be the same device (MUST 87), not something that the image put in its place.

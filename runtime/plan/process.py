@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EINVAL, EISDIR, ENOENT
+from errno import EACCES, EBADF, EINVAL, EISDIR, ENOENT
 
 from pyrun.runtime.executor.messages import READY
 from pyrun.runtime.linux import (
@@ -19,10 +19,8 @@ from pyrun.runtime.linux import (
     S_IFCHR,
     S_IFDIR,
     S_IFMT,
-    STATX_GID,
     STATX_MODE,
-    STATX_RDEV_MAJOR,
-    STATX_RDEV_MINOR,
+    STATX_RDEV,
     STATX_UID,
 )
 from pyrun.runtime.plan import verify
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
 _X_OK = 1
+_UNCHANGED = 0xFFFFFFFF
 _SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL
 HOME_ROOM = 1024
 
@@ -46,33 +45,29 @@ def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
     The host's /dev/null keeps its owner, whatever the user (crun 1.8 changes it)."""
     uid = process.get("user", {}).get("uid", 0)
     with p.source("/process/user/uid"):
+        missing = p.label()
+        null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY, missing=missing)
+        verify.is_node(p, null, S_IFCHR, NULL, EINVAL, "/dev/null in the container is not the null device")
+        p.place(missing)
         for fd in (0, 1, 2):
-            closed, null, done = p.label(), p.label(), p.label()
-            stat = p.statx(fd, errors={ANY_ERROR: closed})
-            major, minor = p.load(stat, STATX_RDEV_MAJOR, 4), p.load(stat, STATX_RDEV_MINOR, 4)
-            owner, group = p.load(stat, STATX_UID, 4), p.load(stat, STATX_GID, 4)
-            other = p.label()
-            p.branch_unless(major, NULL[0], other)
-            p.branch(minor, NULL[1], null)
-            p.place(other)
-            p.branch(owner, uid, done)
+            kept, own = p.label(), p.label()
+            stat = p.statx(fd, errors={ANY_ERROR: kept})  # the caller may have closed it
+            device = p.load(stat, STATX_RDEV, 8)
+            p.branch(device, verify.rdev(*NULL), own)
+            owner = p.load(stat, STATX_UID, 4)
+            p.branch(owner, uid, kept)
             # A pipe on a read-only file system, or an owner without mapping, keeps its owner.
-            p.call("fchown", fd, uid, group, errors={ANY_ERROR: done})
-            p.jump(done)
-            p.place(null)
-            own = _open_null(p, root)
-            p.call("dup3", own, fd, 0)
-            p.close(own)
-            p.place(closed)
-            p.place(done)
-            for register in (major, minor, owner, group):
-                p.free(register)
-
-
-def _open_null(p: Program, root: Register) -> Register:
-    null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY)
-    verify.is_node(p, null, S_IFCHR, NULL, EINVAL, "/dev/null in the container is not the null device")
-    return null
+            p.call("fchown", fd, uid, _UNCHANGED, errors={ANY_ERROR: kept})
+            p.jump(kept)
+            p.place(own)
+            p.call("dup3", null, fd, 0, errors={EBADF: kept})  # there was none to open
+            p.place(kept)
+            p.free(device)
+            p.free(owner)
+        gone = p.label()
+        p.call("close", null, errors={EBADF: gone})
+        p.place(gone)
+        p.free(null)
 
 
 class WorkingDirectory:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.linux import S_IFMT, STATX_MODE, STATX_RDEV_MAJOR, STATX_RDEV_MINOR
+from pyrun.runtime.linux import S_IFMT, STATX_MODE, STATX_RDEV
 from pyrun.runtime.program import Program, Register
 
-_ALL = 0xFFFFFFFF
+
+def rdev(major: int, minor: int) -> int:
+    """Both numbers as they lie in struct statx, to be compared at once."""
+    return major | minor << 32
 
 
 def on_file_system(p: Program, fd: Register, magic: int, error: int, note: str) -> None:
@@ -32,14 +35,15 @@ def is_node(p: Program, fd: Register, kind: int, number: tuple[int, int] | None,
     """Fail with `error` unless the file is of this `kind` (S_IF…) and, for a device, has this (major, minor)."""
     wrong, right = p.label(), p.label()
     stat = p.statx(fd)
-    fields = [(STATX_MODE, 2, kind, S_IFMT)]
-    if number is not None:
-        fields += [(STATX_RDEV_MAJOR, 4, number[0], _ALL), (STATX_RDEV_MINOR, 4, number[1], _ALL)]
-    for offset, width, value, mask in fields:
-        field = p.load(stat, offset, width)
-        p.branch_unless(field, value, wrong, mask=mask)
-        p.free(field)
-    p.jump(right)
+    mode = p.load(stat, STATX_MODE, 2)
+    if number is None:
+        p.branch(mode, kind, right, mask=S_IFMT)
+    else:
+        p.branch_unless(mode, kind, wrong, mask=S_IFMT)
+        device = p.load(stat, STATX_RDEV, 8)
+        p.branch(device, rdev(*number), right)
+        p.free(device)
+    p.free(mode)
     p.place(wrong)
     p.fail(error, note)
     p.place(right)
