@@ -29,6 +29,7 @@ APPLETS = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--peers", action="store_true", help="leave out nothing that old peers do otherwise")
     parser.addoption("--runtime", default=str(PYRUN), help="the runtime to test (default: build/pyrun)")
 
 
@@ -100,7 +101,7 @@ def nothing_left() -> Iterator[None]:
 
 @pytest.fixture
 def runtime(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Iterator[Runtime]:
-    runtime = Runtime(request.config.getoption("runtime"), tmp_path)
+    runtime = Runtime(request.config.getoption("runtime"), tmp_path, request.config.getoption("peers"))
     yield runtime
     for name in runtime.ids():
         runtime("delete", "--force", name)
@@ -113,6 +114,8 @@ def new_container(runtime: Runtime, tmp_path: Path, image: Path, example: str) -
 
     def make() -> Container:
         config = json.loads(example)
+        for folder in (*list(tmp_path.parents)[:2], tmp_path):
+            folder.chmod(0o711)  # runc must get there in a user namespace
         config["process"] |= {"terminal": False, "args": ["/bin/true"]}
         if runtime.name == "crun":
             config["ociVersion"] = "1.0.2"

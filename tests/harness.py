@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import itertools
 import json
@@ -14,12 +15,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHECKOUT = Path(__file__).parents[1]
 PYRUN = CHECKOUT / "build/pyrun"
 MNT_DETACH = 2
 
 libc = ctypes.CDLL(None, use_errno=True)
 numbers = itertools.count(1)
+
+
+def hear(fd: int) -> bytes:
+    """What comes next; b"" when nobody is left who could write."""
+    assert select.select([fd], [], [], 20)[0], "nothing is said"
+    return os.read(fd, 4096)
 
 
 @dataclass
@@ -34,11 +43,12 @@ class Done:
 class Runtime:
     """The binary with a --root of the test's own."""
 
-    def __init__(self, binary: str, folder: Path) -> None:
+    def __init__(self, binary: str, folder: Path, everything: bool = False) -> None:
         self.binary = binary
         self.name = Path(binary).name
         self.folder = folder
         self.root = folder / "state"
+        self.everything = everything
         self.containers: list[Container] = []
 
     def command(self, *arguments: str | Path, options: tuple[str, ...] = ()) -> list[str]:
@@ -205,6 +215,11 @@ class Container(Bundle):
     def pid(self) -> int:
         return int(self.state()["pid"])
 
+    def unlike(self, **reasons: str) -> None:
+        """Leave out the rest where an old peer does otherwise: unlike(crun="why")."""
+        if self.runtime.name in reasons and not self.runtime.everything:
+            pytest.skip(reasons[self.runtime.name])
+
     def exists(self) -> bool:
         return (self.runtime.root / self.id).exists()
 
@@ -268,6 +283,8 @@ def tidy(left: list[int], mounted: set[str], made: list[str]) -> None:
     for folder in made:
         for pid in map(int, Path(folder, "cgroup.procs").read_text().split()):
             os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
         for inner, _, _ in os.walk(folder, topdown=False):
             try:
                 os.rmdir(inner)

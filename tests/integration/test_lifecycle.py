@@ -11,7 +11,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from harness import CHECKOUT, Container, Runtime
+from harness import CHECKOUT, Container, Runtime, hear
 
 CRUN_UPPER = pytest.mark.differs(crun="1.8 knows upper case only")
 WAITING = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
@@ -24,7 +24,7 @@ def up(container: Container, *flags: str) -> int:
     container.create(*flags, stdout=write)
     os.close(write)
     container.start()
-    assert os.read(read, 100) == b"up\n"
+    assert hear(read) == b"up\n"
     os.close(read)
     return container.pid
 
@@ -174,7 +174,7 @@ def test_later_edits_of_the_config_have_no_effect(container: Container) -> None:
     container.config["hostname"] = "after"
     container.write()
     container.start_and_wait()
-    assert os.read(read, 100) == b"first\nbefore\n"
+    assert hear(read) == b"first\nbefore\n"
     os.close(read)
 
 
@@ -185,7 +185,7 @@ def test_the_config_is_not_needed_after_create(container: Container) -> None:
     os.close(write)
     (container.path / "config.json").unlink()
     assert container.start_and_wait() == 0
-    assert os.read(read, 100) == b"first\n"
+    assert hear(read) == b"first\n"
     os.close(read)
 
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import Container
+from harness import Container, hear
 
 
 def root_line(container: Container) -> list[str]:
@@ -31,8 +31,8 @@ def test_the_path_may_be_a_link(container: Container) -> None:
     container.config["root"]["path"] = "link"
     container.script("/mark", "here")
     done = container.run("cat /mark")
-    if container.runtime.name == "runc" and done.code:
-        pytest.skip("runc wants a path without links")
+    if done.code:
+        container.unlike(runc="runc wants a path without links")
     assert done.out == "here"
 
 
@@ -109,7 +109,7 @@ def test_later_mounts_of_the_host(container: Container, propagation: str, seen: 
         subprocess.run(["mount", "-t", "tmpfs", "later", shared / "below"], check=True)
         (shared / "below" / "mark").write_text("")
         container.start_and_wait()
-        assert os.read(read, 100) == (b"mark\n" if seen else b"")
+        assert hear(read) == (b"mark\n" if seen else b"")
         os.close(read)
         container.delete()
     finally:

@@ -106,8 +106,7 @@ def test_a_whole_life(container: Container, tmp_path: Path) -> None:
     for verb, *arguments in life:
         out = tmp_path / f"modules-{verb}"
         command = [sys.executable, "-I", "-S", "-c", RUN, str(out), str(LIB), *root, verb, *arguments]
-        streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-        subprocess.run(command, check=True, timeout=20, **streams)
+        subprocess.run(command, check=True, timeout=20, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         names = out.read_text().split()
         assert foreign(names) <= ALLOWED, verb
         if verb in LEAN:

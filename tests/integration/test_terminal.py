@@ -1,0 +1,257 @@
+"""process.terminal: with a console socket, and relayed in the foreground."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import os
+import pty
+import select
+import signal
+import socket
+import struct
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from harness import Container
+
+
+class Listener:
+    """What conmon does: listens at a socket for one message with one descriptor."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.bind(str(path))
+        self.socket.listen(1)
+        self.socket.settimeout(20)
+        self.master = -1
+
+    def receive(self) -> bytes:
+        connection, _ = self.socket.accept()
+        with connection:
+            connection.settimeout(20)
+            data, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(8))
+            assert connection.recv(100) == b""
+        [(level, kind, raw)] = ancillary
+        assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+        [self.master] = array.array("i", raw)
+        return data
+
+    def read_to_end(self) -> str:
+        return read_to_end(self.master)
+
+    def close(self) -> None:
+        self.socket.close()
+        if self.master >= 0:
+            os.close(self.master)
+
+
+def read_to_end(master: int) -> str:
+    """All that is written to the other side of a pty until it is closed."""
+    said = b""
+    while True:
+        assert select.select([master], [], [], 20)[0], said
+        try:
+            part = os.read(master, 4096)
+        except OSError:
+            break
+        if not part:
+            break
+        said += part
+    return said.decode().replace("\r\n", "\n")
+
+
+def read_until(master: int, wanted: str) -> str:
+    said = ""
+    while wanted not in said:
+        assert select.select([master], [], [], 20)[0], said
+        said += os.read(master, 4096).decode()
+    return said
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[Listener]:
+    made = Listener(tmp_path / "s")
+    yield made
+    made.close()
+
+
+def started(container: Container, listener: Listener, script: str) -> str:
+    """What the script writes to a terminal got through the socket."""
+    container.process["terminal"] = True
+    container.sh(script)
+    container.create("--console-socket", str(listener.path))
+    assert listener.receive()
+    assert container.start_and_wait() == 0
+    return listener.read_to_end()
+
+
+def test_the_socket_gets_the_master(container: Container, listener: Listener) -> None:
+    """One message, some data, one descriptor."""
+    assert started(container, listener, "echo hello; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo tty") == "hello\ntty\n"
+
+
+def test_tty_and_console(container: Container, listener: Listener) -> None:
+    said = started(container, listener, "tty; stat -c %t /dev/console; echo x > /dev/console; echo y > /dev/tty")
+    assert said == "/dev/pts/0\n88\nx\ny\n"
+
+
+def test_it_is_the_controlling_terminal(container: Container, listener: Listener) -> None:
+    container.process["terminal"] = True
+    container.sh('trap "echo caught; exit 0" INT; echo up; while true; do sleep 0.01; done')
+    container.create("--console-socket", str(listener.path))
+    listener.receive()
+    pid = container.pid
+    container.start()
+    read_until(listener.master, "up")
+    os.write(listener.master, b"\x03")
+    assert container.wait(pid) == 0
+    assert "caught" in listener.read_to_end()
+
+
+def test_the_console_size(container: Container, listener: Listener) -> None:
+    container.process["consoleSize"] = {"height": 33, "width": 77}
+    assert started(container, listener, "stty size") == "33 77\n"
+
+
+def test_the_terminal_belongs_to_the_user(container: Container, listener: Listener) -> None:
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    assert started(container, listener, "stat -c %u $(tty); echo x > $(tty)") == "1000\nx\n"
+
+
+def test_in_a_user_namespace(container: Container, listener: Listener) -> None:
+    container.user_namespace()
+    assert started(container, listener, "tty; stat -c %u /dev/pts/0") == "/dev/pts/0\n0\n"
+
+
+def test_with_a_read_only_dev(container: Container, listener: Listener) -> None:
+    container.unlike(runc="1.1 can't make /dev/console then")
+    next(m for m in container.config["mounts"] if m["destination"] == "/dev")["options"].append("ro")
+    assert started(container, listener, "stat -c %t /dev/console") == "88\n"
+
+
+def test_no_terminal_no_console(container: Container) -> None:
+    container.process["consoleSize"] = {"height": 33, "width": 77}  # MUST 53
+    assert container.sees("[ -t 1 ] || ls /dev/console 2>&1 || true").endswith("No such file or directory")
+
+
+@pytest.mark.parametrize(
+    ("terminal", "verb", "socket_given", "words"),
+    [
+        (True, "create", False, "cannot allocate tty if"),
+        (True, "run -d", False, "cannot allocate tty if"),
+        (False, "create", True, "cannot use console socket if"),
+        (False, "run", True, "cannot use console socket if"),
+        (True, "run", True, "cannot use console socket if"),
+    ],
+)
+def test_combinations_that_make_no_sense(
+    container: Container, listener: Listener, terminal: bool, verb: str, socket_given: bool, words: str
+) -> None:
+    container.unlike(crun="1.8 takes some")
+    container.process["terminal"] = terminal
+    container.write()
+    flags = ["--console-socket", str(listener.path)] if socket_given else []
+    done = container.runtime(*verb.split(), "--bundle", container.path, *flags, container.id)
+    assert done.code == 1
+    assert words in done.err
+    assert not container.exists()
+
+
+def test_nobody_listens(container: Container) -> None:
+    container.process["terminal"] = True
+    container.write()
+    done = container.runtime("create", "--bundle", container.path, "--console-socket", "/no/socket", container.id)
+    assert done.code == 1
+    assert "no such file or directory" in done.err
+    assert not container.exists()
+
+
+# In the foreground ----------------------------------------------------------------------------------------------------
+
+
+class Foreground:
+    """`run` under a pty of the test's."""
+
+    def __init__(self, container: Container, script: str, rows: int = 24, columns: int = 80) -> None:
+        container.process["terminal"] = True
+        container.sh(script)
+        container.write()
+        command = container.runtime.command("run", "--bundle", container.path, container.id)
+        self.pid, self.master = pty.fork()
+        if not self.pid:
+            resize(0, rows, columns)
+            try:
+                os.execv(command[0], command)
+            finally:
+                os._exit(99)
+
+    def end(self) -> tuple[int, str]:
+        said = read_to_end(self.master)
+        os.close(self.master)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]), said
+
+
+def resize(fd: int, rows: int, columns: int) -> None:
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def test_foreground_relay(container: Container) -> None:
+    foreground = Foreground(container, 'tty; read line; echo "<$line>"; exit 7')
+    read_until(foreground.master, "/dev/pts/0")
+    os.write(foreground.master, b"typed\r")
+    code, said = foreground.end()
+    assert code == 7
+    assert "typed" in said and "<typed>" in said
+
+
+def test_much_output_arrives_whole(container: Container) -> None:
+    code, said = Foreground(container, "dd if=/dev/zero bs=1000 count=300 2>/dev/null | tr '\\0' x; echo end").end()
+    assert code == 0
+    assert said.count("x") == 300_000
+    assert said.endswith("end\n")
+
+
+def test_the_size_is_the_callers(container: Container) -> None:
+    container.unlike(crun="")
+    assert Foreground(container, "stty size", 31, 71).end() == (0, "31 71\n")
+
+
+def test_resize(container: Container) -> None:
+    foreground = Foreground(container, 'trap "stty size; exit 0" WINCH; echo up; while true; do sleep 0.01; done')
+    read_until(foreground.master, "up")
+    resize(foreground.master, 44, 99)
+    code, said = foreground.end()
+    assert (code, said.split()) == (0, ["44", "99"])
+
+
+def test_control_c_reaches_the_container_not_the_runtime(container: Container) -> None:
+    foreground = Foreground(container, 'trap "echo caught; exit 5" INT; echo up; while true; do sleep 0.01; done')
+    read_until(foreground.master, "up")
+    os.write(foreground.master, b"\x03")
+    code, said = foreground.end()
+    assert code == 5
+    assert "caught" in said
+
+
+def test_a_signal_to_the_runtime_is_forwarded(container: Container) -> None:
+    foreground = Foreground(container, 'trap "exit 6" TERM; echo up; while true; do sleep 0.01; done')
+    read_until(foreground.master, "up")
+    os.kill(foreground.pid, signal.SIGTERM)
+    assert foreground.end()[0] == 6
+
+
+def test_the_callers_terminal_is_as_before(container: Container) -> None:
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    container.process["terminal"] = True
+    try:
+        done = container.run("echo hello", stdin=slave, stdout=slave)
+        assert done.code == 0, done
+        assert termios.tcgetattr(slave) == before
+    finally:
+        os.close(master)
+        os.close(slave)
