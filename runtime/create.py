@@ -10,8 +10,8 @@ from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
-from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
-from pyrun.runtime.plan import rootfs
+from pyrun.runtime.executor.messages import CONSOLE, GO, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
+from pyrun.runtime.plan import identity, rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.namespaces import FLAGS, Namespaces
@@ -265,9 +265,11 @@ class _Creation:
         state["cgroup"] = cgroup.to_state()
         state["freezer"] = cgroup.freezer
         warnings += cgroup.apply(writes)
+        found = facts(entry.container, config, options, hierarchies, cgroup)
+        if "process" in config:
+            warnings += identity.warnings(config["process"], identity.available(found, namespaces.user))
         for fault in warnings:
             self.log.warning(str(fault))
-        found = facts(entry.container, config, options, hierarchies, cgroup)
         program = compile_container(config, found)
         self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status", write_only=True)]
         self.executor = executor = Executor(
@@ -286,17 +288,18 @@ class _Creation:
         process = config.get("process", {})
         middle = 0
         if namespaces.user:
-            middle, _ = executor.expect(MIDDLE)
+            middle, _ = executor.expect(executor.host, MIDDLE)
             if "user" not in namespaces.paths:
-                executor.expect(MAPS)
+                executor.expect(executor.init, MAPS)
 
                 from pyrun.runtime import idmap
 
                 idmap.write(middle, self.linux)
                 executor.tell(executor.init, MAPS)
-        pid, _ = executor.expect(INIT)
+        pid, _ = executor.expect(executor.init if middle else executor.host, INIT)
         self.pidfd = posix.pidfd_open(pid)
         if middle:
+            executor.tell(executor.init, GO)
             reap(middle)
         state["pid"] = pid
         state["started"] = start_time(pid)
@@ -304,17 +307,17 @@ class _Creation:
             _write_oom_score(pid, process["oomScoreAdj"])
         hooks = config.get("hooks", {})
         if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
-            executor.expect(RUNTIME_HOOKS)
+            executor.expect(executor.init, RUNTIME_HOOKS)
             self._hooks()
             executor.tell(executor.init, RUNTIME_HOOKS)
         if process.get("terminal"):
-            _, self.console = executor.expect(CONSOLE)
+            _, self.console = executor.expect(executor.init, CONSOLE)
             if self.options.console_socket:
                 from pyrun.runtime.console import send
 
                 console, self.console = self.console, -1
                 send(console, self.options.console_socket)  # which closes it, whatever happens
-        _, passwd = executor.expect(READY)
+        _, passwd = executor.expect(executor.init, READY)
         home = b""
         if passwd >= 0:
             home = f"HOME={home_of(passwd, process.get('user', {}).get('uid', 0))}".encode()
@@ -323,7 +326,7 @@ class _Creation:
             home = b"HOME=/"
         if namespaces.user and process.get("rlimits"):
             executor.tell(executor.host, LIMITS, pid)
-            executor.expect(LIMITS)
+            executor.expect(executor.host, LIMITS)
         del state["creating"]
         self.entry.write(state)
         if self.options.pid_file:

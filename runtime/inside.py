@@ -35,9 +35,9 @@ class Inside:
             posix.close(pidfd)
         pid = 0
         try:
-            pid, _ = executor.expect(INIT)
+            pid, _ = executor.expect(executor.host, INIT)
             # Nothing more is said: the end of file is execve's, which closed the socket.
-            executor.expect(-1)
+            executor.expect(executor.init, -1)
         except ProgramError as e:
             instruction = program.instructions[e.index]
             if pid:

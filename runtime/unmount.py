@@ -17,7 +17,7 @@ def unmount(path: str) -> None:
     p.place(done)
     executor = Executor(p, Layout([]), [])
     try:
-        executor.expect(-1)
+        executor.expect(executor.host, -1)
     except (EndedError, ProgramError):
         pass
     executor.close()

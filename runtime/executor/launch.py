@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import posix
-import select
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SOCK_SEQPACKET, socketpair
 from _struct import Struct
 from errno import EACCES, EINVAL
 
 from pyrun.runtime.errors import Error
-from pyrun.runtime.executor.messages import INIT, MIDDLE
-from pyrun.runtime.program import ERROR, NO_FD, SAY, Program
+from pyrun.runtime.program import ERROR, NO_FD, Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,19 +96,20 @@ def _unlinked_copy(source: int) -> int:
 
 
 def _program_file(program: bytes) -> int:
-    fd = posix.memfd_create("program", _MFD_CLOEXEC)
+    fd = posix.memfd_create("program", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
     posix.write(fd, program)
+    fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_ALL)
     return fd
 
 
 class Executor:
     """One running program.
 
-    `host` is the control socket of the half that stays on the host, `init` that of the half inside. `fds` are the
-    descriptors that the program refers to by number: FIRST_FD + 2 onwards, in this order (see `numbering`).
+    `host` is the control socket of the half that stays on the host, `init` that of the half inside: they are not in
+    step, so whoever waits says for whom. `fds` are the descriptors of the names of `layout`, in that order.
     """
 
-    __slots__ = ("_ended", "_host_ended", "_kept", "_poll", "host", "init", "pid", "program", "trace")
+    __slots__ = ("host", "init", "pid", "program", "trace")
 
     def __init__(self, program: Program, layout: Layout, fds: list[int], trace: bool = False) -> None:
         self.program = program
@@ -155,11 +154,6 @@ class Executor:
             init_end.close()
             for fd in opened:
                 posix.close(fd)
-        self._ended = self._host_ended = False
-        self._kept: list[tuple[int, int, int, str, int]] = []
-        self._poll = select.poll()
-        self._poll.register(self.host.fileno(), select.POLLIN)
-        self._poll.register(self.init.fileno(), select.POLLIN)
 
     def tell(self, whom: socket, code: int, value: int = 0, text: bytes = b"") -> None:
         """Send (code, value). An end that is gone is noticed by the next `expect`."""
@@ -168,39 +162,19 @@ class Executor:
         except OSError:
             return
 
-    def expect(self, code: int) -> tuple[int, int]:
-        """Wait until either half says `code`; returns its value, and the descriptor that came with it or -1.
+    def expect(self, whom: socket, code: int) -> tuple[int, int]:
+        """Wait until that half says `code`; returns its value, and the descriptor that came with it or -1.
 
-        The halves are not in step: what one says before it is asked for is kept. So is what init says, or that it is
-        over, until its pid is known: it must be found and reaped whatever happens to it.
-        Raises ProgramError when an instruction failed in either half, EndedError when init's half ended in silence."""
+        Raises ProgramError when one of its instructions failed, EndedError when it ended in silence."""
         while True:
-            for i, (said, index, value, words, fd) in enumerate(self._kept):
-                if said == code or (said == ERROR and not self._unborn(code, index)):
-                    del self._kept[i]
-                    if said == ERROR:
-                        raise ProgramError(index, value, words)
-                    return value, fd
-            if self._ended and (code not in (MIDDLE, INIT) or self._host_ended):
+            raw, ancillary, _, _ = whom.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+            if not raw:
                 raise EndedError
-            for number, _ in self._poll.poll():
-                sender = self.host if number == self.host.fileno() else self.init
-                raw, ancillary, _, _ = sender.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
-                if raw:
-                    fd = int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
-                    self._kept.append((*parse_message(raw), fd))
-                    continue
-                self._poll.unregister(number)
-                if sender is self.init:
-                    self._ended = True
-                else:
-                    self._host_ended = True
-
-    def _unborn(self, code: int, index: int) -> bool:
-        """The instruction is one of the process whose pid `code` is to tell."""
-        if code not in (MIDDLE, INIT):
-            return False
-        return any(step.op == SAY and step.name == code for step in self.program.instructions[:index])
+            said, index, value, words = parse_message(raw)
+            if said == ERROR:
+                raise ProgramError(index, value, words)
+            if said == code:
+                return value, int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
 
     def close(self) -> None:
         """Hang up: whatever of the program still waits for us ends. Reaps the host half."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 MIDDLE = 1  # executor: value is the pid of the process that makes or joins the user namespace
 MAPS = 2  # runtime: the id maps are written (executor: and now I need them)
 INIT = 3  # executor: value is the pid of the container's init
-RUNTIME_HOOKS = 4  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run
-CONSOLE = 5  # executor: the pty's master follows as SCM_RIGHTS on this socket
-READY = 6  # executor: all that create does is done; runtime: state is `created`, wait for start
-LIMITS = 7  # runtime to the outer half: set init's limits (executor: they are set)
+GO = 4  # runtime: your pid is known (only after the middle, with which init shares a socket)
+RUNTIME_HOOKS = 5  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run
+CONSOLE = 6  # executor: the pty's master follows as SCM_RIGHTS on this socket
+READY = 7  # executor: all that create does is done; runtime: state is `created`, wait for start
+LIMITS = 8  # runtime to the outer half: set init's limits (executor: they are set)

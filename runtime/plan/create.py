@@ -112,10 +112,9 @@ def compile_container(config: Config, facts: Facts) -> Program:
     rootfs.finish(p, root, config)
     path = None
     if wanted is not None and cwd is not None:
-        available = (1 << identity.LAST_CAPABILITY + 1) - 1 if namespaces.user else facts.capabilities
         if not namespaces.user:
             limits.set_own(p, config)  # these first: raising one may take a capability
-        identity.become(p, wanted, available, setgroups=facts.privileged)
+        identity.become(p, wanted, identity.available(facts, namespaces.user), setgroups=facts.privileged)
         cwd.enter(p)
         path = process.find_executable(p, wanted)
     home = process.ready(p, wanted, facts)

@@ -18,10 +18,13 @@ from pyrun.runtime.linux import (
     SIGKILL,
 )
 from pyrun.runtime.program import Program
-from pyrun.spec.capabilities import CAPABILITIES
+from pyrun.spec.capabilities import CAPABILITIES, mask
+from pyrun.spec.faults import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.spec.capabilities import CapabilitySet
     from pyrun.spec.config import Process
 
 _CAP_HEADER = Struct("<Ii")
@@ -32,15 +35,10 @@ LAST_CAPABILITY = max(CAPABILITIES.values())
 DEFAULT_UMASK = 0o022
 
 
-def become(p: Program, process: Process, available: int, setgroups: bool) -> None:
-    """Take the configured user and capabilities. `available`: the capabilities that can be had at all, as bits."""
+def become(p: Program, process: Process, capabilities: int, setgroups: bool) -> None:
+    """Take the configured user and capabilities. `capabilities`: those that can be had at all, as bits."""
     user = process.get("user", {})
-    sets = process.get("capabilities", {})
-    bounding = _bits(sets.get("bounding", [])) & available
-    effective = _bits(sets.get("effective", [])) & available
-    permitted = _bits(sets.get("permitted", [])) & available
-    inheritable = _bits(sets.get("inheritable", [])) & available
-    ambient = _bits(sets.get("ambient", [])) & available
+    bounding, permitted, inheritable, effective, ambient = grantable(process, capabilities).values()
     with p.source("/process/capabilities/bounding"):
         for capability in range(LAST_CAPABILITY + 1):
             if not bounding >> capability & 1:
@@ -78,19 +76,43 @@ def become(p: Program, process: Process, available: int, setgroups: bool) -> Non
             p.prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
+def available(facts: Facts, user: bool) -> int:
+    """The capabilities that can be had at all, as bits: all in a user namespace, else those of the runtime."""
+    return (1 << LAST_CAPABILITY + 1) - 1 if user else facts.capabilities
+
+
+def grantable(process: Process, capabilities: int) -> dict[CapabilitySet, int]:
+    """The five sets as the kernel will grant them, as bits (capset(2), capabilities(7) "Transformation ..."): what is
+    not to be had is left out, not refused (MUST 59)."""
+    sets = process.get("capabilities", {})
+    bounding = mask(sets.get("bounding", [])) & capabilities
+    permitted = mask(sets.get("permitted", [])) & capabilities
+    inheritable = mask(sets.get("inheritable", [])) & bounding
+    return {
+        "bounding": bounding,
+        "permitted": permitted,
+        "inheritable": inheritable,
+        "effective": mask(sets.get("effective", [])) & permitted,
+        "ambient": mask(sets.get("ambient", [])) & permitted & inheritable,
+    }
+
+
+def warnings(process: Process, capabilities: int) -> list[Fault]:
+    """One for each capability that is known but won't be granted."""
+    sets = process.get("capabilities", {})
+    return [
+        Fault(f"/process/capabilities/{name}/{i}", f"{capability} can't be granted", "MUST 59")
+        for name, granted in grantable(process, capabilities).items()
+        for i, capability in enumerate(sets.get(name, []))
+        if capability in CAPABILITIES and not granted >> CAPABILITIES[capability] & 1
+    ]
+
+
 def _groups(p: Program, process: Process, setgroups: bool) -> None:
     groups = process.get("user", {}).get("additionalGids", [])
     with p.source("additionalGids"):
         if setgroups or groups:
             p.call("setgroups", len(groups), b"".join(gid.to_bytes(4, "little") for gid in groups), note=_SETGROUPS)
-
-
-def _bits(names: list[str]) -> int:
-    bits = 0
-    for name in names:
-        if name in CAPABILITIES:
-            bits |= 1 << CAPABILITIES[name]
-    return bits
 
 
 _UNMAPPED = "EINVAL here means: the id has no mapping in the user namespace"

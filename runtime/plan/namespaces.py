@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENODEV
 
-from pyrun.runtime.executor.messages import INIT, MAPS, MIDDLE
+from pyrun.runtime.executor.messages import GO, INIT, MAPS, MIDDLE
 from pyrun.runtime.linux import (
     AF_INET,
     AT_FDCWD,
@@ -167,6 +167,7 @@ def _middle(p: Program, namespaces: Namespaces, user: Register | None, facts: Fa
     p.call("exit_group", 0)
     p.place(child)
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)
+    p.free(p.await_(GO))
 
 
 def become_root(p: Program) -> None:

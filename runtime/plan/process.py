@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EBADF, EINVAL, EISDIR, ENOENT
+from errno import EACCES, EINVAL, EISDIR, ENOENT
 
 from pyrun.runtime.executor.messages import READY
 from pyrun.runtime.linux import (
@@ -45,29 +45,38 @@ def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
     The host's /dev/null keeps its owner, whatever the user (crun 1.8 changes it)."""
     uid = process.get("user", {}).get("uid", 0)
     with p.source("/process/user/uid"):
-        missing = p.label()
-        null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY, missing=missing)
-        verify.is_node(p, null, S_IFCHR, NULL, EINVAL, "/dev/null in the container is not the null device")
-        p.place(missing)
+        none, some = p.label(), p.label()
         for fd in (0, 1, 2):
-            kept, own = p.label(), p.label()
-            stat = p.statx(fd, errors={ANY_ERROR: kept})  # the caller may have closed it
+            closed = p.label()
+            device = p.load(p.statx(fd, errors={ANY_ERROR: closed}), STATX_RDEV, 8)
+            p.branch(device, verify.rdev(*NULL), some)
+            p.place(closed)
+            p.free(device)
+        p.jump(none)
+        p.place(some)
+        null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY)
+        verify.is_node(p, null, S_IFCHR, NULL, EINVAL, "/dev/null in the container is not the null device")
+        for fd in (0, 1, 2):
+            other = p.label()
+            device = p.load(p.statx(fd, errors={ANY_ERROR: other}), STATX_RDEV, 8)
+            p.branch_unless(device, verify.rdev(*NULL), other)
+            p.call("dup3", null, fd, 0)
+            p.place(other)
+            p.free(device)
+        p.close(null)
+        p.place(none)
+        for fd in (0, 1, 2):
+            kept = p.label()
+            stat = p.statx(fd, errors={ANY_ERROR: kept})
             device = p.load(stat, STATX_RDEV, 8)
-            p.branch(device, verify.rdev(*NULL), own)
+            p.branch(device, verify.rdev(*NULL), kept)
             owner = p.load(stat, STATX_UID, 4)
             p.branch(owner, uid, kept)
             # A pipe on a read-only file system, or an owner without mapping, keeps its owner.
             p.call("fchown", fd, uid, _UNCHANGED, errors={ANY_ERROR: kept})
-            p.jump(kept)
-            p.place(own)
-            p.call("dup3", null, fd, 0, errors={EBADF: kept})  # there was none to open
             p.place(kept)
             p.free(device)
             p.free(owner)
-        gone = p.label()
-        p.call("close", null, errors={EBADF: gone})
-        p.place(gone)
-        p.free(null)
 
 
 class WorkingDirectory:

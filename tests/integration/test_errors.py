@@ -13,6 +13,7 @@ from harness import Container, Runtime, message
 pytestmark = pytest.mark.pyrun_only("about pyrun's words")
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 
+
 def edited(config: dict[str, Any], pointer: str, value: Any) -> None:
     """Set what the JSON pointer says; None removes it."""
     *parents, last = [token.replace("~1", "/").replace("~0", "~") for token in pointer[1:].split("/")]
