@@ -24,7 +24,13 @@ TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
 NEEDS = $(BUILD_NEEDS) $(TEST_NEEDS)
 
-.PHONY: build setup run test lint bench install uninstall clean
+# The tests that look at what differs on cgroup v2.
+GUEST       = tests/guest/guest
+GUEST_CACHE ?= $(HOME)/.cache/guest
+GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py devices.py lifecycle.py namespaces.py rootfs.py)
+export GUEST_CACHE
+
+.PHONY: build setup run test test-here test-guest lint bench install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/lib build/pyrun
@@ -91,10 +97,19 @@ run:
 	@$(MAKE) --no-print-directory build build/bundle
 	build/pyrun --root build/containers run --bundle build/bundle hello-$$$$
 
-# As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
+# Here, and as root on x86_64 also in a guest with cgroup v2.
 test: setup
 	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted
+	@$(MAKE) --no-print-directory $(if $(filter 0x86_64,$(shell id -u)$(shell uname -m)),test-guest) test-here
+
+# As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
+test-here:
 	$(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest tests
+
+# In a throw-away machine with this machine's files, a kernel of its own, and unified cgroup v2.
+test-guest: build
+	test -d $(GUEST_CACHE)/boot || $(GUEST) build
+	$(GUEST) run --host-root --share $(CURDIR) -- $(VENV)/python -m pytest --color=no -p no:cacheprovider $(GUEST_TESTS)
 
 lint: build
 	$(VENV)/ruff check
