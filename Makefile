@@ -3,6 +3,7 @@ PREFIX  ?= /usr/local
 PYTHON  ?= /usr/bin/python3
 CC      ?= gcc
 ROUNDS  ?= 50
+RUNTIME ?= pyrun
 LIBRARY  = $(PREFIX)/lib/pyrun
 VENV     = build/venv/bin
 
@@ -18,7 +19,7 @@ MOST      = 16384
 FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
 
 BUILD_NEEDS = gcc libc6-dev libcap-dev python3-dev python3-venv
-TEST_NEEDS  = busybox-static crun libseccomp2 procps qemu-user-static runc strace time uidmap util-linux
+TEST_NEEDS  = busybox-static crun golang-github-opencontainers-specs-dev iproute2 libseccomp2 procps qemu-user-static runc strace time uidmap util-linux
 ifneq ($(shell uname -m),aarch64)
 TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
@@ -27,10 +28,10 @@ NEEDS = $(BUILD_NEEDS) $(TEST_NEEDS)
 # The tests that look at what differs on cgroup v2.
 GUEST       = tests/guest/guest
 GUEST_CACHE ?= $(HOME)/.cache/guest
-GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py devices.py lifecycle.py namespaces.py rootfs.py)
+GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py devices.py kernel_lore.py lifecycle.py namespaces.py rootfs.py)
 export GUEST_CACHE
 
-.PHONY: build setup run test test-here test-guest lint bench install uninstall clean
+.PHONY: build setup run test test-here test-guest conformance conformance-all lint bench install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/lib build/pyrun
@@ -110,6 +111,15 @@ test-here:
 test-guest: build
 	test -d $(GUEST_CACHE)/boot || $(GUEST) build
 	$(GUEST) run --host-root --share $(CURDIR) -- $(VENV)/python -m pytest --color=no -p no:cacheprovider $(GUEST_TESTS)
+
+# make conformance RUNTIME=pyrun (or runc, crun, a path); RUNTIME_TOOLS=DIR: OCI runtime-tools' programs, built there.
+conformance: build
+	$(if $(RUNTIME_TOOLS),$(VENV)/python -m conformance.runtime_tools \
+		$(if $(filter pyrun,$(RUNTIME)),build/pyrun,$(RUNTIME)) $(RUNTIME_TOOLS),$(VENV)/python -m conformance run $(RUNTIME) --tb=short)
+
+# Refreshes what is recorded of pyrun and its peers.
+conformance-all: build
+	$(VENV)/python -m conformance record pyrun runc crun
 
 lint: build
 	$(VENV)/ruff check

@@ -86,7 +86,14 @@ def run(hook: Hook, state: bytes, start: Spawn = spawn) -> None:
             posix.close(read_state)
             posix.close(write_output)
         deadline = time.monotonic() + hook["timeout"] if "timeout" in hook else None
-        output, timed_out = _talk(pid, write_state, state, read_output, deadline)
+        try:
+            output, timed_out = _talk(pid, write_state, state, read_output, deadline)
+        except BaseException:
+            # It must not outlive whoever would have listened to it. Nor may it stay unreaped: until it is gone, a pid
+            # namespace that it is in doesn't end, and neither does that one's init.
+            _kill(pid)
+            posix.waitpid(pid, 0)
+            raise
         status = posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
     finally:
         posix.close(read_output)
@@ -120,7 +127,7 @@ def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | Non
             events = dict(poll.poll(left))
             if not events and left is not None:
                 timed_out = True
-                posix.kill(-pid, _SIGKILL)
+                _kill(pid)
                 break
             ended = pidfd in events
             if stdin in events:
@@ -142,6 +149,14 @@ def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | Non
     finally:
         posix.close(pidfd)
     return said, timed_out
+
+
+def _kill(pid: int) -> None:
+    """The hook, which is not reaped yet, and what it started."""
+    try:
+        posix.kill(-pid, _SIGKILL)
+    except ProcessLookupError:  # it has not come to be a group of its own
+        posix.kill(pid, _SIGKILL)
 
 
 def _end_of_file(pipe: int) -> None:

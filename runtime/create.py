@@ -9,15 +9,15 @@ from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
 from pyrun.runtime.errors import Error, from_faults
-from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
-from pyrun.runtime.executor.messages import CONSOLE, GO, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
-from pyrun.runtime.plan import identity, rootfs
+from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap, reap_init
+from pyrun.runtime.executor.messages import CLOCKS, CONSOLE, GO, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
+from pyrun.runtime.plan import identity, limits, mounts, rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
-from pyrun.runtime.plan.namespaces import FLAGS, Namespaces
+from pyrun.runtime.plan.namespaces import FLAGS, Clocks, Namespaces
 from pyrun.runtime.plan.process import HOME_ROOM
 from pyrun.runtime.signals import pidfd_send_signal
-from pyrun.runtime.state import Entry, now, read_path, start_time
+from pyrun.runtime.state import Entry, cache_folder, now, read_path, start_time
 from pyrun.spec import checks
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
@@ -135,9 +135,16 @@ def _check_terminal(config: Config, options: Options) -> None:
         raise Error(words, pointer="/process/terminal")
 
 
-def layout(options: Options) -> Layout:
+def layout(options: Options, config: Config) -> Layout:
     names = ["fifo", "status", *(f"preserved-{i}" for i in range(options.preserve_fds))]
+    names += [f"idmap-{entry.index}" for entry in mapped(config)]
     return Layout(names, options.preserve_fds)
+
+
+def mapped(config: Config) -> list[mounts.Entry]:
+    """The mounts whose ids are to be mapped."""
+    rows = enumerate(config.get("mounts", []))
+    return [mounts.Entry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
 
 
 def resources(config: Config, cgroup: Cgroup) -> Resources:
@@ -161,16 +168,30 @@ def _visible(hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, s
     ]
 
 
-def facts(container: str, config: Config, options: Options, hierarchies: Hierarchies, cgroup: Cgroup) -> Facts:
-    """What the plan must know of this host."""
+def facts(
+    container: str,
+    config: Config,
+    options: Options,
+    hierarchies: Hierarchies,
+    cgroup: Cgroup,
+    cache: str,
+    log: Log,
+) -> Facts:
+    """What the plan must know of this host. `cache`: a folder for compiled seccomp profiles, or ""."""
     device_filter = b""
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
     if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0:
         from pyrun.runtime.cgroups.devices import v2_device_program
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
+    filter_ = b""
+    profile = config.get("linux", {}).get("seccomp")
+    if profile:
+        from pyrun.runtime import seccomp
+
+        filter_ = seccomp.program(profile, cache, log)
     return Facts(
-        layout(options),
+        layout(options, config),
         options.bundle,
         container,
         privileged=posix.geteuid() == 0,
@@ -181,6 +202,7 @@ def facts(container: str, config: Config, options: Options, hierarchies: Hierarc
         unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
         v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
         cgroups_optional=cgroup.optional,
+        seccomp=filter_,
         preserve=options.preserve_fds,
         keyring=options.keyring,
         pivot=options.pivot,
@@ -227,13 +249,18 @@ class _Creation:
             "hooks": hooks,
             "executable": next(iter(config.get("process", {}).get("args", [])), ""),
         }
+        if hooks.get("startContainer"):
+            self.state["process"] = config.get("process", {})
 
     def run(self) -> Created:
         try:
             return self._run()
         except BaseException as error:
             worded = self._worded(error)
-            self._undo()
+            try:
+                self._undo()
+            except (Error, CgroupError, OSError) as e:
+                self.log.warning(f"not all of it could be undone, delete --force will do it: {e}")
             if worded is error:
                 raise
             raise worded from None
@@ -265,21 +292,39 @@ class _Creation:
         state["cgroup"] = cgroup.to_state()
         state["freezer"] = cgroup.freezer
         warnings += cgroup.apply(writes)
-        found = facts(entry.container, config, options, hierarchies, cgroup)
+        found = facts(entry.container, config, options, hierarchies, cgroup, cache_folder("seccomp"), self.log)
         if "process" in config:
             warnings += identity.warnings(config["process"], identity.available(found, namespaces.user))
         for fault in warnings:
             self.log.warning(str(fault))
         program = compile_container(config, found)
         self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status", write_only=True)]
+        self.fds += self._id_maps()
         self.executor = executor = Executor(
             program,
             found.layout,
-            [*self.fds, *range(3, 3 + options.preserve_fds)],
+            [*self.fds[:2], *range(3, 3 + options.preserve_fds), *self.fds[2:]],
             trace=options.trace,
         )
         self._talk(executor, program, namespaces, found)
         return Created(entry, state, self.console, executor)
+
+    def _id_maps(self) -> list[int]:
+        """A user namespace for each mount whose ids are to be mapped: with its own mappings, or the container's."""
+        opened = []
+        for entry in mapped(self.config):
+            from pyrun.runtime.userns import open_mapped
+
+            uids, gids = entry.mount.get("uidMappings"), entry.mount.get("gidMappings")
+            joined = Namespaces(self.config).paths.get("user")
+            if uids is None and joined:
+                opened.append(posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC))
+            elif uids is None:
+                linux = self.linux
+                opened.append(open_mapped(linux.get("uidMappings", []), linux.get("gidMappings", []), "/linux"))
+            else:
+                opened.append(open_mapped(uids, gids or [], entry.pointer))
+        return opened
 
     def _talk(self, executor: Executor, program: Program, namespaces: Namespaces, found: Facts) -> None:
         """The conversation with the program, in the order of plan/create.py."""
@@ -296,6 +341,11 @@ class _Creation:
 
                 idmap.write(middle, self.linux)
                 executor.tell(executor.init, MAPS)
+            offsets = Clocks(config).offsets
+            if offsets:
+                executor.expect(executor.init, CLOCKS)
+                _write_offsets(middle, offsets)
+                executor.tell(executor.init, CLOCKS)
         pid, _ = executor.expect(executor.init if middle else executor.host, INIT)
         self.pidfd = posix.pidfd_open(pid)
         if middle:
@@ -324,7 +374,7 @@ class _Creation:
             posix.close(passwd)
         elif process and not any(entry.startswith("HOME=") for entry in process.get("env", [])):
             home = b"HOME=/"
-        if namespaces.user and process.get("rlimits"):
+        if namespaces.user and limits.wanted(process):
             executor.tell(executor.host, LIMITS, pid)
             executor.expect(executor.host, LIMITS)
         del state["creating"]
@@ -362,7 +412,7 @@ class _Creation:
         status = None
         if self.pidfd >= 0:
             pidfd_send_signal(self.pidfd, _SIGKILL)
-            status = reap(self.state["pid"])
+            status = reap_init(self.state["pid"])
             posix.close(self.pidfd)
             self.pidfd = -1
         if self.executor:
@@ -412,6 +462,17 @@ def _write_oom_score(pid: int, score: int) -> None:
     except OSError as e:
         hint = "lowering it takes CAP_SYS_RESOURCE"
         raise Error("set the OOM score", pointer="/process/oomScoreAdj", error=e.errno, hint=hint) from None
+
+
+def _write_offsets(pid: int, offsets: str) -> None:
+    try:
+        fd = posix.open(f"/proc/{pid}/timens_offsets", posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, offsets.encode())
+        finally:
+            posix.close(fd)
+    except OSError as e:
+        raise Error("set the clocks", pointer="/linux/timeOffsets", error=e.errno) from None
 
 
 def home_of(passwd: int, uid: int) -> str:

@@ -86,9 +86,7 @@ def attempt(instruction: Instruction) -> str:
 
 def died(status: int | None, cgroup: Cgroup) -> Error:
     """init ended in silence: by what, and why."""
-    if status is None:
-        return Error("the container's init ended before it was ready")
-    code = posix.waitstatus_to_exitcode(status)
+    code = -9 if status is None else posix.waitstatus_to_exitcode(status)
     if code == -9 and cgroup.oom_kills():
         limit, peak = cgroup.memory_limit(), cgroup.memory_peak()
         return Error(
@@ -96,5 +94,7 @@ def died(status: int | None, cgroup: Cgroup) -> Error:
             pointer="/linux/resources/memory",
             words=f"the kernel had no memory left within the limit of {limit}, the peak was {peak}",
         )
+    if status is None:
+        return Error("the container's init ended before it was ready")
     how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
     return Error(f"the container's init {how} before it was ready")

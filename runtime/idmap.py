@@ -14,16 +14,17 @@ if TYPE_CHECKING:
 _HELPER_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
 
 
-def write(pid: int, linux: Linux) -> None:
-    """Map the ids of the user namespace that `pid` has just made. Raises Error."""
+def write(pid: int, linux: Linux, at: str = "/linux") -> None:
+    """Map the ids of the user namespace that `pid` has just made. `at`: where in the config the mappings are. Raises
+    Error."""
     uids, gids = linux.get("uidMappings", []), linux.get("gidMappings", [])
     privileged = posix.geteuid() == 0
     if not privileged and not _helped(gids, posix.getegid()):
         # Before gid_map: otherwise groups that deny access could be dropped (CVE-2014-8989).
-        _write(pid, "setgroups", "deny", "/linux/gidMappings")
+        _write(pid, "setgroups", "deny", f"{at}/gidMappings")
     for file, helper, mappings, own, pointer in (
-        ("uid_map", "newuidmap", uids, posix.geteuid(), "/linux/uidMappings"),
-        ("gid_map", "newgidmap", gids, posix.getegid(), "/linux/gidMappings"),
+        ("uid_map", "newuidmap", uids, posix.geteuid(), f"{at}/uidMappings"),
+        ("gid_map", "newgidmap", gids, posix.getegid(), f"{at}/gidMappings"),
     ):
         if not privileged and _helped(mappings, own):
             _help(pid, helper, mappings, pointer)

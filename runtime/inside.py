@@ -7,27 +7,51 @@ import posix
 from pyrun.hooks.run import HookError
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.runtime.executor.messages import INIT
+from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.hook import NAMES, compile_hook
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.state import State
-    from pyrun.spec.config import Hook
+    from pyrun.spec.config import Hook, Process
+
+_SIGKILL = 9
 
 
 class Inside:
-    """`spawn` for hooks/run.py: in the namespaces of the container in `state`."""
+    """`spawn` for hooks/run.py: in the namespaces of the container in `state`; with `process`, as one of its own."""
 
-    __slots__ = ("pointer", "state")
+    __slots__ = ("pointer", "process", "state")
 
-    def __init__(self, state: State, pointer: str) -> None:
+    def __init__(self, state: State, pointer: str, process: Process | None) -> None:
         self.state = state
         self.pointer = pointer
+        self.process = process
+
+    def _facts(self) -> Facts:
+        layout, container = Layout(NAMES), self.state["id"]
+        if self.process is None:
+            return Facts(layout, "", container)
+        from pyrun.runtime.container import cgroup_of
+        from pyrun.runtime.create import own_capabilities
+
+        cgroup = cgroup_of(self.state)
+        return Facts(
+            layout,
+            self.state["bundle"],
+            container,
+            privileged=posix.geteuid() == 0,
+            capabilities=own_capabilities(),
+            unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
+            v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
+            cgroups_optional=cgroup.rootless,
+        )
 
     def spawn(self, hook: Hook, stdin: int, output: int) -> int:
         """Raises HookError when its program can't be executed."""
-        layout = Layout(NAMES)
-        program = compile_hook(hook, self.pointer, self.state.get("namespaces", 0), layout)
+        facts = self._facts()
+        layout = facts.layout
+        program = compile_hook(hook, self.pointer, self.state.get("namespaces", 0), facts, self.process)
         pidfd = posix.pidfd_open(self.state["pid"])
         try:
             executor = Executor(program, layout, [pidfd, stdin, output])
@@ -40,11 +64,19 @@ class Inside:
             executor.expect(executor.init, -1)
         except ProgramError as e:
             instruction = program.instructions[e.index]
+            executor.close()
             if pid:
-                executor.close()
                 posix.waitpid(pid, 0)
             raise HookError(hook["path"], f"{instruction.name}", e.error) from None
         except EndedError:
             pass
+        except BaseException:
+            executor.close()
+            if pid:
+                posix.kill(pid, _SIGKILL)
+                posix.waitpid(pid, 0)
+            raise
         executor.close()
+        if not pid:
+            raise HookError(hook["path"], "ended before it was inside")
         return pid

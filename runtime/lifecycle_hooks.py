@@ -44,7 +44,8 @@ def run_hooks(kind: Kind, state: State, status: str) -> None:
             if kind in INSIDE:
                 from pyrun.runtime.inside import Inside
 
-                run(hook, content, Inside(state, pointer).spawn)
+                process = state.get("process", {}) if kind == "startContainer" else None
+                run(hook, content, Inside(state, pointer, process).spawn)
             else:
                 run(hook, content, spawn)
         except HookError as e:

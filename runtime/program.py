@@ -339,10 +339,11 @@ class Program:
         propagation: int = 0,
         recursive: bool = False,
         path: str = "",
+        userns: int = 0,
         errors: Rules | None = None,
     ) -> None:
         flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
-        attr = _ATTR.pack(attr_set, attr_clr, propagation, 0)
+        attr = _ATTR.pack(attr_set, attr_clr, propagation, userns)
         self.call("mount_setattr", tree, path, flags, attr, len(attr), errors=errors)
 
     def statx(self, fd: Operand, path: str = "", errors: Rules | None = None) -> Buffer:

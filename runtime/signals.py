@@ -4,8 +4,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_DFL, pidfd_send_signal, set_wakeup_fd, signal
+    from signal import SIG_DFL, SIG_IGN, pidfd_send_signal, set_wakeup_fd, signal
 else:
-    from _signal import SIG_DFL, pidfd_send_signal, set_wakeup_fd, signal
+    from _signal import SIG_DFL, SIG_IGN, pidfd_send_signal, set_wakeup_fd, signal
 
-__all__ = ["SIG_DFL", "pidfd_send_signal", "set_wakeup_fd", "signal"]
+__all__ = ["SIG_DFL", "SIG_IGN", "pidfd_send_signal", "set_wakeup_fd", "signal"]

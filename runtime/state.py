@@ -24,12 +24,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict
 
-    from pyrun.spec.config import Hooks
+    from pyrun.spec.config import Hooks, Process
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
     class State(TypedDict, total=False):
-        """What is in state.json. `pid` is 0 until there is an init; `started` is its start time (proc(5), field 22)."""
+        """What is in state.json. `pid` is 0 until there is an init; `started` is its start time (proc(5), field 22).
+        `process`, as in the config, is there for startContainer hooks only."""
 
         ociVersion: str
         id: str
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         cgroup: dict[str, Any]
         freezer: str
         hooks: Hooks
+        process: Process
         mounted: str
         executable: str
         namespaces: int
@@ -59,6 +61,11 @@ def default_root() -> str:
     if folder and posix.geteuid() != 0:
         return f"{folder.decode(errors='surrogateescape')}/pyrun"
     return "/run/pyrun"
+
+
+def cache_folder(name: str) -> str:
+    """Where what can be made again is kept from one container to the next, whatever --root says."""
+    return f"{default_root()}.cache/{name}"
 
 
 def check_id(container: str) -> None:
@@ -235,7 +242,9 @@ def containers(root: str) -> list[str]:
         names = posix.listdir(root)
     except FileNotFoundError:
         return []
-    return sorted(name for name in names if _ID_CHARACTERS.issuperset(name) and not name.startswith("."))
+    except OSError as e:
+        raise Error("list the containers", tried=f"open {root}", error=e.errno) from None
+    return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
 
 
 def read_all(fd: int) -> bytes:

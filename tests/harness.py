@@ -1,179 +1,52 @@
-"""A runtime's command line as a black box: bundles, containers, and what may be left of them."""
+"""What the tests of pyrun add to the harness of conformance/: its words, and what is left out for old peers."""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import itertools
 import json
-import os
 import re
-import select
-import signal
-import subprocess
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
+from conformance.harness import (
+    APPLETS,
+    Bundle,
+    Done,
+    Listener,
+    Runtime,
+    cgroups,
+    descriptors,
+    hear,
+    libc,
+    mounts,
+    numbers,
+    processes,
+    read_to_end,
+    tidy,
+)
+from conformance.harness import Container as AnyContainer
+
+__all__ = [
+    "APPLETS", "CHECKOUT", "PYRUN", "Bundle", "Container", "Done", "Listener", "Runtime", "cgroups", "descriptors",
+    "hear", "libc", "message", "mounts", "numbers", "processes", "read_to_end", "tidy",
+]  # fmt: skip
+
 CHECKOUT = Path(__file__).parents[1]
 PYRUN = CHECKOUT / "build/pyrun"
-MNT_DETACH = 2
-
-libc = ctypes.CDLL(None, use_errno=True)
-numbers = itertools.count(1)
 
 
-def hear(fd: int) -> bytes:
-    """What comes next; b"" when nobody is left who could write."""
-    assert select.select([fd], [], [], 20)[0], "nothing is said"
-    return os.read(fd, 4096)
+class Container(AnyContainer):
+    """A container whose runtime's words are known, if it is pyrun."""
 
-
-@dataclass
-class Done:
-    """A command that has ended: its exit code, and what it wrote."""
-
-    code: int
-    out: str
-    err: str
-
-
-class Runtime:
-    """The binary with a --root of the test's own."""
-
-    def __init__(self, binary: str, folder: Path, everything: bool = False) -> None:
-        self.binary = binary
-        self.name = Path(binary).name
-        self.folder = folder
-        self.root = folder / "state"
-        self.everything = everything
-        self.containers: list[Container] = []
-
-    def command(self, *arguments: str | Path, options: tuple[str, ...] = ()) -> list[str]:
-        return [self.binary, "--root", str(self.root), *options, *map(str, arguments)]
-
-    def __call__(self, *arguments: str | Path, options: tuple[str, ...] = (), **popen: Any) -> Done:
-        """Run it to its end. Output goes through files: a pipe would be held open by a container that lives on."""
-        out, err = self.folder / "out", self.folder / "err"
-        with open(out, "wb") as o, open(err, "wb") as e, open(self.folder / "in", "a+b") as i:
-            streams: dict[str, Any] = {"stdin": i, "stdout": o, "stderr": e, "timeout": 20, "check": False, **popen}
-            code = subprocess.run(self.command(*arguments, options=options), **streams).returncode
-        return Done(code, out.read_text(errors="replace"), err.read_text(errors="replace"))
-
-    def ok(self, *arguments: str | Path, **popen: Any) -> str:
-        """What it prints when it succeeds."""
-        done = self(*arguments, **popen)
-        assert done.code == 0, done
-        return done.out
-
-    def ids(self) -> list[str]:
-        return sorted(os.listdir(self.root)) if self.root.exists() else []
-
-
-@dataclass
-class Bundle:
-    """A folder with a busybox in its rootfs; `config` is what write() puts into config.json."""
-
-    path: Path
-    config: dict[str, Any]
-    rootfs: Path = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.rootfs = self.path / "rootfs"
-
-    @property
-    def process(self) -> dict[str, Any]:
-        process: dict[str, Any] = self.config["process"]
-        return process
-
-    @property
-    def linux(self) -> dict[str, Any]:
-        linux: dict[str, Any] = self.config["linux"]
-        return linux
-
-    def mount(self, destination: str, kind: str = "tmpfs", source: str = "", *options: str) -> dict[str, Any]:
-        """Append a mount."""
-        entry = {"destination": destination, "type": kind, "source": str(source) or kind, "options": list(options)}
-        self.config["mounts"].append(entry)
-        return entry
-
-    def without_mount(self, *destinations: str) -> None:
-        self.config["mounts"] = [m for m in self.config["mounts"] if m["destination"] not in destinations]
-
-    def namespace(self, kind: str, path: str = "") -> None:
-        """Add a namespace, or give the one that is there a path."""
-        self.without_namespace(kind)
-        self.linux["namespaces"].append({"type": kind, "path": path} if path else {"type": kind})
-
-    def without_namespace(self, *kinds: str) -> None:
-        self.linux["namespaces"] = [n for n in self.linux["namespaces"] if n["type"] not in kinds]
-
-    def user_namespace(self, first: int = 100000, count: int = 65536) -> None:
-        """A user namespace whose ids begin at `first` on the host; the image is given to its root."""
-        self.namespace("user")
-        for key in ("uidMappings", "gidMappings"):
-            self.linux[key] = [{"containerID": 0, "hostID": first, "size": count}]
-        for folder, _, names in os.walk(self.rootfs):
-            for path in (folder, *(f"{folder}/{name}" for name in names if name != "busybox")):
-                os.chown(path, first, first, follow_symlinks=False)
-
-    def capabilities(self, *names: str, sets: tuple[str, ...] = ("bounding", "effective", "permitted")) -> None:
-        self.process["capabilities"] = {kind: list(names) for kind in sets}
-
-    def hook(self, kind: str, script: str, **more: Any) -> None:
-        """A hook of the host's that is a shell script."""
-        hook = {"path": "/bin/sh", "args": ["sh", "-c", script], **more}
-        self.config.setdefault("hooks", {}).setdefault(kind, []).append(hook)
-
-    def script(self, path: str, text: str, mode: int = 0o755) -> Path:
-        """A file of the image."""
-        file = self.rootfs / path.lstrip("/")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        file.chmod(mode)
-        return file
-
-    def write(self) -> None:
-        (self.path / "config.json").write_text(json.dumps(self.config, indent=1))
-
-
-class Container(Bundle):
-    """A bundle and the id under which it runs."""
+    everything: ClassVar[bool] = False
 
     def __init__(self, runtime: Runtime, path: Path, config: dict[str, Any]) -> None:
-        super().__init__(path, config)
-        self.runtime = runtime
-        self.id = f"test-{os.getpid()}-{next(numbers)}"
-        runtime.containers.append(self)
+        super().__init__(runtime, path, config)
+        if runtime.name == "crun":
+            self.config["ociVersion"] = "1.0.2"  # 1.8 refuses newer ones
 
-    @property
-    def args(self) -> list[str]:
-        args: list[str] = self.process["args"]
-        return args
-
-    @args.setter
-    def args(self, args: list[str]) -> None:
-        self.process["args"] = args
-
-    def sh(self, script: str) -> None:
-        self.args = ["/bin/sh", "-c", script]
-
-    def run(self, script: str = "", *flags: str, **popen: Any) -> Done:
-        """`run` in the foreground; `script` is what the shell inside does."""
-        if script:
-            self.sh(script)
-        self.write()
-        return self.runtime("run", "--bundle", self.path, *flags, self.id, **popen)
-
-    def sees(self, script: str, *flags: str, **popen: Any) -> str:
-        """What the script prints in the container."""
-        done = self.run(script, *flags, **popen)
-        assert (done.code, done.err) == (0, ""), done
-        return done.out.strip()
-
-    def refused(self, *parts: str, verb: str = "create", keep: bool = False) -> str:
+    def refused(self, *parts: str, verb: str = "create", keep: bool = False) -> str:  # type: ignore[override]
         """create fails with one line on stderr, which holds all the parts, and nothing is left of it."""
         self.write()
         return self.refused_as_written(*parts, verb=verb, keep=keep)
@@ -189,104 +62,16 @@ class Container(Bundle):
         assert keep or not self.exists()
         return done.err
 
-    def create(self, *flags: str, **popen: Any) -> None:
-        self.write()
-        done = self.runtime("create", "--bundle", self.path, *flags, self.id, **popen)
-        assert (done.code, done.out, done.err) == (0, "", ""), done
-
-    def start(self) -> None:
-        self.runtime.ok("start", self.id)
-
-    def kill(self, name: str = "KILL", *flags: str) -> None:
-        self.runtime.ok("kill", *flags, self.id, name)
-
-    def delete(self, *flags: str) -> None:
-        self.runtime.ok("delete", *flags, self.id)
-
-    def state(self) -> dict[str, Any]:
-        state: dict[str, Any] = json.loads(self.runtime.ok("state", self.id))
-        return state
-
-    @property
-    def status(self) -> str:
-        return str(self.state()["status"])
-
-    @property
-    def pid(self) -> int:
-        return int(self.state()["pid"])
-
     def unlike(self, **reasons: str) -> None:
         """Leave out the rest where an old peer does otherwise: unlike(crun="why")."""
-        if self.runtime.name in reasons and not self.runtime.everything:
+        if self.runtime.name in reasons and not self.everything:
             pytest.skip(reasons[self.runtime.name])
 
     def exists(self) -> bool:
         return (self.runtime.root / self.id).exists()
-
-    def wait(self, pid: int) -> int:
-        """The end of init, which is a child of the tests by now: its exit code, or minus the signal's number."""
-        pidfd = os.pidfd_open(pid)
-        try:
-            assert select.select([pidfd], [], [], 20)[0], "it doesn't end"
-        finally:
-            os.close(pidfd)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-    def start_and_wait(self) -> int:
-        pid = self.pid
-        self.start()
-        return self.wait(pid)
 
 
 def message(line: str) -> str:
     """The text of a line of the log in runc's text format."""
     found = re.fullmatch(r'time="[^"]+" level=error msg=(".*")', line)
     return str(json.loads(found[1])) if found else line
-
-
-def mounts() -> set[str]:
-    return set(Path("/proc/self/mountinfo").read_text().splitlines())
-
-
-def descriptors() -> dict[str, str]:
-    """The test process's own, by number; that of the listing itself is gone by the time of its readlink."""
-    found = {}
-    for number in os.listdir("/proc/self/fd"):
-        try:
-            found[number] = os.readlink(f"/proc/self/fd/{number}")
-        except FileNotFoundError:
-            continue
-    return found
-
-
-def processes() -> list[int]:
-    """Children of the test process that still run; what has ended is reaped."""
-    children = map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
-    return [pid for pid in children if os.waitpid(pid, os.WNOHANG) == (0, 0)]
-
-
-def cgroups(marker: str) -> list[str]:
-    """Cgroups with the marker in their names, in every hierarchy."""
-    found = []
-    for folder, below, _ in os.walk("/sys/fs/cgroup"):
-        found += [f"{folder}/{name}" for name in below if marker in name]
-    return found
-
-
-def tidy(left: list[int], mounted: set[str], made: list[str]) -> None:
-    """One test's leak must not fail the next."""
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    for line in sorted(mounted, key=lambda line: int(line.split()[0]), reverse=True):
-        libc.umount2(line.split()[4].encode(), MNT_DETACH)
-    for folder in made:
-        for pid in map(int, Path(folder, "cgroup.procs").read_text().split()):
-            os.kill(pid, signal.SIGKILL)
-            with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
-        for inner, _, _ in os.walk(folder, topdown=False):
-            try:
-                os.rmdir(inner)
-            except OSError:
-                continue

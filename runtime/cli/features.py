@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrun.runtime import seccomp
 from pyrun.runtime.plan import unsupported
 from pyrun.runtime.version import VERSION
 from pyrun.spec import strictjson
@@ -18,7 +19,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         unsupported_options=unsupported.MOUNT_OPTIONS,
         unsupported_namespaces=unsupported.NAMESPACES,
         cgroup={"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
-        seccomp_flags=None,
+        seccomp_flags=seccomp.FLAGS,
         apparmor="/process/apparmorProfile" not in unsupported.PROPERTIES,
         selinux="/process/selinuxLabel" not in unsupported.PROPERTIES,
         intel_rdt="/linux/intelRdt" not in unsupported.PROPERTIES,
@@ -26,7 +27,6 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         unsafe_annotations=["bundle"],
         annotations={"org.pyrun.version": VERSION},
     )
-    if "/linux/memoryPolicy" in unsupported.PROPERTIES:
-        del document["linux"]["memoryPolicy"]
+    document["linux"]["seccomp"]["actions"] = sorted(seccomp.RETURNS)
     print(strictjson.dumps(document, indent=4))
     return 0

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import posix
 import sys
+from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
 
 from pyrun.runtime.cli.parse import UsageError, parse
 from pyrun.runtime.errors import Error
 from pyrun.runtime.log import Log
-from pyrun.runtime.signals import signal
+from pyrun.runtime.signals import SIG_IGN, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from pyrun.runtime.cli.parse import Values
 
 
-_SIGHUP, _SIGINT, _SIGTERM = 1, 2, 15
+# What this machine has run out of: no mistake of ours, wherever it is noticed.
+_EXHAUSTED = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
+_ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
 
 
 class Interrupt(BaseException):
@@ -29,6 +32,9 @@ class Interrupt(BaseException):
 
 
 def _interrupt(signum: int, frame: object) -> None:
+    # Whoever asks twice wants it soon, not half undone.
+    for number in _ENDING:
+        signal(number, SIG_IGN)
     raise Interrupt(signum)
 
 
@@ -59,6 +65,7 @@ class Context:
 def main(argv: list[str]) -> int:
     """Run one command line (without the program's name); returns the exit status."""
     log = Log()
+    name = ""
     try:
         wide, name, values, arguments = parse(argv)
         if not name or values["help"]:
@@ -70,7 +77,7 @@ def main(argv: list[str]) -> int:
         if form not in ("text", "json"):
             raise Error(f"--log-format is text or json, not {form}")
         log = Log(str(wide["log"]), form, bool(wide["debug"]))
-        for signum in (_SIGHUP, _SIGINT, _SIGTERM):
+        for signum in _ENDING:
             signal(signum, _interrupt)
         return int(_module(name).run(Context(wide, log), values, arguments))
     except UsageError as e:
@@ -87,6 +94,9 @@ def main(argv: list[str]) -> int:
     except Exception as e:
         if log.debugging:
             raise
+        if isinstance(e, OSError) and e.errno in _EXHAUSTED:
+            log.error(str(Error(name, tried=f"open {e.filename}" if e.filename else "", error=e.errno)))
+            return 1
         what = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         path = f" {e.filename}" if isinstance(e, OSError) and e.filename else ""
         log.error(f"pyrun itself failed: {type(e).__name__}{path}: {what} (--debug shows where)")

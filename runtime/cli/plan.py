@@ -34,7 +34,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         hierarchies = host()
         cgroup = Cgroup(hierarchies, container, config.get("linux", {}).get("cgroupsPath"))
         writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
-        found = facts(container, config, options, hierarchies, cgroup)
+        found = facts(container, config, options, hierarchies, cgroup, "", context.log)
         # What root would run, whoever asks; with --rootless=true, what a user would.
         found.privileged = not context.rootless
         if posix.geteuid() != 0:

@@ -10,7 +10,7 @@ import fcntl
 import posix
 from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SOCK_SEQPACKET, socketpair
 from _struct import Struct
-from errno import EACCES, EINVAL
+from errno import EACCES, EINVAL, ENOENT
 
 from pyrun.runtime.errors import Error
 from pyrun.runtime.program import ERROR, NO_FD, Program
@@ -64,7 +64,8 @@ def _sealed_copy() -> int:
     try:
         source = posix.open(_executor_path(), posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as e:
-        raise Error("start the executor", tried=f"open {_executor_path()}", error=e.errno, hint="run make") from None
+        hint = "run make" if e.errno == ENOENT else ""
+        raise Error("start the executor", tried=f"open {_executor_path()}", error=e.errno, hint=hint) from None
     try:
         try:
             copy = posix.memfd_create("pyrun", _MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC)
@@ -209,5 +210,17 @@ def reap(pid: int) -> int | None:
     """Wait for a child to end: its wait status, or None when it isn't ours (any more)."""
     try:
         return posix.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return None
+
+
+def reap_init(pid: int) -> int | None:
+    """The same for the init of a pid namespace that was killed: it ends only when all in the namespace are reaped, and
+    a hook's process there may be a child of ours."""
+    try:
+        while True:
+            ended, status = posix.waitpid(-1, 0)
+            if ended == pid:
+                return status
     except ChildProcessError:
         return None

@@ -9,6 +9,7 @@ MIDDLE = 1  # executor: value is the pid of the process that makes or joins the 
 MAPS = 2  # runtime: the id maps are written (executor: and now I need them)
 INIT = 3  # executor: value is the pid of the container's init
 GO = 4  # runtime: your pid is known (only after the middle, with which init shares a socket)
+CLOCKS = 9  # executor: write the time offsets of the middle (runtime: they are written)
 RUNTIME_HOOKS = 5  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run
 CONSOLE = 6  # executor: the pty's master follows as SCM_RIGHTS on this socket
 READY = 7  # executor: all that create does is done; runtime: state is `created`, wait for start

@@ -45,8 +45,10 @@ __asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x30, #0\n\tbl start\n");
 
 static void leave(int status)
 {
-	for (;;)
+	for (;;) {
 		sys(NR_exit_group, status, 0, 0, 0, 0, 0);
+		__builtin_trap();	/* a seccomp profile denies even that */
+	}
 }
 
 static u64 now(void)

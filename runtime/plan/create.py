@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import ENOSYS, EPERM
+from errno import EPERM
 
 from pyrun.runtime.executor.messages import RUNTIME_HOOKS
 from pyrun.runtime.linux import (
@@ -12,7 +12,6 @@ from pyrun.runtime.linux import (
     BPF_PROG_ATTACH,
     BPF_PROG_LOAD,
     BPF_PROG_TYPE_CGROUP_DEVICE,
-    KEYCTL_JOIN_SESSION_KEYRING,
     O_DIRECTORY,
     O_RDONLY,
     PR_SET_DUMPABLE,
@@ -21,6 +20,7 @@ from pyrun.runtime.linux import (
 from pyrun.runtime.plan import (
     devices,
     identity,
+    keyring,
     limits,
     masks,
     mounts,
@@ -29,10 +29,10 @@ from pyrun.runtime.plan import (
     unsupported,
     verify,
 )
-from pyrun.runtime.plan.namespaces import Namespaces, enter, loopback, open_joined
+from pyrun.runtime.plan.namespaces import Clocks, Namespaces, enter, loopback, open_joined
 from pyrun.runtime.plan.placement import Placement
 from pyrun.runtime.program import Program, Register
-from pyrun.spec.namespaces import CLONE_NEWNET
+from pyrun.spec.namespaces import CLONE_NEWNET, CLONE_NEWNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,24 +61,34 @@ def compile_container(config: Config, facts: Facts) -> Program:
     p.prctl(PR_SET_DUMPABLE, 0)
     if facts.device_filter:
         _filter_devices(p, facts)
-    proc = _private_proc(p, facts) if config.get("linux", {}).get("sysctl") else None
+    clocks = Clocks(config)
+    proc = _private_proc(p, facts) if clocks.offsets or config.get("linux", {}).get("sysctl") else None
+    clocks.proc = proc
     placement = Placement(p, facts)
     joined = open_joined(p, namespaces)
+    staging = None
     if facts.privileged:
         root = rootfs.open_tree(p, config, facts)
         mounts.open_sources(p, entries, config, facts, namespaces.user)
         if namespaces.user:
             devices.open_sources(p, nodes)
-    enter(p, namespaces, joined, placement, facts, host)
+            if namespaces.new & CLONE_NEWNS:
+                from pyrun.runtime.plan.staging import Staging
+
+                binds = [(entry.source, f"{entry.pointer}/source") for entry in entries if entry.source]
+                staging = Staging([(root.tree, "/root/path"), *binds], config, facts)
+    enter(p, namespaces, joined, placement, clocks, facts, host, staging)
 
     # In init, inside the namespaces.
+    if staging:
+        staging.take(p)
     if not facts.privileged:
         root = rootfs.open_tree(p, config, facts)
         mounts.open_sources(p, entries, config, facts, namespaces.user)
         devices.open_sources(p, nodes)
     p.call("setsid")
     if facts.keyring:
-        _join_keyring(p, facts)
+        keyring.join(p, facts.container)
     if namespaces.new & CLONE_NEWNET:
         with p.source(namespaces.pointer("network")):
             loopback(p)
@@ -113,20 +123,32 @@ def compile_container(config: Config, facts: Facts) -> Program:
     path = None
     if wanted is not None and cwd is not None:
         if not namespaces.user:
-            limits.set_own(p, config)  # these first: raising one may take a capability
-        identity.become(p, wanted, identity.available(facts, namespaces.user), setgroups=facts.privileged)
+            limits.set_own(p, wanted)  # these first: raising one may take a capability
+        if "personality" in config.get("linux", {}) or "memoryPolicy" in config.get("linux", {}):
+            from pyrun.runtime.plan import execution
+
+            execution.set_up(p, config)
+        identity.become(
+            p,
+            wanted,
+            identity.available(facts, namespaces.user),
+            setgroups=facts.privileged,
+            filtered=bool(facts.seccomp),
+        )
         cwd.enter(p)
         path = process.find_executable(p, wanted)
     home = process.ready(p, wanted, facts)
 
     # `created`: wait for start.
     process.sweep(p, facts)
-    process.run(p, wanted, path, home, facts)
+    process.run(p, config, path, home, facts)
 
     # The half that stayed on the host.
     p.place(host)
     p.pointer = ""
-    limits.serve(p, config, namespaces.user)
+    # Else this half would keep init's socket open, and nobody would see init's end.
+    p.call("close", facts.layout.init)
+    limits.serve(p, wanted or {}, namespaces.user)
     return p
 
 
@@ -142,15 +164,6 @@ def _private_proc(p: Program, facts: Facts) -> Register:
     proc = p.openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY)
     verify.on_file_system(p, proc, PROC_SUPER_MAGIC, EPERM, "/proc is not a procfs")
     return proc
-
-
-def _join_keyring(p: Program, facts: Facts) -> None:
-    """A session keyring of the container's own: else it would hold the caller's keys (keyctl(2))."""
-    # Without keyrings in the kernel, or where a seccomp profile around us hides them, there are no keys to leak.
-    without = p.label()
-    name = f"_ses.{facts.container}"
-    p.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0, errors={ENOSYS: without, EPERM: without})
-    p.place(without)
 
 
 def _names(p: Program, config: Config) -> None:

@@ -21,6 +21,7 @@ class Facts:
     v1_cgroups  its folders in the hierarchies of v1
     cgroups_optional  not to be allowed into them is no error
     device_filter  eBPF for unified_cgroup on v2; b"" for none
+    seccomp     the BPF program of linux.seccomp; b"" without one
     preserve    how many descriptors from 3 on belong to the container
     keyring     join a session keyring of the container's own
     pivot       pivot_root; otherwise MS_MOVE and chroot
@@ -39,6 +40,7 @@ class Facts:
         "pivot",
         "preserve",
         "privileged",
+        "seccomp",
         "unified_cgroup",
         "v1_cgroups",
     )
@@ -57,6 +59,7 @@ class Facts:
         unified_cgroup: str = "",
         v1_cgroups: list[str] | None = None,
         cgroups_optional: bool = False,
+        seccomp: bytes = b"",
         preserve: int = 0,
         keyring: bool = True,
         pivot: bool = True,
@@ -72,6 +75,7 @@ class Facts:
         self.unified_cgroup = unified_cgroup
         self.v1_cgroups = v1_cgroups or []
         self.cgroups_optional = cgroups_optional
+        self.seccomp = seccomp
         self.preserve = preserve
         self.keyring = keyring
         self.pivot = pivot

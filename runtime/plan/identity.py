@@ -35,8 +35,9 @@ LAST_CAPABILITY = max(CAPABILITIES.values())
 DEFAULT_UMASK = 0o022
 
 
-def become(p: Program, process: Process, capabilities: int, setgroups: bool) -> None:
-    """Take the configured user and capabilities. `capabilities`: those that can be had at all, as bits."""
+def become(p: Program, process: Process, capabilities: int, setgroups: bool, filtered: bool = False) -> None:
+    """Take the configured user and capabilities. `capabilities`: those that can be had at all, as bits; `filtered`: a
+    seccomp profile is still to be loaded."""
     user = process.get("user", {})
     bounding, permitted, inheritable, effective, ambient = grantable(process, capabilities).values()
     with p.source("/process/capabilities/bounding"):
@@ -58,6 +59,11 @@ def become(p: Program, process: Process, capabilities: int, setgroups: bool) -> 
         p.prctl(PR_SET_DUMPABLE, 0)
         p.prctl(PR_SET_PDEATHSIG, SIGKILL)
     with p.source("/process/capabilities"):
+        if filtered and not process.get("noNewPrivileges"):
+            # Loading a filter takes this one then. execve computes both sets anew, from the others and the file, so the
+            # program has exactly what was configured; and the profile need not allow what it takes to become the user.
+            effective |= 1 << CAPABILITIES["CAP_SYS_ADMIN"]
+            permitted |= 1 << CAPABILITIES["CAP_SYS_ADMIN"]
         header = _CAP_HEADER.pack(LINUX_CAPABILITY_VERSION_3, 0)
         low = [bits & 0xFFFFFFFF for bits in (effective, permitted, inheritable)]
         high = [bits >> 32 for bits in (effective, permitted, inheritable)]

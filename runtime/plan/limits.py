@@ -1,8 +1,8 @@
-"""process.rlimits (getrlimit(2)).
+"""process.rlimits, scheduler and ioPriority: what may take the host's rights (getrlimit(2), sched(7), ioprio_set(2)).
 
-Without a user namespace init sets its own, as the last thing that it does as root: a low one (NOFILE, AS, FSIZE) would
-hit the set-up. In a user namespace none could be raised (EPERM): there the half that stays on the host sets them from
-outside, when init is ready.
+Without a user namespace init sets its own, as the last thing that it does as root: a low limit (NOFILE, AS, FSIZE)
+would hit the set-up. In a user namespace none could be raised (EPERM): there the half that stays on the host sets them
+from outside, when init is ready.
 """
 
 from __future__ import annotations
@@ -15,30 +15,82 @@ from pyrun.spec.rlimits import RLIMITS
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.program import Operand, Program
-    from pyrun.spec.config import Config
+    from pyrun.spec.config import Process
 
 _RLIMIT64 = Struct("<QQ")
 _INFINITY = 0xFFFFFFFFFFFFFFFF
+# struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
+_SCHED_ATTR = Struct("<IIQiIQQQ")
+
+# linux/sched.h
+POLICIES = {
+    "SCHED_OTHER": 0,
+    "SCHED_FIFO": 1,
+    "SCHED_RR": 2,
+    "SCHED_BATCH": 3,
+    "SCHED_IDLE": 5,
+    "SCHED_DEADLINE": 6,
+}
+SCHED_FLAGS = {
+    "SCHED_FLAG_RESET_ON_FORK": 0x01,
+    "SCHED_FLAG_RECLAIM": 0x02,
+    "SCHED_FLAG_DL_OVERRUN": 0x04,
+    "SCHED_FLAG_KEEP_POLICY": 0x08,
+    "SCHED_FLAG_KEEP_PARAMS": 0x10,
+    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
+    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
+}
+
+# linux/ioprio.h
+IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
+_IOPRIO_WHO_PROCESS = 1
+_IOPRIO_CLASS_SHIFT = 13
 
 
-def set_own(p: Program, config: Config) -> None:
-    """Set the limits of the process that runs this."""
-    _set(p, config, 0)
+def wanted(process: Process) -> bool:
+    """The config asks for any of these."""
+    return bool(process.get("rlimits") or process.get("scheduler") or process.get("ioPriority"))
 
 
-def serve(p: Program, config: Config, user: bool) -> None:
-    """The host half: with a user namespace, wait to be told init's pid, and set its limits."""
-    if user and config.get("process", {}).get("rlimits"):
-        _set(p, config, p.await_(LIMITS))
+def set_own(p: Program, process: Process) -> None:
+    """Set those of the process that runs this."""
+    _set(p, process, 0)
+
+
+def serve(p: Program, process: Process, user: bool) -> None:
+    """The host half: with a user namespace, wait to be told init's pid, and set what is its."""
+    if user and wanted(process):
+        _set(p, process, p.await_(LIMITS))
         p.say(LIMITS)
     p.call("exit_group", 0)
 
 
-def _set(p: Program, config: Config, pid: Operand) -> None:
-    for i, rlimit in enumerate(config.get("process", {}).get("rlimits", [])):
+def _set(p: Program, process: Process, pid: Operand) -> None:
+    for i, rlimit in enumerate(process.get("rlimits", [])):
         value = _RLIMIT64.pack(rlimit["soft"] & _INFINITY, rlimit["hard"] & _INFINITY)
         with p.source(f"/process/rlimits/{i}"):
             p.call("prlimit64", pid, RLIMITS[rlimit["type"]], value, 0, note=_HARD)
+    scheduler = process.get("scheduler")
+    if scheduler:
+        with p.source("/process/scheduler"):
+            # What isn't set counts as 0 (MUST 62).
+            attributes = _SCHED_ATTR.pack(
+                _SCHED_ATTR.size,
+                POLICIES[scheduler["policy"]],
+                sum({SCHED_FLAGS[flag] for flag in scheduler.get("flags", [])}),
+                scheduler.get("nice", 0),
+                scheduler.get("priority", 0),
+                scheduler.get("runtime", 0),
+                scheduler.get("deadline", 0),
+                scheduler.get("period", 0),
+            )
+            p.call("sched_setattr", pid, attributes, 0, note=_REAL_TIME)
+    io_priority = process.get("ioPriority")
+    if io_priority:
+        with p.source("/process/ioPriority"):
+            ioprio = IO_CLASSES[io_priority["class"]] << _IOPRIO_CLASS_SHIFT | io_priority.get("priority", 0)
+            p.call("ioprio_set", _IOPRIO_WHO_PROCESS, pid, ioprio)
 
 
 _HARD = "raising a hard limit takes CAP_SYS_RESOURCE"
+_REAL_TIME = "a real-time policy takes CAP_SYS_NICE, and a real-time budget of the cgroup where those have one"

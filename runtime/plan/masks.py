@@ -46,25 +46,38 @@ def masked(p: Program, root: Register, config: Config) -> None:
     with p.source("/linux/maskedPaths"):
         null = open_null(p, root)
         empty = _empty_folder(p)
+        attached = p.register()
+        p.move(attached, 0)
     for i, path in enumerate(paths):
         with p.source(f"/linux/maskedPaths/{i}"):
-            absent, folder, made = p.label(), p.label(), p.label()
+            absent, folder, again, done = p.label(), p.label(), p.label(), p.label()
             point = open_in_root(p, root, path, missing=absent)
             mode = p.load(p.statx(point), STATX_MODE, 2)
             p.branch(mode, S_IFDIR, folder, mask=S_IFMT)
-            tree = p.clone_tree(null)
-            p.jump(made)
-            p.place(folder)
-            p.clone_tree(empty)
-            p.set_result(tree)
-            p.place(made)
-            p.move_mount(tree, point)
-            p.close(tree)
             p.free(mode)
+            _cover(p, null, point)
+            p.jump(done)
+            # The first folder gets the tmpfs itself, the others copies of it: before Linux 6.15 a mount that is not
+            # attached anywhere can't be copied.
+            p.place(folder)
+            p.branch(attached, 1, again)
+            p.move_mount(empty, point)
+            p.move(attached, 1)
+            p.jump(done)
+            p.place(again)
+            _cover(p, empty, point)
+            p.place(done)
             p.close(point)
             p.place(absent)
     p.close(null)
     p.close(empty)
+    p.free(attached)
+
+
+def _cover(p: Program, mount: Register, point: Register) -> None:
+    tree = p.clone_tree(mount)
+    p.move_mount(tree, point)
+    p.close(tree)
 
 
 def open_null(p: Program, root: Register) -> Register:

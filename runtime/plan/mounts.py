@@ -25,7 +25,7 @@ from pyrun.runtime.plan import cgroup_mount, rootfs, verify
 from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
 from pyrun.runtime.plan.unsupported import MOUNT_OPTIONS
 from pyrun.runtime.program import Program, Register
-from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, parse
+from pyrun.spec.mount_options import MOUNT_ATTR_IDMAP, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ BELOW_PROC = {
     "/proc/sys/crypto/fips_enabled",
 }
 
+_ID_MAPPED = {"idmap", "ridmap"}
+
 # fsconfig takes strings of up to 255 bytes, mount(2) a page.
 _LONGEST_VALUE = 255
 
@@ -63,9 +65,10 @@ _LONGEST_VALUE = 255
 class Entry:
     """One mount of the config: where it stands, what its options add up to, and a bind's source once it is open."""
 
-    __slots__ = ("destination", "mount", "options", "pointer", "source", "type")
+    __slots__ = ("destination", "index", "mount", "options", "pointer", "source", "type")
 
     def __init__(self, index: int, mount: Mount) -> None:
+        self.index = index
         self.pointer = f"/mounts/{index}"
         self.mount = mount
         self.options = parse(mount.get("options", []))
@@ -75,9 +78,18 @@ class Entry:
         _refuse(self)
 
     @property
+    def mapped(self) -> bool:
+        return is_mapped(self.mount)
+
+    @property
     def late_read_only(self) -> bool:
         """A tmpfs, and whatever is /dev, can be filled before it becomes read-only: runc's way, images rely on it."""
         return not self.options.bind and (self.type == "tmpfs" or self.destination == "/dev")
+
+
+def is_mapped(mount: Mount) -> bool:
+    """Its ids are to be mapped: it says so, or brings mappings."""
+    return "uidMappings" in mount or not _ID_MAPPED.isdisjoint(mount.get("options", ()))
 
 
 def entries(config: Config) -> list[Entry]:
@@ -106,8 +118,8 @@ def _refuse(entry: Entry) -> None:
     for name in MOUNT_OPTIONS:
         if name in options.index:
             raise Error(what, pointer=f"{pointer}/options/{options.index[name]}", words=f"{name} is not supported yet")
-    if "uidMappings" in entry.mount or "gidMappings" in entry.mount:
-        raise Error(what, pointer=f"{pointer}/uidMappings", words="id-mapped mounts are not supported yet")
+    if entry.mapped and not options.bind:
+        raise Error(what, pointer=pointer, words="only bind mounts can be id-mapped")
 
 
 def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts, user: bool) -> None:
@@ -134,6 +146,10 @@ def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts,
             if propagation:
                 p.mount_setattr(entry.source, propagation=propagation, recursive=True)
             _attributes(p, entry.source, options)
+            if entry.mapped:
+                with p.source("uidMappings" if "uidMappings" in entry.mount else "options"):
+                    userns = facts.layout[f"idmap-{entry.index}"]
+                    p.mount_setattr(entry.source, MOUNT_ATTR_IDMAP, userns=userns, recursive=options.ridmap)
 
 
 def _attributes(p: Program, tree: Register, options: MountOptions) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENODEV
 
-from pyrun.runtime.executor.messages import GO, INIT, MAPS, MIDDLE
+from pyrun.runtime.executor.messages import CLOCKS, GO, INIT, MAPS, MIDDLE
 from pyrun.runtime.linux import (
     AF_INET,
     AT_FDCWD,
@@ -18,8 +18,11 @@ from pyrun.runtime.linux import (
     IFF_UP,
     NS_GET_NSTYPE,
     O_RDONLY,
+    O_WRONLY,
     PR_SET_DUMPABLE,
     PR_SET_PDEATHSIG,
+    RESOLVE_BENEATH,
+    RESOLVE_NO_XDEV,
     SIGKILL,
     SIOCSIFFLAGS,
     SOCK_DGRAM,
@@ -31,6 +34,7 @@ from pyrun.spec.namespaces import (
     CLONE_NEWNET,
     CLONE_NEWNS,
     CLONE_NEWPID,
+    CLONE_NEWTIME,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
     NAMESPACES,
@@ -40,6 +44,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
     from pyrun.runtime.plan.placement import Placement
+    from pyrun.runtime.plan.staging import Staging
     from pyrun.spec.config import Config
 
 FLAGS = {kind: flag for kind, (flag, _) in NAMESPACES.items()}
@@ -80,6 +85,17 @@ class Namespaces:
         return bool(self.new & FLAGS[kind]) or kind in self.paths
 
 
+class Clocks:
+    """linux.timeOffsets. offsets: the text that timens_offsets takes; proc: a procfs to write it through, if any."""
+
+    __slots__ = ("offsets", "proc")
+
+    def __init__(self, config: Config) -> None:
+        offsets = config.get("linux", {}).get("timeOffsets", {})
+        self.offsets = "".join(f"{clock} {o.get('secs', 0)} {o.get('nanosecs', 0)}\n" for clock, o in offsets.items())
+        self.proc: Register | None = None
+
+
 def open_joined(p: Program, namespaces: Namespaces) -> dict[str, Register]:
     """Open the namespaces to join; one of another type than the config says is an error (MUST 83)."""
     opened = {}
@@ -101,8 +117,10 @@ def enter(
     namespaces: Namespaces,
     joined: dict[str, Register],
     placement: Placement,
+    clocks: Clocks,
     facts: Facts,
     host: Label,
+    staging: Staging | None = None,
 ) -> None:
     """Leave the host: what follows runs in init. `host` is where the half that stays behind goes on."""
     pid = joined.pop("pid", None)
@@ -110,6 +128,8 @@ def enter(
     user = joined.pop("user", None)
     # Not before the clone: seen from another cgroup namespace, the container's cgroup may not exist.
     cgroup = joined.pop("cgroup", None)
+    if namespaces.new & CLONE_NEWTIME and not namespaces.user:
+        _clocks(p, namespaces, clocks)
     if facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
@@ -132,7 +152,9 @@ def enter(
     if namespaces.user:
         if pid:
             _set(p, namespaces, "pid", pid)
-        _middle(p, namespaces, user, facts)
+        if staging:
+            staging.put(p)
+        _middle(p, namespaces, user, clocks, facts)
     if not facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
@@ -146,7 +168,19 @@ def enter(
             p.call("unshare", CLONE_NEWCGROUP)
 
 
-def _middle(p: Program, namespaces: Namespaces, user: Register | None, facts: Facts) -> None:
+def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:
+    """Make a time namespace for the process cloned next. Its offsets can be written until that enters it, so not after
+    clone3(CLONE_NEWTIME) (time_namespaces(7))."""
+    with p.source(namespaces.pointer("time")):
+        p.call("unshare", CLONE_NEWTIME)
+    if clocks.proc:
+        with p.source("/linux/timeOffsets"):
+            file = p.openat2(clocks.proc, "self/timens_offsets", O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV)
+            p.write(file, clocks.offsets)
+            p.close(file)
+
+
+def _middle(p: Program, namespaces: Namespaces, user: Register | None, clocks: Clocks, facts: Facts) -> None:
     """Enter the user namespace and clone init in it, with the namespaces that are to belong to it."""
     if user:
         _set(p, namespaces, "user", user)
@@ -160,6 +194,13 @@ def _middle(p: Program, namespaces: Namespaces, user: Register | None, facts: Fa
         p.say(MAPS)
         p.free(p.await_(MAPS))
     become_root(p)
+    if namespaces.new & CLONE_NEWTIME:
+        with p.source(namespaces.pointer("time")):
+            p.call("unshare", CLONE_NEWTIME)
+        if clocks.offsets:
+            # The file belongs to the host's root here: the runtime writes it.
+            p.say(CLOCKS)
+            p.free(p.await_(CLOCKS))
     parent, child = p.label(), p.label()
     clone(p, namespaces.new & _AT_CLONE, INIT, parent)
     p.jump(child)

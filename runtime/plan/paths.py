@@ -98,19 +98,7 @@ def _make(p: Program, root: Register, path: str, kind: str | Register, into: Reg
     parent = root
     for depth, name in enumerate(names[:-1], 1):
         parent = _make_directory(p, root, parent, name, "/" + "/".join(names[:depth]), resolve)
-    name = names[-1]
-    if isinstance(kind, Register):
-        as_file, made = p.label(), p.label()
-        mode = p.load(p.statx(kind), STATX_MODE, 2)
-        p.branch_unless(mode, S_IFDIR, as_file, mask=S_IFMT)
-        p.free(mode)
-        _make_last(p, parent, name, DIRECTORY, into)
-        p.jump(made)
-        p.place(as_file)
-        _make_last(p, parent, name, FILE, into)
-        p.place(made)
-    else:
-        _make_last(p, parent, name, kind, into)
+    _make_as(p, parent, names[-1], kind, into)
     if parent is not root:
         p.close(parent)
 
@@ -129,6 +117,28 @@ def _make_directory(p: Program, root: Register, parent: Register, name: str, pre
     if parent is not root:
         p.close(parent)
     return found
+
+
+def place_for(p: Program, folder: Register, name: str, tree: Register) -> Register:
+    """A new mount point `name` in `folder` for the file or folder that `tree` is."""
+    into = p.register()
+    _make_as(p, folder, name, tree, into)
+    return into
+
+
+def _make_as(p: Program, parent: Register, name: str, kind: str | Register, into: Register) -> None:
+    if isinstance(kind, str):
+        _make_last(p, parent, name, kind, into)
+        return
+    as_file, made = p.label(), p.label()
+    mode = p.load(p.statx(kind), STATX_MODE, 2)
+    p.branch_unless(mode, S_IFDIR, as_file, mask=S_IFMT)
+    p.free(mode)
+    _make_last(p, parent, name, DIRECTORY, into)
+    p.jump(made)
+    p.place(as_file)
+    _make_last(p, parent, name, FILE, into)
+    p.place(made)
 
 
 def _make_last(p: Program, parent: Register, name: str, kind: str, into: Register) -> None:

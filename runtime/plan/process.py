@@ -31,9 +31,11 @@ from pyrun.runtime.program import ANY_ERROR, Buffer, Label, Program, Register
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
-    from pyrun.spec.config import Process
+    from pyrun.spec.config import Config, Process
 
 _X_OK = 1
+_SECCOMP_SET_MODE_FILTER = 1
+_FILTER = "without noNewPrivileges this takes CAP_SYS_ADMIN"
 _UNCHANGED = 0xFFFFFFFF
 _SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL
 HOME_ROOM = 1024
@@ -201,10 +203,11 @@ def sweep(p: Program, facts: Facts) -> None:
         p.call("rt_sigaction", signal, bytes(_SIGACTION_SIZE), 0, 8)
 
 
-def run(p: Program, process: Process | None, path: Register | None, home: Buffer | None, facts: Facts) -> None:
+def run(p: Program, config: Config, path: Register | None, home: Buffer | None, facts: Facts) -> None:
     """Wait for `start`, then become the program. What still fails goes to the second fifo, where `start` reads."""
     one = p.buffer(8)
     layout = facts.layout
+    process = config.get("process")
     if process is None or path is None:
         p.call("read", layout["fifo"], one, 1)
         p.channel(layout["status"])
@@ -219,8 +222,22 @@ def run(p: Program, process: Process | None, path: Register | None, home: Buffer
             p.store(envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
     p.call("read", layout["fifo"], one, 1)
     p.channel(layout["status"])
+    if facts.seccomp:
+        _filter(p, config, facts)
     with p.source("/process/args/0"):
         p.call("execve", path, argv, envp)
+
+
+def _filter(p: Program, config: Config, facts: Facts) -> None:
+    """The very last before execve, so that a profile need allow nothing else (seccomp(2))."""
+    from pyrun.runtime.seccomp import flags
+
+    # struct sock_fprog: how many, where
+    fprog = p.buffer(16)
+    with p.source("/linux/seccomp"):
+        p.store(fprog, 0, 2, len(facts.seccomp) // 8)
+        p.store(fprog, 8, 8, facts.seccomp)
+        p.call("seccomp", _SECCOMP_SET_MODE_FILTER, flags(config["linux"]["seccomp"]), fprog, note=_FILTER)
 
 
 def environment(process: Process) -> list[str]:

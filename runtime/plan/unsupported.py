@@ -14,18 +14,12 @@ if TYPE_CHECKING:
 PROPERTIES = (
     "/process/apparmorProfile",
     "/process/selinuxLabel",
-    "/process/scheduler",
-    "/process/ioPriority",
-    "/linux/timeOffsets",
     "/linux/netDevices",
-    "/linux/seccomp",
     "/linux/mountLabel",
     "/linux/intelRdt",
-    "/linux/personality",
-    "/linux/memoryPolicy",
 )
-NAMESPACES = ("time",)
-MOUNT_OPTIONS = ("idmap", "ridmap", "tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow")
+NAMESPACES: tuple[str, ...] = ()
+MOUNT_OPTIONS = ("tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow")
 
 
 def refuse(config: Config) -> None:

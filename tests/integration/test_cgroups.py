@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 from harness import Container, cgroups, hear
@@ -22,64 +21,6 @@ def own(container: Container, controller: str) -> Path:
         if controller in controllers.split(","):
             return Path(f"/sys/fs/cgroup/{controllers.removeprefix('name=')}{path}")
     pytest.skip(f"no {controller} controller")
-
-
-@pytest.mark.parametrize("form", ["/{id}/inner", "{id}/inner", "", "/{id}"])
-@pytest.mark.parametrize(
-    ("resources", "v1", "v2"),
-    [
-        ({"memory": {"limit": 64 * MIB}}, ("memory.limit_in_bytes", "67108864"), ("memory.max", "67108864")),
-        ({"cpu": {"shares": 512}}, ("cpu.shares", "512"), ("cpu.weight", "59")),
-        ({"cpu": {"quota": 50000, "period": 100000}}, ("cpu.cfs_quota_us", "50000"), ("cpu.max", "50000 100000")),
-        ({"pids": {"limit": 42}}, ("pids.max", "42"), ("pids.max", "42")),
-    ],
-)
-def test_limits(
-    container: Container, form: str, resources: dict[str, Any], v1: tuple[str, str], v2: tuple[str, str]
-) -> None:
-    if form:
-        container.linux["cgroupsPath"] = form.format(id=container.id)
-    container.linux["resources"] |= resources
-    container.create()
-    file, text = v2 if V2 else v1
-    folder = own(container, file.split(".")[0])
-    assert container.id in str(folder)
-    assert (folder / file).read_text().strip() == text
-    assert str(container.pid) in (folder / "cgroup.procs").read_text().split()
-
-
-def test_an_absolute_path_is_from_the_mount(container: Container) -> None:
-    """MUST 98."""
-    container.linux["cgroupsPath"] = f"/{container.id}/inner"
-    container.create()
-    assert str(own(container, "pids")).endswith(f"{'' if V2 else 'pids'}/{container.id}/inner")
-
-
-def test_in_every_hierarchy(container: Container) -> None:
-    container.create()
-    mounted = {line.split(" - ")[1].split()[2] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
-    for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if any(controllers and controllers in options.split(",") for options in mounted):
-            assert container.id in path, line
-
-
-def test_delete_removes_what_create_made(container: Container) -> None:
-    """MUST 40, 41: and nothing else."""
-    existing = [Path(f"/sys/fs/cgroup/{name}/{container.id}") for name in ("pids", "memory")]
-    if V2:
-        pytest.skip("about version 1")
-    for folder in existing:
-        folder.mkdir()
-    try:
-        container.linux["cgroupsPath"] = f"/{container.id}/inner"
-        container.create()
-        container.delete()
-        assert [str(folder) for folder in existing if folder.exists()] == [str(folder) for folder in existing]
-        assert not any((folder / "inner").exists() for folder in existing)
-    finally:
-        for folder in existing:
-            folder.rmdir()
 
 
 def test_a_used_cgroup_is_refused(container: Container) -> None:
@@ -153,33 +94,6 @@ def test_the_default_rules(container: Container) -> None:
     container.unlike(crun="allows mknod of all")
 
 
-DENY = {"allow": False, "access": "rwm"}
-
-
-def allow(kind: str, access: str, **numbers: int) -> dict[str, Any]:
-    return {"allow": True, "type": kind, "access": access, **numbers}
-
-
-@pytest.mark.parametrize(
-    ("rules", "allowed"),
-    [
-        ([DENY], False),
-        ([DENY, allow("c", "r", major=1, minor=200)], True),
-        ([DENY, allow("c", "w", major=1, minor=200)], False),
-        ([DENY, allow("c", "rw", major=1)], True),
-        ([DENY, allow("b", "r", major=1, minor=200)], False),
-        ([{"allow": True, "access": "rwm"}], True),
-        ([allow("c", "r", major=1, minor=200), DENY], False),
-    ],
-)
-def test_rules(container: Container, rules: list[dict[str, Any]], allowed: bool) -> None:
-    """MUST 103, the order. Reading a device that has no driver: what is allowed comes as far as ENXIO."""
-    container.linux["devices"] = [{"path": "/dev/none", "type": "c", "major": 1, "minor": 200}]
-    container.linux["resources"]["devices"] = rules
-    seen = container.sees("(: < /dev/none) 2>&1; true")
-    assert ("No such device" if allowed else "Operation not permitted") in seen
-
-
 # the mount of type cgroup ---------------------------------------------------------------------------------------------
 
 
@@ -212,13 +126,6 @@ def test_a_writable_mount(container: Container, namespace: bool) -> None:
         container.namespace("cgroup")
     container.config["mounts"][-1]["options"].remove("ro")
     container.sees("mkdir /sys/fs/cgroup/pids/below && echo $$ > /sys/fs/cgroup/pids/below/cgroup.procs")
-
-
-@pytest.mark.parametrize("mode", ["../x", "/a/../../x"])
-def test_a_path_that_climbs(container: Container, mode: str) -> None:
-    container.unlike(runc="1.1 cleans it", crun="1.8 cleans it")
-    container.linux["cgroupsPath"] = mode
-    container.refused("/linux/cgroupsPath")
 
 
 @pytest.mark.pyrun_only("about pyrun's words")

@@ -132,13 +132,8 @@ def test_one_fault(container: Container, pointer: str, value: Any, parts: list[s
     [
         ("/process/apparmorProfile", "some"),
         ("/process/selinuxLabel", "a:b:c:d"),
-        ("/process/scheduler", {"policy": "SCHED_BATCH"}),
-        ("/process/ioPriority", {"class": "IOPRIO_CLASS_BE", "priority": 1}),
-        ("/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW"}),
         ("/linux/mountLabel", "a:b:c:d"),
-        ("/linux/personality", {"domain": "LINUX"}),
         ("/linux/intelRdt", {"closID": "x"}),
-        ("/linux/memoryPolicy", {"mode": "MPOL_LOCAL"}),
         ("/linux/netDevices", {"eth0": {}}),
     ],
 )

@@ -118,7 +118,7 @@ def test_the_death_of_the_runtime_ends_a_half_made_init(container: Container) ->
         state = container.state()
         assert state["status"] == "creating"
         process.kill()
-    assert container.wait(state["pid"]) == -9
+    assert container.wait(state["pid"]) in (-9, 1)  # by the signal, or by the end of file, which comes a moment before
     assert container.status == "stopped"
     container.delete("--force")
     [hook] = processes()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
-import jsonschema
 import pytest
-from harness import CHECKOUT, Container, Runtime, hear
+from harness import Container, Runtime, hear
 
 CRUN_UPPER = pytest.mark.differs(crun="1.8 knows upper case only")
 WAITING = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
@@ -27,43 +25,6 @@ def up(container: Container, *flags: str) -> int:
     assert hear(read) == b"up\n"
     os.close(read)
     return container.pid
-
-
-def test_the_whole_life(container: Container) -> None:
-    container.create()
-    assert container.status == "created"
-    pid = up_from_created(container)
-    assert container.status == "stopped"
-    assert container.state()["pid"] == 0
-    container.delete()
-    assert not os.path.exists(f"/proc/{pid}")
-    done = container.runtime("state", container.id)
-    assert done.code == 1
-    assert "does not exist" in done.err or "No such file" in done.err
-
-
-def up_from_created(container: Container) -> int:
-    pid = container.pid
-    assert container.start_and_wait() == 0
-    return pid
-
-
-def test_create_does_not_run_the_program(container: Container) -> None:
-    """MUST 9."""
-    container.config["root"]["readonly"] = False
-    container.sh("touch /ran")
-    container.create()
-    assert not (container.rootfs / "ran").exists()
-    assert container.start_and_wait() == 0
-    assert (container.rootfs / "ran").exists()
-
-
-def test_running_and_killed_by_name(container: Container) -> None:
-    pid = up(container)
-    assert container.status == "running"
-    container.kill("SIGTERM")
-    assert container.wait(pid) == 3
-    assert container.status == "stopped"
 
 
 @pytest.mark.parametrize("name", ["KILL", "SIGKILL", "9", pytest.param("kill", marks=CRUN_UPPER)])
@@ -163,32 +124,6 @@ def test_a_taken_id(container: Container) -> None:
     assert (container.status, container.pid) == ("created", pid)
 
 
-def test_later_edits_of_the_config_have_no_effect(container: Container) -> None:
-    """MUST 10."""
-    container.sh("echo first; hostname")
-    container.config["hostname"] = "before"
-    read, write = os.pipe()
-    container.create(stdout=write)
-    os.close(write)
-    container.sh("echo second")
-    container.config["hostname"] = "after"
-    container.write()
-    container.start_and_wait()
-    assert hear(read) == b"first\nbefore\n"
-    os.close(read)
-
-
-def test_the_config_is_not_needed_after_create(container: Container) -> None:
-    container.sh("echo first")
-    read, write = os.pipe()
-    container.create(stdout=write)
-    os.close(write)
-    (container.path / "config.json").unlink()
-    assert container.start_and_wait() == 0
-    assert hear(read) == b"first\n"
-    os.close(read)
-
-
 def test_the_pid_file_has_no_newline(container: Container) -> None:
     file = container.path / "pid"
     container.create("--pid-file", str(file))
@@ -217,20 +152,6 @@ def test_another_config_file(container: Container) -> None:
     (container.path / "config.json").rename(container.path / "other.json")
     done = container.runtime("run", "--bundle", container.path, "--config", container.path / "other.json", container.id)
     assert done.code == 7
-
-
-def test_the_state_is_valid(container: Container) -> None:
-    """MUST 4, 5, 7."""
-    container.config["annotations"] = {"com.example.key": "value"}
-    container.create()
-    state = container.state()
-    jsonschema.validate(state, json.loads((CHECKOUT / "spec/schemas/state.json").read_text()))
-    assert state["id"] == container.id
-    assert state["annotations"] == {"com.example.key": "value"}
-    assert state["bundle"] == str(container.path)
-    assert os.path.samefile(container.path / state["rootfs"], container.rootfs)
-    assert os.path.exists(f"/proc/{state['pid']}")
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z", state["created"])
 
 
 def test_the_state_folder_is_closed_to_others(container: Container) -> None:

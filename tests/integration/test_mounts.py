@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -49,132 +48,6 @@ def shared(container: Container) -> Iterator[Path]:
         yield top
     finally:
         subprocess.run(["umount", "-R", top], check=True)
-
-
-def test_the_default_mounts(container: Container) -> None:
-    found = {line.point: line for line in seen(container)}
-    kinds = {"/proc": "proc", "/dev": "tmpfs", "/dev/pts": "devpts", "/dev/shm": "tmpfs", "/dev/mqueue": "mqueue"}
-    assert {point: found[point].kind for point in kinds} == kinds
-    assert found["/sys"].kind == "sysfs"
-    assert {"ro", "nosuid", "nodev", "noexec"} <= found["/sys"].options
-    assert {"nosuid", "noexec"} <= found["/dev/pts"].options
-    assert {"mode=620", "gid=5", "ptmxmode=666"} <= found["/dev/pts"].super_options
-    assert {"size=65536k"} <= found["/dev/shm"].super_options
-    assert {"mode=755"} <= found["/dev"].super_options
-
-
-# options of a tmpfs, what must be among the mount's options, what must not, what must be among the superblock's
-TMPFS: list[tuple[list[str], set[str], set[str], set[str]]] = [
-    ([], {"rw", "relatime"}, {"nosuid", "nodev", "noexec"}, {"rw"}),
-    (["defaults"], {"rw", "relatime"}, {"nosuid", "nodev", "noexec"}, {"rw"}),
-    (["ro"], {"ro"}, {"rw"}, set()),
-    (["ro", "rw"], {"rw"}, {"ro"}, {"rw"}),
-    (["nosuid"], {"nosuid"}, set(), set()),
-    (["nosuid", "suid"], set(), {"nosuid"}, set()),
-    (["nodev"], {"nodev"}, set(), set()),
-    (["nodev", "dev"], set(), {"nodev"}, set()),
-    (["noexec"], {"noexec"}, set(), set()),
-    (["noexec", "exec"], set(), {"noexec"}, set()),
-    (["noatime"], {"noatime"}, {"relatime"}, set()),
-    (["noatime", "atime"], {"relatime"}, {"noatime"}, set()),
-    (["nodiratime"], {"nodiratime"}, set(), set()),
-    (["nodiratime", "diratime"], set(), {"nodiratime"}, set()),
-    (["relatime"], {"relatime"}, {"noatime"}, set()),
-    (["norelatime"], {"relatime"}, {"noatime"}, set()),
-    (["strictatime"], set(), {"relatime", "noatime"}, set()),
-    (["nostrictatime"], {"relatime"}, {"noatime"}, set()),
-    (["sync"], set(), set(), {"sync"}),
-    (["sync", "async"], set(), set(), {"rw"}),
-    (["dirsync"], set(), set(), {"dirsync"}),
-    (["lazytime"], set(), set(), {"lazytime"}),
-    (["lazytime", "nolazytime"], set(), set(), {"rw"}),
-    (["silent"], {"rw"}, set(), set()),
-    (["silent", "loud"], {"rw"}, set(), set()),
-    (["iversion"], {"rw"}, set(), set()),
-    (["iversion", "noiversion"], {"rw"}, set(), set()),
-    (["size=64k", "mode=711"], set(), set(), {"size=64k", "mode=711"}),
-    (["nosymfollow"], {"nosymfollow"}, set(), set()),
-    (["nosuid", "nodev", "noexec", "ro", "noatime"], {"nosuid", "nodev", "noexec", "ro", "noatime"}, set(), set()),
-]
-
-
-@pytest.mark.parametrize(("options", "there", "absent", "superblock"), TMPFS, ids=lambda value: ",".join(value))
-def test_options_of_a_tmpfs(
-    container: Container, options: list[str], there: set[str], absent: set[str], superblock: set[str]
-) -> None:
-    if {"iversion", "lazytime", "silent", "loud", "nosymfollow"} & set(options):
-        container.unlike(crun="crun takes them for data of the file system")
-    if {"lazytime", "silent", "nosymfollow"} & set(options):
-        container.unlike(runc="runc 1.1 doesn't know them")
-    if len(options) == 2 and "=" not in options[0]:
-        container.unlike(crun="1.8 keeps the first")
-    if options == ["defaults"]:
-        container.unlike(runc="1.1 takes it for data of the file system")
-    container.mount("/tmp", "tmpfs", "tmpfs", *options)
-    line = at(container, "/tmp")
-    assert line.kind == "tmpfs"
-    assert there <= line.options
-    assert not absent & line.options
-    assert superblock <= line.super_options
-
-
-@pytest.mark.parametrize(
-    ("option", "tags"),
-    [
-        ("private", set()),
-        ("rprivate", set()),
-        ("slave", {"master"}),
-        ("rslave", {"master"}),
-        ("shared", {"shared"}),
-        ("rshared", {"shared"}),
-        ("unbindable", {"unbindable"}),
-        ("runbindable", {"unbindable"}),
-    ],
-)
-def test_propagation_of_a_bind(container: Container, shared: Path, option: str, tags: set[str]) -> None:
-    if "shared" in option:
-        container.unlike(runc="runc demands that the whole host be shared")
-    if "shared" in option:
-        container.linux["rootfsPropagation"] = "shared"
-    container.mount("/tmp", "bind", str(shared), "rbind", option)
-    found = {line.point: line.tags for line in seen(container) if line.point.startswith("/tmp")}
-    if option != "rprivate":
-        container.unlike(crun="1.8 makes it private at the end")
-    assert tags <= found["/tmp"]
-    assert "shared" in tags or "shared" not in found["/tmp"]
-    if option.startswith("r") and option != "rshared":
-        assert tags <= found["/tmp/below"]
-
-
-def test_a_shared_bind_gives_back(container: Container, shared: Path) -> None:
-    """What the container mounts in it appears on the host."""
-    container.unlike(runc="runc demands that the whole host be shared")
-    (shared / "new").mkdir()
-    container.linux["rootfsPropagation"] = "shared"
-    container.capabilities("CAP_SYS_ADMIN")
-    container.process["noNewPrivileges"] = False
-    container.mount("/tmp", "bind", str(shared), "rbind", "rshared")
-    container.sees("mount -t tmpfs inside /tmp/new")
-    assert os.path.ismount(shared / "new")
-
-
-@pytest.mark.parametrize("option", ["rprivate", "rslave", ""])
-def test_other_binds_keep_to_themselves(container: Container, shared: Path, option: str) -> None:
-    (shared / "new").mkdir()
-    container.capabilities("CAP_SYS_ADMIN")
-    container.mount("/tmp", "bind", str(shared), "rbind", *filter(None, [option]))
-    container.sees("mount -t tmpfs inside /tmp/new")
-    assert not os.path.ismount(shared / "new")
-
-
-def test_bind_leaves_out_what_is_below(container: Container, shared: Path) -> None:
-    container.mount("/tmp", "bind", str(shared), "bind")
-    assert container.sees("cat /tmp/mark; cat /tmp/below/mark 2>&1 || true").startswith("topcat: can't open")
-
-
-def test_rbind_takes_it_along(container: Container, shared: Path) -> None:
-    container.mount("/tmp", "bind", str(shared), "rbind")
-    assert container.sees("cat /tmp/mark /tmp/below/mark") == "topbelow"
 
 
 @pytest.mark.parametrize(("option", "top", "below"), [("ro", "ro", "rw"), ("rro", "ro", "ro")])
@@ -233,15 +106,6 @@ def test_a_missing_destination_is_made(container: Container, kind: str) -> None:
     assert (container.rootfs / "not").stat().st_mode & 0o777 == 0o755
 
 
-def test_the_order_is_kept(container: Container) -> None:
-    """MUST 48: a later mount hides an earlier one, or stands in it."""
-    container.mount("/tmp", "tmpfs", "first")
-    container.mount("/tmp/below", "tmpfs", "second")
-    container.mount("/tmp/below", "tmpfs", "third")
-    found = [line.source for line in seen(container) if line.point.startswith("/tmp")]
-    assert found == ["first", "second", "third"]
-
-
 @pytest.mark.parametrize(
     ("mode", "options", "expected"),
     [(0o1777, [], "1777"), (0o700, [], "700"), (0o700, ["mode=755"], "755"), (None, [], "1777")],
@@ -288,14 +152,6 @@ def test_a_link_in_the_destination_stays_inside(container: Container) -> None:
     (container.rootfs / "link").symlink_to("/tmp")
     container.mount("/link/below", "tmpfs", "mine")
     assert at(container, "/tmp/below").source == "mine"
-
-
-def test_remount_changes_what_is_there(container: Container) -> None:
-    container.mount("/tmp", "tmpfs", "tmpfs")
-    container.mount("/tmp", "", "", "remount", "ro", "noexec")
-    if container.runtime.name == "runc":
-        container.config["mounts"][-1]["type"] = "tmpfs"
-    assert {"ro", "noexec"} <= at(container, "/tmp").options
 
 
 def test_the_sys_mount_can_be_a_bind_of_the_hosts(container: Container) -> None:

@@ -2,66 +2,16 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import os
 import pty
 import select
 import signal
-import socket
 import struct
 import termios
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from harness import Container
-
-
-class Listener:
-    """What conmon does: listens at a socket for one message with one descriptor."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.bind(str(path))
-        self.socket.listen(1)
-        self.socket.settimeout(20)
-        self.master = -1
-
-    def receive(self) -> bytes:
-        connection, _ = self.socket.accept()
-        with connection:
-            connection.settimeout(20)
-            data, ancillary, _, _ = connection.recvmsg(4096, socket.CMSG_SPACE(8))
-            assert connection.recv(100) == b""
-        [(level, kind, raw)] = ancillary
-        assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
-        [self.master] = array.array("i", raw)
-        return data
-
-    def read_to_end(self) -> str:
-        return read_to_end(self.master)
-
-    def close(self) -> None:
-        self.socket.close()
-        if self.master >= 0:
-            os.close(self.master)
-
-
-def read_to_end(master: int) -> str:
-    """All that is written to the other side of a pty until it is closed."""
-    said = b""
-    while True:
-        assert select.select([master], [], [], 20)[0], said
-        try:
-            part = os.read(master, 4096)
-        except OSError:
-            break
-        if not part:
-            break
-        said += part
-    return said.decode().replace("\r\n", "\n")
+from harness import Container, Listener, read_to_end
 
 
 def read_until(master: int, wanted: str) -> str:
@@ -70,13 +20,6 @@ def read_until(master: int, wanted: str) -> str:
         assert select.select([master], [], [], 20)[0], said
         said += os.read(master, 4096).decode()
     return said
-
-
-@pytest.fixture
-def listener(tmp_path: Path) -> Iterator[Listener]:
-    made = Listener(tmp_path / "s")
-    yield made
-    made.close()
 
 
 def started(container: Container, listener: Listener, script: str) -> str:

@@ -32,7 +32,9 @@ pytestmark = pytest.mark.skipif(not HOSTED.exists(), reason="make test builds it
 def program() -> bytes:
     """The program of the bundle that `pyrun spec` writes."""
     config = spec_config.load(strictjson.dumps(example(False, False, 0, 0)).encode())
-    facts = Facts(layout(Options()), "/bundle", "test", cgroup_v2=False, cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")])
+    facts = Facts(
+        layout(Options(), {}), "/bundle", "test", cgroup_v2=False, cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")]
+    )
     return compile_container(config, facts).encode(5, NO_FD, "x86_64")
 
 

@@ -28,7 +28,7 @@ def plan(*edits: Edit, **facts: Any) -> list[tuple[str, str]]:
         edit(document)
     checked = config.load(strictjson.dumps(document).encode())
     options = Options("/bundle", preserve_fds=facts.get("preserve", 0))
-    return lines(compile_container(checked, Facts(layout(options), "/bundle", "box", **facts)))
+    return lines(compile_container(checked, Facts(layout(options, checked), "/bundle", "box", **facts)))
 
 
 def calls(steps: list[tuple[str, str]], source: str = "") -> list[str]:
@@ -70,7 +70,7 @@ def test_it_begins_and_ends_as_it_must() -> None:
     execve = first(steps, "execve(")
     assert steps[execve][1] == "/process/args/0"
     # After it comes only what the half on the host does.
-    assert [what for what, _ in steps[execve + 1 :]] == ["exit_group(0)"]
+    assert [what for what, _ in steps[execve + 1 :]] == ["close(5)", "exit_group(0)"]
 
 
 def test_the_executable_is_found_before_ready_and_run_after_start() -> None:
@@ -174,6 +174,27 @@ def test_the_cgroup_namespace_comes_after_placement() -> None:
     assert first(steps, "clone3(") < first(steps, "unshare(CLONE_NEWCGROUP)")
 
 
+def test_clocks_are_set_before_anyone_enters() -> None:
+    def offsets(c: dict[str, Any]) -> None:
+        c["linux"]["timeOffsets"] = {"boottime": {"secs": 7}}
+
+    steps = plan(namespace("time"), offsets)
+    order = ["unshare(CLONE_NEWTIME)", '"boottime 7 0\\n"', "clone3("]
+    assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
+    # In a user namespace the runtime writes them: the file is the host's root's.
+    steps = plan(user_namespace, namespace("time"), offsets)
+    order = ["say MAPS", "unshare(CLONE_NEWTIME)", "say CLOCKS", "say INIT"]
+    assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
+
+
+def test_a_filter_is_the_last_before_execve() -> None:
+    def profile(c: dict[str, Any]) -> None:
+        c["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
+
+    steps = plan(profile, seccomp=bytes(16))
+    assert first(steps, "execve(") == first(steps, "seccomp(") + 1
+
+
 def test_cgroup2_is_bound_without_a_cgroup_namespace() -> None:
     def without(c: dict[str, Any]) -> None:
         c["linux"]["namespaces"] = [row for row in c["linux"]["namespaces"] if row["type"] != "cgroup"]
@@ -251,8 +272,7 @@ def test_capabilities_that_cannot_be_had_are_left_out() -> None:
         (mount("/proc", "tmpfs"), "/mounts/7/type"),
         (mount("/"), "/mounts/7/destination"),
         (mount("/t", "tmpfs", "tmpcopyup"), "/mounts/7/options/0"),
-        (namespace("time"), "/linux/namespaces/6/type"),
-        (lambda c: c["linux"].update(seccomp={"defaultAction": "SCMP_ACT_ALLOW"}), "/linux/seccomp"),
+        (lambda c: c["linux"].update(intelRdt={"closID": "x"}), "/linux/intelRdt"),
         (lambda c: c["process"].update(apparmorProfile="x"), "/process/apparmorProfile"),
     ],
 )

@@ -1,0 +1,1 @@
+"""Black-box tests of any OCI runtime, through its command line."""

@@ -1,0 +1,252 @@
+"""process: what the program finds itself to be (config.md "Process")."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.harness import Container
+
+ALL_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
+
+KEYS = dict(zip(ALL_SETS, ("CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"), strict=True))
+
+KILL, CHOWN = 1 << 5, 1 << 0
+
+
+def status(container: Container) -> dict[str, str]:
+    """/proc/self/status of the program itself, without a shell between."""
+    container.args = ["/bin/cat", "/proc/self/status"]
+    return dict(line.split(":\t", 1) for line in container.sees("").splitlines() if ":\t" in line)
+
+
+@pytest.mark.must(29, 33)
+def test_arguments_arrive_as_they_are(container: Container) -> None:
+    arguments = ["/bin/printenv", "a b", "", "*", "é", "\n"]
+    container.args = ["/bin/sh", "-c", 'for a; do printf "<%s>" "$a"; done', *arguments]
+    assert container.run().out == "".join(f"<{a}>" for a in arguments[1:])
+
+
+@pytest.mark.must(33)
+def test_the_environment_is_the_configs(container: Container) -> None:
+    container.process["env"] = ["PATH=/bin", "A=1", "HOME=/somewhere", "A=2", "EMPTY="]
+    container.args = ["/bin/env"]
+    environment = {**os.environ, "LEAK": "1", "LC_ALL": "C", "PYTHONPATH": "/leak"}
+    assert sorted(container.sees("", env=environment).split("\n")) == ["A=2", "EMPTY=", "HOME=/somewhere", "PATH=/bin"]
+
+
+@pytest.mark.must(33)
+def test_the_program_is_looked_up_in_its_own_path(container: Container) -> None:
+    container.script("/opt/program", "#!/bin/sh\necho mine $0\n")
+    container.process["env"] = ["PATH=/none:/opt:/bin"]
+    container.args = ["program"]
+    assert container.sees("", env={"PATH": "/usr/bin"}) == "mine /opt/program"
+
+
+@pytest.mark.must(33)
+def test_the_working_directory(container: Container) -> None:
+    container.process["cwd"] = "/tmp"
+    assert container.sees("pwd -P") == "/tmp"
+
+
+@pytest.mark.must(33)
+def test_user_and_groups(container: Container) -> None:
+    container.process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 20, 4000000000]}
+    seen = status(container)
+    assert seen["Uid"].split() == ["1000"] * 4
+    assert seen["Gid"].split() == ["1001"] * 4
+    assert seen["Groups"].split() == ["5", "20", "4000000000"]
+
+
+@pytest.mark.must(33)
+def test_groups_of_the_caller_are_dropped(container: Container) -> None:
+    before = os.getgroups()
+    os.setgroups([4711])
+    try:
+        assert status(container)["Groups"].split() == []
+    finally:
+        os.setgroups(before)
+
+
+@pytest.mark.must(33)
+@pytest.mark.parametrize(("umask", "expected"), [(0, "0000"), (0o77, "0077"), (0o777, "0777")])
+def test_umask(container: Container, umask: int, expected: str) -> None:
+    container.process["user"]["umask"] = umask
+    before = os.umask(0o125)
+    try:
+        assert status(container)["Umask"] == expected
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.must(33)
+@pytest.mark.parametrize("kind", ["bounding", "bounding+effective+permitted", "bounding+inheritable+permitted", "all"])
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_capability_sets(container: Container, kind: str, uid: int) -> None:
+    """As capabilities(7) transforms them at execve: P'(permitted) = P(inheritable) & F, or P(ambient)."""
+    sets = ALL_SETS if kind == "all" else tuple(kind.split("+"))
+    container.capabilities("CAP_KILL", "CAP_CHOWN", sets=sets)
+    container.process["noNewPrivileges"] = False
+    container.process["user"]["uid"] = uid
+    seen = {name: int(status_[key], 16) for status_ in [status(container)] for name, key in KEYS.items()}
+    wanted = KILL | CHOWN
+    assert seen["bounding"] == wanted
+    assert seen["inheritable"] == (wanted if "inheritable" in sets else 0)
+    assert seen["ambient"] == (wanted if kind == "all" else 0)
+    gained = seen["inheritable"] | seen["bounding"] if uid == 0 else seen["ambient"]
+    assert seen["permitted"] == seen["effective"] == gained
+
+
+@pytest.mark.must(20, 59)
+def test_unknown_and_unavailable_capabilities_are_warnings(container: Container) -> None:
+    container.capabilities("CAP_NONSENSE", "CAP_KILL")
+    done = container.run("grep CapBnd /proc/self/status")
+    assert done.code == 0
+    assert int(done.out.split()[1], 16) == KILL
+    assert "CAP_NONSENSE" in done.err
+
+
+@pytest.mark.must(33)
+def test_without_capabilities(container: Container) -> None:
+    del container.process["capabilities"]
+    seen = status(container)
+    assert {int(seen[key], 16) for key in KEYS.values()} == {0}
+
+
+@pytest.mark.must(33)
+def test_ambient_capabilities_work(container: Container) -> None:
+    container.capabilities("CAP_CHOWN", sets=ALL_SETS)
+    container.process["user"]["uid"] = 1000
+    container.config["root"]["readonly"] = False
+    assert container.sees("chown 7 /tmp && stat -c %u /tmp") == "7"
+
+
+@pytest.mark.must(33)
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_no_new_privileges(container: Container, wanted: bool | None) -> None:
+    del container.process["noNewPrivileges"]
+    if wanted is not None:
+        container.process["noNewPrivileges"] = wanted
+    assert status(container)["NoNewPrivs"] == ("1" if wanted else "0")
+
+
+@pytest.mark.must(57)
+def test_rlimits(container: Container) -> None:
+    """Lowering only: the tests may lack CAP_SYS_RESOURCE."""
+    limits = [
+        ("RLIMIT_NOFILE", 100, 200, "Max open files"),
+        ("RLIMIT_CORE", 0, 0, "Max core file size"),
+        ("RLIMIT_NPROC", 50, 60, "Max processes"),
+        ("RLIMIT_FSIZE", 1 << 40, (1 << 63) - 1, "Max file size"),
+        ("RLIMIT_STACK", 1 << 23, 1 << 24, "Max stack size"),
+    ]
+    container.process["rlimits"] = [{"type": t, "soft": s, "hard": h} for t, s, h, _ in limits]
+    lines = container.sees("cat /proc/self/limits").splitlines()
+    for _, soft, hard, name in limits:
+        line = next(line for line in lines if line.startswith(name))
+        assert line.removeprefix(name).split()[:2] == [str(soft), str(hard)]
+
+
+@pytest.mark.must(57)
+def test_an_infinite_rlimit(container: Container) -> None:
+    unlimited = (1 << 64) - 1
+    container.process["rlimits"] = [{"type": "RLIMIT_CPU", "soft": unlimited, "hard": unlimited}]
+    assert "Max cpu time              unlimited            unlimited" in container.sees("cat /proc/self/limits")
+
+
+@pytest.mark.must(57)
+def test_rlimits_in_a_user_namespace(container: Container) -> None:
+    container.user_namespace()
+    container.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
+    assert container.sees("ulimit -n") == "100"
+
+
+@pytest.mark.parametrize(
+    "rlimits",
+    [
+        pytest.param([{"type": "RLIMIT_NONSENSE", "soft": 1, "hard": 1}], marks=pytest.mark.must(56), id="unknown"),
+        pytest.param([{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}] * 2, marks=pytest.mark.must(58), id="twice"),
+        pytest.param([{"type": "RLIMIT_CORE", "soft": 2, "hard": 1}], marks=pytest.mark.must(80), id="soft above hard"),
+    ],
+)
+def test_wrong_rlimits(container: Container, rlimits: list[dict[str, Any]]) -> None:
+    container.process["rlimits"] = rlimits
+    container.refused()
+
+
+@pytest.mark.must(60)
+@pytest.mark.parametrize("score", [100, 1000])
+def test_oom_score(container: Container, score: int) -> None:
+    container.process["oomScoreAdj"] = score
+    assert container.sees("cat /proc/self/oom_score_adj") == str(score)
+
+
+@pytest.mark.must(61)
+def test_no_oom_score(container: Container) -> None:
+    ours = Path("/proc/self/oom_score_adj").read_text().strip()
+    assert container.sees("cat /proc/self/oom_score_adj") == ours
+
+
+@pytest.mark.must(20, 59)
+def test_an_unknown_capability_changes_nothing_else(container: Container) -> None:
+    container.capabilities("CAP_NONSENSE", "CAP_KILL")
+    done = container.run("grep CapBnd /proc/self/status")
+    assert (done.code, int(done.out.split()[1], 16)) == (0, KILL)
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        pytest.param("cwd", "tmp", marks=pytest.mark.must(54), id="relative cwd"),
+        pytest.param("cwd", "", marks=pytest.mark.must(54), id="empty cwd"),
+        pytest.param("args", [], marks=pytest.mark.must(55), id="no args"),
+    ],
+)
+def test_a_process_that_is_none(container: Container, change: str, value: Any) -> None:
+    """Said by create, or by start at the latest."""
+    container.process[change] = value
+    container.write()
+    done = container.runtime("create", "--bundle", container.path, container.id)
+    if done.code == 0:
+        done = container.runtime("start", container.id)
+    assert done.code != 0
+
+
+@pytest.mark.must(30, 80)
+@pytest.mark.parametrize("score", [1001, -1001])
+def test_an_oom_score_out_of_range(container: Container, score: int) -> None:
+    container.process["oomScoreAdj"] = score
+    container.refused()
+
+
+@pytest.mark.must(53)
+def test_the_console_size_without_a_terminal(container: Container) -> None:
+    container.process["consoleSize"] = {"height": 33, "width": 77}
+    assert container.sees("[ -t 1 ] || echo none") == "none"
+
+
+def test_only_stdio_reaches_the_program(container: Container) -> None:
+    """runtime-linux.md: by default, descriptors 0 to 2 and no others."""
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+    container.args = ["/bin/ls", "/proc/self/fd"]
+    try:
+        assert container.sees("", close_fds=False).split() == ["0", "1", "2", "3"]
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_the_callers_null_device_keeps_its_owner(container: Container) -> None:
+    """Not the host's: a node of the same number, so that a runtime which changes it does no harm."""
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    node = container.path / "null"
+    os.mknod(node, 0o20666, os.makedev(1, 3))
+    if not os.access(node, os.R_OK) or os.statvfs(node).f_flag & os.ST_NODEV:
+        pytest.skip("no devices in the temporary folder")
+    with open(node, "r+b") as null:
+        assert container.run("true", stdin=null, stdout=null, stderr=null).code == 0
+    assert node.stat().st_uid == 0

@@ -1,0 +1,101 @@
+"""root and linux.rootfsPropagation."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+import pytest
+
+from conformance.harness import Container, hear
+
+
+def root_line(container: Container) -> list[str]:
+    """The line of `/` in the container's mountinfo, as fields."""
+    for line in container.sees("cat /proc/self/mountinfo").splitlines():
+        fields = line.split()
+        if fields[4] == "/":
+            return fields
+    raise AssertionError("no root")
+
+
+@pytest.mark.must(2)
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_path(container: Container, absolute: bool) -> None:
+    container.config["root"]["path"] = str(container.rootfs) if absolute else "rootfs"
+    container.script("/mark", "here")
+    assert container.sees("cat /mark") == "here"
+
+
+@pytest.mark.must(47)
+@pytest.mark.parametrize("readonly", [False, True])
+def test_readonly(container: Container, readonly: bool) -> None:
+    container.config["root"]["readonly"] = readonly
+    assert container.sees("touch /file 2>&1 || true") == ("touch: /file: Read-only file system" if readonly else "")
+    assert (container.rootfs / "file").exists() is not readonly
+    assert root_line(container)[5].split(",")[0] == ("ro" if readonly else "rw")
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize(
+    ("propagation", "field"),
+    [
+        ("shared", "shared"),
+        ("rshared", "shared"),
+        ("slave", "master"),
+        ("rslave", "master"),
+        ("private", ""),
+        ("rprivate", ""),
+        ("unbindable", "unbindable"),
+        ("runbindable", "unbindable"),
+    ],
+)
+def test_propagation_on_a_shared_host(container: Container, propagation: str, field: str) -> None:
+    """What mountinfo says of `/` when the host's mount of it is shared (mount_namespaces(7))."""
+    subprocess.run(["mount", "--bind", container.rootfs, container.rootfs], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", container.rootfs], check=True)
+        if propagation:
+            container.linux["rootfsPropagation"] = propagation
+        fields = root_line(container)
+        found = [name.partition(":")[0] for name in fields[6 : fields.index("-")]]
+        assert field in found if field else not found
+        assert "shared" not in found or "shared" in propagation
+    finally:
+        subprocess.run(["umount", container.rootfs], check=True)
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize(("propagation", "seen"), [("rshared", True), ("rslave", True), ("rprivate", False)])
+def test_later_mounts_of_the_host(container: Container, propagation: str, seen: bool) -> None:
+    """What is mounted on the host in a shared bind source later appears in the container of a slave, not of a private
+    root."""
+    shared = container.path / "shared"
+    (shared / "below").mkdir(parents=True)
+    subprocess.run(["mount", "--bind", shared, shared], check=True)
+    subprocess.run(["mount", "--make-shared", shared], check=True)
+    try:
+        container.linux["rootfsPropagation"] = propagation
+        container.mount("/tmp", "bind", str(shared), "rbind", *(["rprivate"] if not seen else ["rslave"]))
+        container.sh("ls /tmp/below")
+        read, write = os.pipe()
+        container.create(stdout=write)
+        os.close(write)
+        subprocess.run(["mount", "-t", "tmpfs", "later", shared / "below"], check=True)
+        (shared / "below" / "mark").write_text("")
+        container.start_and_wait()
+        assert hear(read) == (b"mark\n" if seen else b"")
+        os.close(read)
+        container.delete()
+    finally:
+        subprocess.run(["umount", "-R", shared], check=True)
+
+
+@pytest.mark.must(46)
+@pytest.mark.parametrize("kind", ["missing", "file"])
+def test_no_such_folder(container: Container, kind: str) -> None:
+    path = container.path / kind
+    if kind == "file":
+        path.write_text("")
+    container.config["root"]["path"] = kind
+    container.refused()

@@ -1,0 +1,79 @@
+"""linux.seccomp, as the program feels it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from harness import Container
+
+STATUS = "grep -E '^(Seccomp|CapPrm|CapEff)' /proc/self/status"
+
+
+def profile(container: Container, default: str, *rules: dict[str, Any], **more: Any) -> None:
+    container.linux["seccomp"] = {"defaultAction": default, "syscalls": list(rules), **more}
+
+
+def denied(*names: str, **more: Any) -> dict[str, Any]:
+    return {"names": list(names), "action": "SCMP_ACT_ERRNO", **more}
+
+
+def allowed(*names: str) -> dict[str, Any]:
+    return {"names": list(names), "action": "SCMP_ACT_ALLOW"}
+
+
+def test_a_denied_call(container: Container) -> None:
+    profile(container, "SCMP_ACT_ALLOW", denied("mkdir", "mkdirat", errnoRet=13))
+    assert "Permission denied" in container.sees("mkdir /dev/shm/x 2>&1; true")
+
+
+def test_a_condition(container: Container) -> None:
+    condition = {"index": 1, "value": 15, "op": "SCMP_CMP_EQ"}
+    profile(container, "SCMP_ACT_ALLOW", denied("kill", args=[condition]))
+    assert container.sees("kill -15 $$ 2>/dev/null || kill -0 $$ && echo alive") == "alive"
+
+
+@pytest.mark.pyrun_only("older peers load the filter before they drop privileges, and need more")
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_execve_is_all_that_a_profile_must_allow(container: Container, uid: int, no_new_privileges: bool) -> None:
+    """The runtime does nothing behind the filter but execve. The program itself then dies of its first call."""
+    profile(container, "SCMP_ACT_KILL_PROCESS", allowed("execve"))
+    container.process["user"] = {"uid": uid, "gid": uid}
+    container.process["noNewPrivileges"] = no_new_privileges
+    container.process["args"] = ["/bin/true"]
+    assert container.run().code == 128 + 31
+
+
+@pytest.mark.parametrize("no_new_privileges", [False, True])
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_the_filter_leaves_no_capability_behind(container: Container, uid: int, no_new_privileges: bool) -> None:
+    """To load it without noNewPrivileges takes CAP_SYS_ADMIN; the program has just what the config says."""
+    container.process["user"] = {"uid": uid, "gid": uid}
+    container.process["noNewPrivileges"] = no_new_privileges
+    without = container.sees("grep -E '^Cap(Prm|Eff)' /proc/self/status")
+    profile(container, "SCMP_ACT_ALLOW", denied("mkdir"))
+    seen = container.sees(STATUS)
+    assert "Seccomp:\t2" in seen
+    assert [line for line in seen.splitlines() if line.startswith("Cap")] == without.splitlines()
+
+
+@pytest.mark.parametrize("flag", ["LOG", "SPEC_ALLOW", "TSYNC"])
+def test_flags(container: Container, flag: str) -> None:
+    container.unlike(crun="1.8 knows no flags without a filter of its own making")
+    profile(container, "SCMP_ACT_ALLOW", denied("mkdir"), flags=[f"SECCOMP_FILTER_FLAG_{flag}"])
+    assert "Seccomp:\t2" in container.sees(STATUS)
+
+
+def test_in_a_user_namespace(container: Container) -> None:
+    container.namespace("user")
+    container.linux["uidMappings"] = container.linux["gidMappings"] = [{"containerID": 0, "hostID": 100000, "size": 10}]
+    profile(container, "SCMP_ACT_ALLOW", denied("mkdir", "mkdirat"))
+    container.process["noNewPrivileges"] = False
+    assert "not permitted" in container.sees("mkdir /dev/shm/x 2>&1; true")
+
+
+@pytest.mark.pyrun_only("words of pyrun's")
+def test_an_unknown_architecture(container: Container) -> None:
+    profile(container, "SCMP_ACT_ALLOW", architectures=["SCMP_ARCH_S390Y"])
+    container.refused("/linux/seccomp/architectures/0")

@@ -1,0 +1,141 @@
+"""Where conformance/ only sees that a config is refused: the words, and the place in the config."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+from harness import Container
+
+pytestmark = pytest.mark.pyrun_only("about pyrun's words")
+AT_CREATE = ("prestart", "createRuntime", "createContainer")
+
+# hooks ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", AT_CREATE)
+@pytest.mark.parametrize(
+    ("script", "words"), [("echo out; echo words >&2; exit 3", "words"), ("kill -9 $$", "killed by signal 9")]
+)
+def test_a_hook_that_fails(container: Container, kind: str, script: str, words: str) -> None:
+    container.hook(kind, script)
+    container.refused(f"/hooks/{kind}/0", words)
+
+
+@pytest.mark.parametrize("kind", AT_CREATE)
+@pytest.mark.parametrize(
+    ("path", "words"), [("/no/such", "no such file or directory"), ("/etc/passwd", "permission denied")]
+)
+def test_a_hook_that_cannot_run(container: Container, kind: str, path: str, words: str) -> None:
+    container.config["hooks"] = {kind: [{"path": path}]}
+    container.refused(f"/hooks/{kind}/0", words)
+
+
+@pytest.mark.parametrize("kind", ["startContainer", "poststart"])
+def test_a_hook_of_start_that_fails(container: Container, kind: str) -> None:
+    container.hook(kind, "echo words; exit 3")
+    container.sh("sleep 1000")
+    container.create()
+    pid = container.pid
+    done = container.runtime("start", container.id)
+    assert done.code == 1
+    assert f"/hooks/{kind}/0" in done.err
+    assert "words" in done.err
+    container.wait(pid)
+
+
+def test_a_poststop_hook_that_fails_is_a_warning(container: Container) -> None:
+    container.hook("poststop", "exit 3")
+    container.create()
+    done = container.runtime("delete", container.id)
+    assert done.code == 0
+    assert "level=warning" in done.err
+    assert "/hooks/poststop/0" in done.err
+
+
+def test_a_relative_hook(container: Container) -> None:
+    container.config["hooks"] = {"prestart": [{"path": "bin/true"}]}
+    container.refused("/hooks/prestart/0/path", "absolute")
+
+
+# namespaces -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["network", "ipc", "uts", "pid", "mount"])
+def test_a_namespace_of_another_type(container: Container, kind: str) -> None:
+    wrong = "/proc/self/ns/net" if kind != "network" else "/proc/self/ns/uts"
+    index = len(container.linux["namespaces"]) - 1
+    container.namespace(kind, wrong)
+    container.refused(f"/linux/namespaces/{index}/path", f"not a {kind} namespace")
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [("/no/such", "no such file or directory"), ("/dev/null", "not a file of a namespace"), ("/etc/passwd", "")],
+)
+def test_no_namespace_at_all(container: Container, path: str, words: str) -> None:
+    index = len(container.linux["namespaces"]) - 1
+    container.namespace("ipc", path)
+    container.refused(f"/linux/namespaces/{index}/path", words)
+
+
+# the rest -------------------------------------------------------------------------------------------------------------
+
+
+def capability(container: Container) -> None:
+    container.capabilities("CAP_NONSENSE", "CAP_KILL")
+
+
+def relative_destination(container: Container) -> None:
+    container.mount("tmp", "tmpfs", "mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"), [(capability, "CAP_NONSENSE"), (relative_destination, "/mounts/7/destination")]
+)
+def test_warnings(container: Container, change: Callable[[Container], None], words: str) -> None:
+    change(container)
+    done = container.run("true")
+    assert done.code == 0
+    assert "level=warning" in done.err
+    assert words in done.err
+
+
+@pytest.mark.parametrize(("kind", "words"), [("missing", "no such file or directory"), ("file", "not a directory")])
+def test_no_root(container: Container, kind: str, words: str) -> None:
+    if kind == "file":
+        (container.path / kind).write_text("")
+    container.config["root"]["path"] = kind
+    container.refused(words, "/root/path")
+
+
+@pytest.mark.parametrize("kind", ["file", "other device", "folder", "link"])
+def test_another_file_in_a_devices_place(container: Container, kind: str) -> None:
+    container.without_mount("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")
+    path = container.rootfs / "dev/kmsg"
+    if kind == "file":
+        path.write_text("")
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("/etc/passwd")
+    else:
+        os.mknod(path, 0o20600, os.makedev(1, 5))
+    container.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
+    container.refused("/linux/devices/0", "/dev/kmsg is there already and is another file")
+
+
+@pytest.mark.parametrize("path", ["../x", "/a/../../x"])
+def test_a_cgroups_path_that_climbs(container: Container, path: str) -> None:
+    container.linux["cgroupsPath"] = path
+    container.refused("/linux/cgroupsPath")
+
+
+def test_start_without_a_process(container: Container) -> None:
+    del container.config["process"]
+    container.create()
+    done = container.runtime("start", container.id)
+    assert done.code == 1
+    assert "cannot start a container without a process" in done.err
+    container.delete()

@@ -1,0 +1,131 @@
+"""Seccomp profiles as BPF: what the filter answers, by an interpreter of the few instructions that filters use."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyrun.runtime import seccomp
+from pyrun.runtime.errors import Error
+from pyrun.runtime.log import Log
+from pyrun.runtime.syscalls import here
+
+pytestmark = pytest.mark.skipif(here() != "x86_64", reason="the numbers below are x86_64's")
+
+ALLOW, ENOSYS, EPERM = 0x7FFF0000, 0x00050000 | 38, 0x00050000 | 1
+X86_64, I386 = 0xC000003E, 0x40000003
+# x86_64
+READ, OPENAT, MKDIR, EXECVE, CLONE3, FUTEX_WAITV = 0, 257, 83, 59, 435, 449
+
+
+def answer(program: bytes, number: int, arguments: tuple[int, ...] = (), arch: int = X86_64) -> int:
+    """What the filter returns for a system call (classic BPF over struct seccomp_data)."""
+    data = struct.pack("<iIQ6Q", number, arch, 0, *arguments, *(0,) * (6 - len(arguments)))
+    code = list(struct.iter_unpack("<HBBI", program))
+    at = accumulator = 0
+    while True:
+        operation, when_true, when_false, k = code[at]
+        at += 1
+        if operation == 0x20:
+            (accumulator,) = struct.unpack_from("<I", data, k)
+        elif operation == 0x06:
+            return int(k)
+        elif operation == 0x05:
+            at += k
+        elif operation == 0x54:
+            accumulator &= k
+        else:
+            taken = {0x15: accumulator == k, 0x25: accumulator > k, 0x35: accumulator >= k}[operation]
+            at += when_true if taken else when_false
+
+
+def compiled(default: str, *rules: dict[str, Any], **more: Any) -> bytes:
+    profile: Any = {"defaultAction": default, "syscalls": list(rules), **more}
+    return seccomp.program(profile, "", Log())
+
+
+def test_a_list_of_what_is_denied() -> None:
+    program = compiled("SCMP_ACT_ALLOW", {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 13})
+    assert answer(program, MKDIR) == 0x00050000 | 13
+    assert answer(program, READ) == ALLOW
+    # Nothing is said of what is newer: it is allowed.
+    assert answer(program, FUTEX_WAITV) == ALLOW
+
+
+def test_a_list_of_what_is_allowed() -> None:
+    program = compiled("SCMP_ACT_ERRNO", {"names": ["read", "openat"], "action": "SCMP_ACT_ALLOW"})
+    assert answer(program, READ) == answer(program, OPENAT) == ALLOW
+    assert answer(program, MKDIR) == EPERM
+    # Above all that it names: the program is told that there is no such call, and falls back.
+    assert answer(program, CLONE3) == ENOSYS
+
+
+def test_the_default_errno() -> None:
+    rule = {"names": ["clone3"], "action": "SCMP_ACT_ALLOW"}
+    assert answer(compiled("SCMP_ACT_ERRNO", rule, defaultErrnoRet=95), MKDIR) == 0x00050000 | 95
+
+
+def test_other_architectures() -> None:
+    rule = {"names": ["execve"], "action": "SCMP_ACT_ALLOW"}
+    program = compiled("SCMP_ACT_ERRNO", rule, architectures=["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"])
+    assert answer(program, 11, arch=I386) == ALLOW  # execve there
+    assert answer(program, 400, arch=I386) == ENOSYS
+    assert answer(compiled("SCMP_ACT_ERRNO", rule), 11, arch=I386) == 0  # killed: not an architecture of the profile
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "second", "given", "taken"),
+    [
+        ("EQ", 5, 0, 5, True), ("EQ", 5, 0, 6, False), ("NE", 5, 0, 6, True), ("LT", 5, 0, 4, True),
+        ("LE", 5, 0, 5, True), ("GE", 5, 0, 4, False), ("GT", 5, 0, 6, True), ("MASKED_EQ", 0xF0, 0x10, 0x1F, True),
+        ("MASKED_EQ", 0xF0, 0x10, 0x2F, False), ("EQ", 1 << 40, 0, 1 << 40, True), ("EQ", 1 << 40, 0, 0, False),
+    ],
+)  # fmt: skip
+def test_arguments(op: str, value: int, second: int, given: int, taken: bool) -> None:
+    condition = {"index": 1, "value": value, "valueTwo": second, "op": f"SCMP_CMP_{op}"}
+    program = compiled("SCMP_ACT_ALLOW", {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [condition]})
+    assert answer(program, MKDIR, (0, given)) == (EPERM if taken else ALLOW)
+
+
+def test_two_conditions_on_one_argument_are_either() -> None:
+    conditions = [{"index": 0, "value": value, "op": "SCMP_CMP_EQ"} for value in (1, 2)]
+    program = compiled("SCMP_ACT_ALLOW", {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": conditions})
+    assert [answer(program, MKDIR, (n,)) for n in (1, 2, 3)] == [EPERM, EPERM, ALLOW]
+
+
+def test_unknown_names_are_passed_over() -> None:
+    program = compiled("SCMP_ACT_ALLOW", {"names": ["no_such_call", "mkdir"], "action": "SCMP_ACT_ERRNO"})
+    assert answer(program, MKDIR) == EPERM
+
+
+@pytest.mark.parametrize(("name", "value"), sorted(seccomp.RETURNS.items()))
+def test_actions(name: str, value: int) -> None:
+    default = "SCMP_ACT_LOG" if name == "SCMP_ACT_ALLOW" else "SCMP_ACT_ALLOW"
+    found = answer(compiled(default, {"names": ["mkdir"], "action": name}), MKDIR)
+    assert found & 0xFFFF0000 == value
+
+
+def test_it_is_compiled_once(tmp_path: Path) -> None:
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
+    first = seccomp.program(profile, str(tmp_path / "cache"), Log())
+    (kept,) = (tmp_path / "cache").iterdir()
+    kept.write_bytes(first + first[:8])
+    assert seccomp.program(profile, str(tmp_path / "cache"), Log()) == first + first[:8]
+    profile["syscalls"][0]["names"] = ["read"]
+    assert seccomp.program(profile, str(tmp_path / "cache"), Log()) != first
+
+
+@pytest.mark.parametrize(
+    ("profile", "pointer"),
+    [
+        ({"syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}], "listenerPath": "/x"}, "/syscalls/0/action"),
+        ({"architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_NONE"]}, "/architectures/1"),
+        ({"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}, "/flags/0"),
+    ],
+)
+def test_what_is_refused_is_named(profile: Any, pointer: str) -> None:
+    with pytest.raises(Error) as caught:
+        seccomp.program({"defaultAction": "SCMP_ACT_ALLOW", **profile}, "", Log())
+    assert caught.value.pointer == f"/linux/seccomp{pointer}"
