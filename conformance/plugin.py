@@ -75,11 +75,14 @@ def is_ours(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    runtime = config.getoption("runtime")
+    if runtime and not os.access(runtime, os.X_OK) and any(map(is_ours, items)):
+        raise pytest.UsageError(f"--runtime={runtime}: no such program")
     for item in filter(is_ours, items):
         item.user_properties.append(("must", " ".join(map(str, musts(item)))))
         if not ROOT:
             item.add_marker(pytest.mark.skip("needs root"))
-        elif not config.getoption("runtime"):
+        elif not runtime:
             item.add_marker(pytest.mark.skip("no runtime: give --runtime"))
 
 
@@ -256,8 +259,6 @@ def nothing_left() -> Iterator[None]:
 @pytest.fixture
 def runtime(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Iterator[Runtime]:
     binary = request.config.getoption("runtime")
-    if not os.access(binary, os.X_OK):
-        pytest.exit(f"--runtime={binary}: no such program", 2)
     runtime = Runtime(os.path.abspath(binary), tmp_path)
     yield runtime
     for name in runtime.ids():

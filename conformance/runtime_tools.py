@@ -144,16 +144,16 @@ def main(arguments: list[str]) -> int:
     if len(arguments) < 2:
         print(__doc__, file=sys.stderr)
         return 2
-    runtime, checkout, names = os.path.abspath(shutil.which(arguments[0]) or ""), Path(arguments[1]), arguments[2:]
+    runtime, checkout, names = shutil.which(arguments[0]) or "", Path(arguments[1]), arguments[2:]
     found = {program.stem: program.resolve() for program in programs(checkout)}
     missing = [name for name in names if name not in found] + [n for n in NEEDED if not (checkout / n).exists()]
-    if not found or missing or not os.access(runtime, os.X_OK):
+    if not found or missing or not runtime:
         print(f"not there: {', '.join(missing) or 'the programs, or the runtime'}", file=sys.stderr)
         return 2
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     surprises = 0
     for name in names or found:
-        why = run(found[name], runtime, checkout)
+        why = run(found[name], os.path.abspath(runtime), checkout)
         known = FAILING.get(name, "")
         verdict = "pass" if not why else "known" if known else "FAIL"
         surprises += verdict == "FAIL"

@@ -22,6 +22,7 @@ LATER = {
     "state": [],
     "kill": [],
     "delete": ["cgroups.cgroup"],
+    "exec": ["cgroups.cgroup", "foreground"],
     "run": ["cgroups.resources", "cgroups.devices", "foreground"],
 }
 

@@ -11,11 +11,11 @@ from pyrun.runtime.cgroups.host import host
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap, reap_init
 from pyrun.runtime.executor.messages import CLOCKS, CONSOLE, GO, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
+from pyrun.runtime.home import answer
 from pyrun.runtime.plan import identity, limits, mounts, rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.namespaces import FLAGS, Clocks, Namespaces
-from pyrun.runtime.plan.process import HOME_ROOM
 from pyrun.runtime.signals import pidfd_send_signal
 from pyrun.runtime.state import Entry, cache_folder, now, read_path, start_time
 from pyrun.spec import checks
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Config, Resources
     from pyrun.spec.faults import Fault
 
-_MAX_PASSWD = 1 << 20
 _SIGKILL = 9
 
 
@@ -184,12 +183,7 @@ def facts(
         from pyrun.runtime.cgroups.devices import v2_device_program
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
-    filter_ = b""
-    profile = config.get("linux", {}).get("seccomp")
-    if profile:
-        from pyrun.runtime import seccomp
-
-        filter_ = seccomp.program(profile, cache, log)
+    filter_, flags = seccomp_filter(config, cache, log)
     return Facts(
         layout(options, config),
         options.bundle,
@@ -203,10 +197,21 @@ def facts(
         v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
         cgroups_optional=cgroup.optional,
         seccomp=filter_,
+        seccomp_flags=flags,
         preserve=options.preserve_fds,
         keyring=options.keyring,
         pivot=options.pivot,
     )
+
+
+def seccomp_filter(config: Config, cache: str, log: Log) -> tuple[bytes, int]:
+    """The profile's program and the flags to load it with; (b"", 0) without one."""
+    profile = config.get("linux", {}).get("seccomp")
+    if not profile:
+        return b"", 0
+    from pyrun.runtime import seccomp
+
+    return seccomp.program(profile, cache, log), seccomp.flags(profile)
 
 
 def own_capabilities() -> int:
@@ -368,12 +373,7 @@ class _Creation:
                 console, self.console = self.console, -1
                 send(console, self.options.console_socket)  # which closes it, whatever happens
         _, passwd = executor.expect(executor.init, READY)
-        home = b""
-        if passwd >= 0:
-            home = f"HOME={home_of(passwd, process.get('user', {}).get('uid', 0))}".encode()
-            posix.close(passwd)
-        elif process and not any(entry.startswith("HOME=") for entry in process.get("env", [])):
-            home = b"HOME=/"
+        home = answer(passwd, process)
         if namespaces.user and limits.wanted(process):
             executor.tell(executor.host, LIMITS, pid)
             executor.expect(executor.host, LIMITS)
@@ -381,7 +381,7 @@ class _Creation:
         self.entry.write(state)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, pid)
-        executor.tell(executor.init, READY, text=home + b"\0" if home else b"")
+        executor.tell(executor.init, READY, text=home)
 
     def _hooks(self) -> None:
         from pyrun.runtime.lifecycle_hooks import run_hooks
@@ -473,16 +473,3 @@ def _write_offsets(pid: int, offsets: str) -> None:
             posix.close(fd)
     except OSError as e:
         raise Error("set the clocks", pointer="/linux/timeOffsets", error=e.errno) from None
-
-
-def home_of(passwd: int, uid: int) -> str:
-    """The home folder of a numeric uid in the container's open /etc/passwd; `/` when it has none."""
-    if posix.fstat(passwd).st_mode & 0o170000 != 0o100000:
-        return "/"
-    text = posix.pread(passwd, _MAX_PASSWD, 0)
-    for line in text.split(b"\n"):
-        fields = line.split(b":")
-        if len(fields) >= 6 and fields[2] == b"%d" % uid and fields[5]:
-            home = fields[5].decode(errors="replace")
-            return home if len(fields[5]) < HOME_ROOM - 16 and home.isprintable() else "/"
-    return "/"

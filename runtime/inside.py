@@ -32,20 +32,9 @@ class Inside:
         layout, container = Layout(NAMES), self.state["id"]
         if self.process is None:
             return Facts(layout, "", container)
-        from pyrun.runtime.container import cgroup_of
-        from pyrun.runtime.create import own_capabilities
+        from pyrun.runtime import joining
 
-        cgroup = cgroup_of(self.state)
-        return Facts(
-            layout,
-            self.state["bundle"],
-            container,
-            privileged=posix.geteuid() == 0,
-            capabilities=own_capabilities(),
-            unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
-            v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
-            cgroups_optional=cgroup.rootless,
-        )
+        return joining.facts(self.state, layout)
 
     def spawn(self, hook: Hook, stdin: int, output: int) -> int:
         """Raises HookError when its program can't be executed."""

@@ -390,6 +390,9 @@ class Program:
 
         `channel` is the file descriptor on which it talks first, `trace` one for its time stamps. Raises
         OverflowError when the program is larger than its format allows."""
+        # Before packing: beyond that, the targets of jumps have no room either.
+        if len(self.instructions) > MAX_INSTRUCTIONS:
+            raise OverflowError(_TOO_LARGE)
         numbers = syscalls.numbers(machine or syscalls.here())
         pack = _INSTRUCTION.pack
         constant = self._constant
@@ -433,12 +436,13 @@ class Program:
                     *values,
                 )
             )
-        if len(code) > MAX_INSTRUCTIONS or len(self._data) > MAX_DATA:
-            raise OverflowError("this bundle compiles to a program larger than the executor takes")
+        if len(self._data) > MAX_DATA:
+            raise OverflowError(_TOO_LARGE)
         header = _HEADER.pack(MAGIC, VERSION, len(code), len(self._data), channel, trace, 0)
         return b"".join((header, *code, self._data))
 
 
 _NOWHERE = Register(NONE)
+_TOO_LARGE = "this bundle compiles to a program larger than the executor takes"
 
 HOST = AT_FDCWD

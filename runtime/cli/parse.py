@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pyrun.runtime.cli.table import Option
 
-    Values: TypeAlias = dict[str, str | bool]
+    Values: TypeAlias = dict[str, str | bool | list[str]]
 
 _TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 
@@ -50,7 +50,7 @@ def _options(command: str, table: tuple[Option, ...], words: list[str], first: b
     values: Values = {}
     by_name = {}
     for option in table:
-        values[option[2]] = "" if option[1] else False
+        values[option[2]] = [] if option[1].endswith("...") else "" if option[1] else False
         for name in option[0]:
             by_name[name] = option
     arguments: list[str] = []
@@ -83,5 +83,9 @@ def _options(command: str, table: tuple[Option, ...], words: list[str], first: b
                     raise UsageError(command, f"flag needs an argument: {name}")
                 value = words[i]
                 i += 1
-            values[key] = value
+            given = values[key]
+            if isinstance(given, list):
+                given.append(value)
+            else:
+                values[key] = value
     return values, arguments

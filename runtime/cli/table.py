@@ -1,7 +1,8 @@
 """All that can be said on the command line, as data: the fast parser reads it, and so does click for help.
 
-An option is a row: (names, metavar, key, help). metavar "" makes it a switch. Keys are what a command's module finds
-the value under; a switch that isn't given is False, another option "".
+An option is a row: (names, metavar, key, help). metavar "" makes it a switch, one that ends in "..." may be repeated.
+Keys are what a command's module finds the value under: a switch that isn't given is False, one that may be repeated [],
+any other "".
 """
 
 from __future__ import annotations
@@ -76,6 +77,30 @@ COMMANDS = {
         (("--all", "-a"), "", "all", "to all processes of the container"),
     ),
     "delete": Command("remove a stopped container", "ID", 1, 1, _REGEX),
+    "exec": Command(
+        "run one more program in a container",
+        "ID [COMMAND] [ARGS]...",
+        1,
+        1 << 16,
+        (("--process", "-p"), "FILE", "process", "a process as in config.json, in place of COMMAND"),
+        (("--tty", "-t"), "", "tty", "give it a terminal"),
+        (("--console-socket",), "SOCKET", "console_socket", "unix socket that gets the terminal's master"),
+        (("--detach", "-d"), "", "detach", "return once it runs"),
+        (("--pid-file",), "FILE", "pid_file", "write its pid to FILE"),
+        (("--user", "-u"), "UID[:GID]", "user", "run it as this user"),
+        (("--additional-gids", "-g"), "GID...", "additional_gids", "one more group"),
+        (("--cwd",), "DIR", "cwd", "its working directory"),
+        (("--env", "-e"), "NAME=VALUE...", "env", "one more variable"),
+        (("--cap", "-c"), "CAPABILITY...", "cap", "one more capability"),
+        (("--no-new-privs",), "", "no_new_privs", "it can't gain privileges"),
+        (("--preserve-fds",), "N", "preserve_fds", "give it N more descriptors, from 3 on"),
+        (("--ignore-paused",), "", "ignore_paused", "in a paused container too, where it waits"),
+        (("--apparmor",), "PROFILE", "apparmor", "not supported yet"),
+        (("--process-label",), "LABEL", "process_label", "not supported yet"),
+        (("--cgroup",), "PATH", "cgroup", "not supported yet"),
+        (("--pidfd-socket",), "SOCKET", "pidfd_socket", "not supported yet"),
+        rest=True,
+    ),
     "list": Command(
         "list the containers",
         "",

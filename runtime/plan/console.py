@@ -31,13 +31,13 @@ from pyrun.runtime.program import Program, Register
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
-    from pyrun.spec.config import Config
+    from pyrun.spec.config import Process
 
 _WINSIZE = Struct("<4H")
 
 
-def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
-    process = config["process"]
+def set_up(p: Program, root: Register, process: Process, facts: Facts, bind: bool = True) -> None:
+    """`bind`: the terminal is the container's /dev/console."""
     with p.source("/process/terminal"):
         master = open_in_root(p, root, "/dev/pts/ptmx", flags=O_RDWR | O_NOCTTY)
         note = "/dev/pts/ptmx is not that of a devpts"
@@ -55,7 +55,8 @@ def set_up(p: Program, root: Register, config: Config, facts: Facts) -> None:
             # The group stays that of all terminals, as devpts has it.
             p.call("fchown", slave, uid, 0xFFFFFFFF)
     with p.source("/process/terminal"):
-        _bind_console(p, root, slave)
+        if bind:
+            _bind_console(p, root, slave)
         p.say_with(facts.layout.init, CONSOLE, master)
         for fd in (0, 1, 2):
             p.call("dup3", slave, fd, 0)

@@ -108,7 +108,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if wanted.get("terminal"):
             from pyrun.runtime.plan import console
 
-            console.set_up(p, root.tree, config, facts)
+            console.set_up(p, root.tree, wanted, facts)
         else:
             process.hand_over_stdio(p, wanted, root.tree)
     mounts.finish(p, entries)
@@ -141,7 +141,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
 
     # `created`: wait for start.
     process.sweep(p, facts)
-    process.run(p, config, path, home, facts)
+    process.run(p, wanted, path, home, facts)
 
     # The half that stayed on the host.
     p.place(host)

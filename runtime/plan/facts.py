@@ -21,7 +21,7 @@ class Facts:
     v1_cgroups  its folders in the hierarchies of v1
     cgroups_optional  not to be allowed into them is no error
     device_filter  eBPF for unified_cgroup on v2; b"" for none
-    seccomp     the BPF program of linux.seccomp; b"" without one
+    seccomp     the BPF program of linux.seccomp, b"" without one; seccomp_flags: for loading it
     preserve    how many descriptors from 3 on belong to the container
     keyring     join a session keyring of the container's own
     pivot       pivot_root; otherwise MS_MOVE and chroot
@@ -41,6 +41,7 @@ class Facts:
         "preserve",
         "privileged",
         "seccomp",
+        "seccomp_flags",
         "unified_cgroup",
         "v1_cgroups",
     )
@@ -60,6 +61,7 @@ class Facts:
         v1_cgroups: list[str] | None = None,
         cgroups_optional: bool = False,
         seccomp: bytes = b"",
+        seccomp_flags: int = 0,
         preserve: int = 0,
         keyring: bool = True,
         pivot: bool = True,
@@ -76,6 +78,7 @@ class Facts:
         self.v1_cgroups = v1_cgroups or []
         self.cgroups_optional = cgroups_optional
         self.seccomp = seccomp
+        self.seccomp_flags = seccomp_flags
         self.preserve = preserve
         self.keyring = keyring
         self.pivot = pivot

@@ -31,7 +31,7 @@ from pyrun.runtime.program import ANY_ERROR, Buffer, Label, Program, Register
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
-    from pyrun.spec.config import Config, Process
+    from pyrun.spec.config import Process
 
 _X_OK = 1
 _SECCOMP_SET_MODE_FILTER = 1
@@ -86,10 +86,11 @@ class WorkingDirectory:
 
     __slots__ = ("entered", "fd")
 
-    def __init__(self, p: Program, process: Process, root: Register) -> None:
+    def __init__(self, p: Program, process: Process, root: Register, make: bool = True) -> None:
         with p.source("/process/cwd"):
-            # A missing one is made, as runc and crun do.
-            self.fd = open_in_root(p, root, process["cwd"], flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+            # A missing one is made, as runc and crun do; for a container, not for an exec.
+            create = DIRECTORY if make else ""
+            self.fd = open_in_root(p, root, process["cwd"], flags=O_PATH | O_DIRECTORY, create=create)
             self.entered = p.register()
             later = p.label()
             p.move(self.entered, 0)
@@ -203,11 +204,13 @@ def sweep(p: Program, facts: Facts) -> None:
         p.call("rt_sigaction", signal, bytes(_SIGACTION_SIZE), 0, 8)
 
 
-def run(p: Program, config: Config, path: Register | None, home: Buffer | None, facts: Facts) -> None:
-    """Wait for `start`, then become the program. What still fails goes to the second fifo, where `start` reads."""
+def run(
+    p: Program, process: Process | None, path: Register | None, home: Buffer | None, facts: Facts, waits: bool = True
+) -> None:
+    """Become the program; if it `waits`, at the word of `start`. What still fails then goes to the second fifo, where
+    `start` reads."""
     one = p.buffer(8)
     layout = facts.layout
-    process = config.get("process")
     if process is None or path is None:
         p.call("read", layout["fifo"], one, 1)
         p.channel(layout["status"])
@@ -220,24 +223,23 @@ def run(p: Program, config: Config, path: Register | None, home: Buffer | None, 
         envp = p.strings([*env, ""] if home else env)
         if home:
             p.store(envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
-    p.call("read", layout["fifo"], one, 1)
-    p.channel(layout["status"])
+    if waits:
+        p.call("read", layout["fifo"], one, 1)
+        p.channel(layout["status"])
     if facts.seccomp:
-        _filter(p, config, facts)
+        _filter(p, facts)
     with p.source("/process/args/0"):
         p.call("execve", path, argv, envp)
 
 
-def _filter(p: Program, config: Config, facts: Facts) -> None:
+def _filter(p: Program, facts: Facts) -> None:
     """The very last before execve, so that a profile need allow nothing else (seccomp(2))."""
-    from pyrun.runtime.seccomp import flags
-
     # struct sock_fprog: how many, where
     fprog = p.buffer(16)
     with p.source("/linux/seccomp"):
         p.store(fprog, 0, 2, len(facts.seccomp) // 8)
         p.store(fprog, 8, 8, facts.seccomp)
-        p.call("seccomp", _SECCOMP_SET_MODE_FILTER, flags(config["linux"]["seccomp"]), fprog, note=_FILTER)
+        p.call("seccomp", _SECCOMP_SET_MODE_FILTER, facts.seccomp_flags, fprog, note=_FILTER)
 
 
 def environment(process: Process) -> list[str]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness import Container
 
 LIB = Path(__file__).parents[2] / "build/lib"
-HOT = ("create", "start", "state", "kill", "delete", "run")
+HOT = ("create", "start", "state", "kill", "delete", "run", "exec")
 
 # Modules in C, and those that cost nothing.
 ALLOWED = {

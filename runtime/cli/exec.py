@@ -1,0 +1,122 @@
+"""pyrun exec ID COMMAND [ARGS...]"""
+
+from __future__ import annotations
+
+from pyrun.runtime.create import absolute, seccomp_filter
+from pyrun.runtime.errors import Error, from_faults
+from pyrun.runtime.exec import Options, execute
+from pyrun.runtime.state import Entry, cache_folder, read_path
+from pyrun.spec import config as spec_config
+from pyrun.spec.checks import process_faults, process_warnings
+from pyrun.spec.faults import Invalid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+    from pyrun.spec.config import Capabilities, Config, Process, User
+
+# Failures of pyrun itself: callers tell them from those of the program by this.
+_FAILED = 255
+_MOST_ID = (1 << 32) - 2
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    try:
+        return _run(context, values, arguments)
+    except Error as e:
+        e.code = _FAILED
+        e.what = f"exec failed: {e.what}"
+        raise
+
+
+def _run(context: Context, values: Values, arguments: list[str]) -> int:
+    for flag in ("apparmor", "process_label", "cgroup", "pidfd_socket"):
+        if values[flag]:
+            raise Error(f"--{flag.replace('_', '-')} is not supported yet")
+    entry = Entry(context.root, arguments[0])
+    state = entry.read()
+    config = spec_config.load(entry.read_file("config.json"))
+    process = _process(config, values, arguments[1:])
+    for fault in process_warnings(process):
+        context.log.warning(str(fault))
+    detach = bool(values["detach"])
+    socket = str(values["console_socket"])
+    if process.get("terminal") and detach and not socket:
+        raise Error("cannot allocate tty if pyrun will detach without setting console socket")
+    if socket and not (detach and process.get("terminal")):
+        raise Error("cannot use console socket if pyrun will not detach or allocate tty")
+    options = Options(
+        console_socket=socket,
+        pid_file=str(values["pid_file"]),
+        preserve_fds=int(str(values["preserve_fds"] or 0)),
+        ignore_paused=bool(values["ignore_paused"]),
+    )
+    filtered = seccomp_filter(config, cache_folder("seccomp"), context.log)
+    pid, console = execute(entry, state, process, options, filtered)
+    if detach:
+        return 0
+    from pyrun.runtime.foreground import Foreground
+
+    return Foreground(pid, console).wait()
+
+
+def _process(config: Config, values: Values, command: list[str]) -> Process:
+    """The process to run: from a file, or that of the config with what the command line changes."""
+    try:
+        if values["process"]:
+            try:
+                raw = read_path(absolute(str(values["process"])))
+            except OSError as e:
+                raise Error("read the process", tried=f"open {values['process']}", error=e.errno) from None
+            process = spec_config.load_process(raw)
+        else:
+            process = _changed(config.get("process", {}), values, command)
+            faults = process_faults(process)
+            if faults:
+                raise Invalid(faults)
+    except Invalid as e:
+        raise from_faults(e.faults, "invalid process") from None
+    if values["tty"]:
+        process["terminal"] = True
+    return process
+
+
+def _changed(base: Process, values: Values, command: list[str]) -> Process:
+    process: Process = {**base, "args": command, "terminal": False}
+    if values["cwd"]:
+        process["cwd"] = str(values["cwd"])
+    process["env"] = [*base.get("env", []), *_list(values, "env")]
+    user: User = {**base.get("user", {})}
+    if values["user"]:
+        uid, colon, gid = str(values["user"]).partition(":")
+        user["uid"] = _id("--user", uid)
+        user["gid"] = _id("--user", gid) if colon else user.get("gid", 0)
+    if values["additional_gids"]:
+        user["additionalGids"] = [_id("--additional-gids", gid) for gid in _list(values, "additional_gids")]
+    process["user"] = user
+    if values["no_new_privs"]:
+        process["noNewPrivileges"] = True
+    added = _list(values, "cap")
+    if added:
+        sets: Capabilities = {**base.get("capabilities", {})}
+        sets["bounding"] = [*sets.get("bounding", []), *added]
+        sets["effective"] = [*sets.get("effective", []), *added]
+        sets["permitted"] = [*sets.get("permitted", []), *added]
+        # Never into the inheritable set; the ambient one needs that (CVE-2022-29162).
+        inheritable = sets.get("inheritable", [])
+        sets["ambient"] = [*sets.get("ambient", []), *(name for name in added if name in inheritable)]
+        process["capabilities"] = sets
+    return process
+
+
+def _list(values: Values, key: str) -> list[str]:
+    given = values[key]
+    return given if isinstance(given, list) else []
+
+
+def _id(flag: str, text: str) -> int:
+    """A numeric id, and nothing else (CVE-2026-30892)."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _MOST_ID):
+        raise Error(f"{flag} takes numeric ids, not {text!r}", hint="UID or UID:GID")
+    return int(text)

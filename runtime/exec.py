@@ -1,0 +1,117 @@
+"""exec: run one more program in a container."""
+
+from __future__ import annotations
+
+import posix
+
+from pyrun.runtime import joining
+from pyrun.runtime.container import status_of
+from pyrun.runtime.create import write_pid_file
+from pyrun.runtime.errors import Error
+from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
+from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, READY
+from pyrun.runtime.home import answer
+from pyrun.runtime.plan import limits
+from pyrun.runtime.plan.exec import compile_exec
+from pyrun.runtime.signals import pidfd_send_signal
+from pyrun.spec.namespaces import CLONE_NEWUSER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.state import Entry, State
+    from pyrun.spec.config import Process
+
+_SIGKILL = 9
+
+
+class Options:
+    """What the command line of exec says, but for what makes the process."""
+
+    __slots__ = ("console_socket", "ignore_paused", "keyring", "pid_file", "preserve_fds")
+
+    def __init__(
+        self,
+        *,
+        console_socket: str = "",
+        pid_file: str = "",
+        preserve_fds: int = 0,
+        ignore_paused: bool = False,
+        keyring: bool = True,
+    ) -> None:
+        self.console_socket = console_socket
+        self.pid_file = pid_file
+        self.preserve_fds = preserve_fds
+        self.ignore_paused = ignore_paused
+        self.keyring = keyring
+
+
+def execute(
+    entry: Entry, state: State, process: Process, options: Options, filtered: tuple[bytes, int]
+) -> tuple[int, int]:
+    """Run `process`, which has been checked; `filtered`: its seccomp program and flags. Returns its pid, a child of
+    ours, and the terminal's master (-1: none, or sent). Raises Error, and leaves no process behind."""
+    status = status_of(entry, state)
+    if status in ("stopped", "creating"):
+        raise Error(f"cannot exec in a {status} container")
+    if status == "paused" and not options.ignore_paused:
+        raise Error("cannot exec in a paused container (use --ignore-paused to override)")
+    layout = Layout(["pidfd", *(f"preserved-{i}" for i in range(options.preserve_fds))], options.preserve_fds)
+    namespaces = state.get("namespaces", 0)
+    found = joining.facts(
+        state,
+        layout,
+        seccomp=filtered[0],
+        seccomp_flags=filtered[1],
+        preserve=options.preserve_fds,
+        keyring=options.keyring,
+    )
+    program = compile_exec(process, namespaces, found)
+    pidfd = posix.pidfd_open(state["pid"])
+    try:
+        executor = Executor(program, layout, [pidfd, *range(3, 3 + options.preserve_fds)])
+    finally:
+        posix.close(pidfd)
+    pid, console = 0, -1
+    try:
+        pid, _ = executor.expect(executor.host, INIT)
+        if process.get("terminal"):
+            _, console = executor.expect(executor.init, CONSOLE)
+            if options.console_socket:
+                from pyrun.runtime.console import send
+
+                master, console = console, -1
+                send(master, options.console_socket)  # which closes it, whatever happens
+        _, passwd = executor.expect(executor.init, READY)
+        home = answer(passwd, process)
+        if namespaces & CLONE_NEWUSER and limits.wanted(process):
+            executor.tell(executor.host, LIMITS, pid)
+            executor.expect(executor.host, LIMITS)
+        if options.pid_file:
+            write_pid_file(options.pid_file, pid)
+        executor.tell(executor.init, READY, text=home)
+        # Nothing more is said: the end of file is execve's, which closed the socket.
+        executor.expect(executor.init, -1)
+    except EndedError:
+        executor.close()
+        if not pid:
+            raise Error("the process ended before it was inside") from None
+        return pid, console
+    except BaseException as e:
+        _end(pid, executor)
+        if console >= 0:
+            posix.close(console)
+        if isinstance(e, ProgramError):
+            from pyrun.runtime.explain import explain
+
+            raise explain(program, e, {"process": process}) from None
+        raise
+    raise AssertionError("a program speaks after its end")
+
+
+def _end(pid: int, executor: Executor) -> None:
+    if pid:
+        pidfd = posix.pidfd_open(pid)
+        pidfd_send_signal(pidfd, _SIGKILL)
+        posix.close(pidfd)
+        reap(pid)
+    executor.close()

@@ -1,0 +1,69 @@
+"""exec: one more program in a running container, with all that init's own has (runtime.md leaves this to runtimes)."""
+
+from __future__ import annotations
+
+from pyrun.runtime.executor.messages import INIT
+from pyrun.runtime.linux import AT_FDCWD, O_DIRECTORY, O_PATH, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL
+from pyrun.runtime.plan import identity, keyring, limits, process
+from pyrun.runtime.plan.namespaces import become_root, clone
+from pyrun.runtime.plan.placement import Placement
+from pyrun.runtime.program import Program
+from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.spec.config import Process
+
+
+def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
+    """Enter the container's cgroups and `namespaces` (CLONE_NEW* flags), through init's pidfd, and run `wanted`."""
+    p = Program()
+    host = p.label()
+    layout = facts.layout
+    pidfd = layout["pidfd"]
+    user = bool(namespaces & CLONE_NEWUSER)
+    p.call("umask", 0)
+    p.call("close_range", layout.end, 0xFFFFFFFF, 0)
+    # From here on others in the container see the process, but not into it (CVE-2016-9962).
+    p.prctl(PR_SET_DUMPABLE, 0)
+    placement = Placement(p, facts)
+    with p.source("/linux/namespaces"):
+        # Only that of pids before the clone: from another cgroup namespace the cgroup could not be found.
+        if namespaces & CLONE_NEWPID:
+            p.call("setns", pidfd, CLONE_NEWPID)
+        clone(p, 0, INIT, host, placement)
+        p.channel(layout.init)
+        p.call("close", layout.host)
+        p.prctl(PR_SET_PDEATHSIG, SIGKILL)
+        placement.enter(p)
+        if namespaces & ~CLONE_NEWPID:
+            p.call("setns", pidfd, namespaces & ~CLONE_NEWPID)
+        if user:
+            become_root(p)
+    p.call("setsid")
+    if facts.keyring:
+        keyring.join(p, facts.container)
+    root = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
+    cwd = process.WorkingDirectory(p, wanted, root, make=False)
+    if wanted.get("terminal"):
+        from pyrun.runtime.plan import console
+
+        console.set_up(p, root, wanted, facts, bind=False)
+    else:
+        process.hand_over_stdio(p, wanted, root)
+    if not user:
+        limits.set_own(p, wanted)
+    identity.become(
+        p, wanted, identity.available(facts, user), setgroups=facts.privileged, filtered=bool(facts.seccomp)
+    )
+    cwd.enter(p)
+    path = process.find_executable(p, wanted)
+    home = process.ready(p, wanted, facts)
+    process.sweep(p, facts)
+    process.run(p, wanted, path, home, facts, waits=False)
+    p.place(host)
+    p.pointer = ""
+    p.call("close", layout.init)
+    limits.serve(p, wanted, user)
+    return p
