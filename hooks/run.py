@@ -25,7 +25,8 @@ _SIGNALS = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))
 
 
 class HookError(Exception):
-    """A hook that could not be run or that failed. `words`: why, on one line; `error`: an errno or 0."""
+    """A hook that could not be run or that failed. `words`: why, on one line; `error`: an errno or 0, and
+    with one `words` is what was tried."""
 
     def __init__(self, path: str, words: str, error: int = 0) -> None:
         super().__init__(path, words)

@@ -256,6 +256,8 @@ class _Creation:
         }
         if hooks.get("startContainer"):
             self.state["process"] = config.get("process", {})
+            if "seccomp" in self.linux:
+                self.state["seccomp"] = self.linux["seccomp"]
 
     def run(self) -> Created:
         try:
@@ -288,8 +290,9 @@ class _Creation:
         state["namespaces"] = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))
         if not namespaces.own("mount"):
             state["mounted"] = state["rootfs"]
-        entry.write(state)
+        # What has a state has all of its config.
         entry.write_file("config.json", self.raw)
+        entry.write(state)
         warnings: list[Fault] = []
         writes = cgroup.writes(resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]
         cgroup.create()

@@ -7,8 +7,10 @@ import posix
 from pyrun.hooks.run import HookError
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.runtime.executor.messages import INIT
+from pyrun.runtime.log import Log
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.hook import NAMES, compile_hook
+from pyrun.runtime.state import cache_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,7 +36,13 @@ class Inside:
             return Facts(layout, "", container)
         from pyrun.runtime import joining
 
-        return joining.facts(self.state, layout)
+        profile = self.state.get("seccomp")
+        if not profile:
+            return joining.facts(self.state, layout)
+        from pyrun.runtime import seccomp
+
+        filter_ = seccomp.program(profile, cache_folder("seccomp"), Log())
+        return joining.facts(self.state, layout, seccomp=filter_, seccomp_flags=seccomp.flags(profile))
 
     def spawn(self, hook: Hook, stdin: int, output: int) -> int:
         """Raises HookError when its program can't be executed."""

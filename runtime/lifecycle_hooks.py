@@ -49,7 +49,9 @@ def run_hooks(kind: Kind, state: State, status: str) -> None:
             else:
                 run(hook, content, spawn)
         except HookError as e:
-            raise Error(f"hook {e.path}", pointer=pointer, words=e.words, error=e.error) from None
+            if e.error:
+                raise Error(f"hook {e.path}", pointer=pointer, tried=e.words, error=e.error) from None
+            raise Error(f"hook {e.path}", pointer=pointer, words=e.words) from None
 
 
 def run_poststop(state: State, log: Log) -> None:

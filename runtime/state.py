@@ -24,13 +24,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict
 
-    from pyrun.spec.config import Hooks, Process
+    from pyrun.spec.config import Hooks, Process, Seccomp
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
     class State(TypedDict, total=False):
         """What is in state.json. `pid` is 0 until there is an init; `started` is its start time (proc(5), field 22).
-        `process`, as in the config, is there for startContainer hooks only."""
+        `process` and `seccomp`, as in the config, are there for startContainer hooks only."""
 
         ociVersion: str
         id: str
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         freezer: str
         hooks: Hooks
         process: Process
+        seccomp: Seccomp
         mounted: str
         executable: str
         namespaces: int

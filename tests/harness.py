@@ -46,7 +46,7 @@ class Container(AnyContainer):
         if runtime.name == "crun":
             self.config["ociVersion"] = "1.0.2"  # 1.8 refuses newer ones
 
-    def refused(self, *parts: str, verb: str = "create", keep: bool = False) -> str:  # type: ignore[override]
+    def refused(self, *parts: str, verb: str = "create", keep: bool = False) -> str:
         """create fails with one line on stderr, which holds all the parts, and nothing is left of it."""
         self.write()
         return self.refused_as_written(*parts, verb=verb, keep=keep)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrun.runtime.create import absolute, seccomp_filter
-from pyrun.runtime.errors import Error, from_faults
+from pyrun.runtime.errors import DoesNotExistError, Error, from_faults
 from pyrun.runtime.exec import Options, execute
 from pyrun.runtime.state import Entry, cache_folder, read_path
 from pyrun.spec import config as spec_config
@@ -36,7 +36,10 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
             raise Error(f"--{flag.replace('_', '-')} is not supported yet")
     entry = Entry(context.root, arguments[0])
     state = entry.read()
-    config = spec_config.load(entry.read_file("config.json"))
+    try:
+        config = spec_config.load(entry.read_file("config.json"))
+    except FileNotFoundError:  # deleted a moment ago
+        raise DoesNotExistError() from None
     process = _process(config, values, arguments[1:])
     for fault in process_warnings(process):
         context.log.warning(str(fault))

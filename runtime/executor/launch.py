@@ -168,7 +168,10 @@ class Executor:
 
         Raises ProgramError when one of its instructions failed, EndedError when it ended in silence."""
         while True:
-            raw, ancillary, _, _ = whom.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+            try:
+                raw, ancillary, _, _ = whom.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+            except ConnectionResetError:  # it ended without having read all that it was told
+                raise EndedError from None
             if not raw:
                 raise EndedError
             said, index, value, words = parse_message(raw)

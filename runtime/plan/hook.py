@@ -2,7 +2,7 @@
 
 A createContainer hook is a program of the host's, and has the runtime's rights. A startContainer hook is looked up in
 the container (MUST 65): whatever the image has put there is what runs. So it gets what the container's own program will
-get, and no more: its cgroups, limits, user, capabilities and session keyring.
+get, and no more: its cgroups, limits, user, capabilities, session keyring and seccomp profile.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
             argv = p.strings(hook.get("args") or [hook["path"]])
         with p.source("env"):
             envp = p.strings(hook.get("env", []))
+        if facts.seccomp:
+            from pyrun.runtime.plan.process import load_filter
+
+            load_filter(p, facts)
         with p.source("path"):
             p.call("execve", hook["path"], argv, envp)
     p.place(host)
@@ -73,4 +77,6 @@ def _as_the_container(p: Program, process: Process, user: bool, facts: Facts) ->
     keyring.join(p, facts.container)
     if not user:
         limits.set_own(p, process)
-    identity.become(p, process, identity.available(facts, user), setgroups=facts.privileged)
+    identity.become(
+        p, process, identity.available(facts, user), setgroups=facts.privileged, filtered=bool(facts.seccomp)
+    )

@@ -227,12 +227,12 @@ def run(
         p.call("read", layout["fifo"], one, 1)
         p.channel(layout["status"])
     if facts.seccomp:
-        _filter(p, facts)
+        load_filter(p, facts)
     with p.source("/process/args/0"):
         p.call("execve", path, argv, envp)
 
 
-def _filter(p: Program, facts: Facts) -> None:
+def load_filter(p: Program, facts: Facts) -> None:
     """The very last before execve, so that a profile need allow nothing else (seccomp(2))."""
     # struct sock_fprog: how many, where
     fprog = p.buffer(16)

@@ -121,9 +121,6 @@ def test_the_hosts_null_device_keeps_its_owner(container: Container) -> None:
     assert os.stat("/dev/null").st_uid == 0
 
 
-# capabilities ---------------------------------------------------------------------------------------------------------
-
-
 # rlimits, oomScoreAdj -------------------------------------------------------------------------------------------------
 
 

@@ -75,7 +75,8 @@ def test_orphans_become_children_of_run(container: Container, flag: str) -> None
     """In the host's pid namespace: so that they don't become those of whoever called it."""
     container.without_namespace("pid")
     container.unlike(crun="1.8 takes the flag for nothing")
-    container.sh(f"sh -c 'sleep 1000 & echo $!'; {WAIT}")
+    # The substitution ends when the parent of the orphan has been waited for: only then is it one.
+    container.sh(f"orphan=$(sh -c 'sleep 1000 > /dev/null & echo $!'); echo $orphan; {WAIT}")
     container.write()
     flags = [flag] if flag else []
     command = container.runtime.command("run", "--bundle", container.path, *flags, container.id)

@@ -1,0 +1,186 @@
+"""The drivers in conformance/: TAP programs are run and read, outcomes are counted, and the pages are current."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conformance import __main__ as driver
+from conformance import runtime_tools
+from conformance.musts import MUSTS
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+# TAP ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "passed", "failed", "skipped", "planned"),
+    [
+        ("", 0, [], 0, None),
+        ("1..2\nok 1 - first\nok 2 - second\n", 2, [], 0, 2),
+        ("TAP version 13\nok 1\nnot ok 2 - second\n1..2\n", 1, ["second"], 0, 2),
+        ("not ok\n", 0, ["test None"], 0, None),
+        ("not ok 7\n", 0, ["test 7"], 0, None),
+        ("ok 1 - first # SKIP no such thing\nnot ok 2 # TODO later\n", 0, [], 2, None),
+        ("ok 1 - first\n  ---\n  message: not ok\n  ...\n    not ok 1 - of a subtest\n# a comment\n", 1, [], 0, None),
+        ("okay\nnot okay\nnoise: not ok 1\nok 1 - first\n", 1, [], 0, None),
+        ("1..0 # skipped: not here\n", 0, [], 0, 0),
+    ],
+)
+def test_tap(text: str, passed: int, failed: list[str], skipped: int, planned: int | None) -> None:
+    tap = runtime_tools.read_tap(text)
+    assert (tap.passed, tap.failed, tap.skipped, tap.planned) == (passed, failed, skipped, planned)
+
+
+def test_a_program_that_bails_out() -> None:
+    assert runtime_tools.fault(runtime_tools.read_tap("ok 1\nBail out! no runtime\n"), 0) == "bails out: no runtime"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder as runtime-tools' own looks when it is built."""
+    (tmp_path / "validation").mkdir()
+    for name in runtime_tools.NEEDED:
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def program(checkout: Path, name: str, script: str) -> Path:
+    """A TAP program that is a shell script."""
+    folder = checkout / "validation" / name
+    folder.mkdir()
+    file = folder / f"{name}.t"
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 1..1; echo ok 1 - fine", ""),
+        ("true", ""),
+        ("echo ok 1; echo not ok 2 - that; echo not ok 3 - this", "not ok: that, and 1 more"),
+        ("echo not ok 1 - that; exit 1", "not ok: that"),
+        ("echo ok 1; exit 3", "ends with 3"),
+        ("echo words >&2; exit 1", "ends with 1"),
+        ("echo 1..3; echo ok 1", "3 planned, 1 run"),
+        ("cat runtimetest rootfs-amd64.tar.gz > both; test -s both && echo ok 1 || echo not ok 1 - files", ""),
+        ('test "$RUNTIME" = /bin/true && echo ok 1 || echo not ok 1 - runtime', ""),
+        ("head -c 1000000 /dev/zero | tr '\\0' '\\n'; echo ok 1", ""),
+    ],
+)
+def test_what_a_program_says(checkout: Path, script: str, why: str) -> None:
+    assert runtime_tools.run(program(checkout, "it", script), "/bin/true", checkout) == why
+
+
+def test_a_program_that_hangs_is_ended_with_its_children(checkout: Path) -> None:
+    hangs = program(checkout, "it", f"sleep 1000 & echo $! > {checkout}/child; echo ok 1; sleep 1000")
+    assert "not done after" in runtime_tools.run(hangs, "/bin/true", checkout, seconds=0.5)
+    child = Path(f"/proc/{(checkout / 'child').read_text().strip()}/status")
+    assert not child.exists() or "State:\tZ" in child.read_text()
+
+
+def test_every_program_has_a_folder_of_its_own(checkout: Path) -> None:
+    first = program(checkout, "first", f"pwd > {checkout}/pwd; touch mark; echo ok 1")
+    second = program(checkout, "second", "test ! -e mark && echo ok 1 || echo not ok 1 - mark")
+    assert runtime_tools.run(first, "/bin/true", checkout) == ""
+    assert runtime_tools.run(second, "/bin/true", checkout) == ""
+    assert not Path((checkout / "pwd").read_text().strip()).exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_mounts_of_a_program_do_not_reach_the_host(checkout: Path) -> None:
+    mounts = program(checkout, "it", f"mount -t tmpfs x {checkout}/validation && echo ok 1 || echo not ok 1 - mount")
+    assert runtime_tools.run(mounts, "/bin/true", checkout) == ""
+    assert not os.path.ismount(checkout / "validation")
+
+
+def called(checkout: Path, *names: str, runtime: str = "/bin/true") -> tuple[int, list[str]]:
+    command = [sys.executable, "-m", "conformance.runtime_tools", runtime, str(checkout), *names]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    return done.returncode, [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()]
+
+
+def test_the_comparison(checkout: Path) -> None:
+    program(checkout, "create", "echo ok 1")
+    program(checkout, "delete", "echo not ok 1 - words")
+    program(checkout, "pidfile", "echo ok 1")
+    code, lines = called(checkout)
+    assert code == 0
+    assert lines[0] == "pass create"
+    assert lines[1].startswith("known delete not ok: words (")
+    assert lines[2] == "pass pidfile (known to fail elsewhere)"
+    program(checkout, "kill", "echo not ok 1 - words")
+    code, lines = called(checkout)
+    assert code == 1
+    assert "FAIL kill not ok: words" in lines
+    assert called(checkout, "create")[0] == 0
+    assert called(checkout, "no-such")[0] == 2
+    assert called(checkout, runtime="/no/such")[0] == 2
+
+
+def test_a_checkout_that_is_not_built(checkout: Path) -> None:
+    assert called(checkout)[0] == 2
+    program(checkout, "create", "echo ok 1")
+    (checkout / "runtimetest").unlink()
+    code, lines = called(checkout)
+    assert (code, lines) == (2, ["not there: runtimetest"])
+
+
+# Our own suite --------------------------------------------------------------------------------------------------------
+
+
+def pytest_of(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "conformance", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_every_must_has_a_test_or_a_reason_and_the_page_is_current() -> None:
+    command = [sys.executable, "-m", "conformance", "document", "--check"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_recorded_page_is_that_of_the_recorded_runs() -> None:
+    assert (CHECKOUT / "conformance/RESULTS.md").read_text() == driver.results_page()
+
+
+def test_nothing_of_pyrun_is_imported() -> None:
+    for file in (CHECKOUT / "conformance").glob("*.py"):
+        for line in file.read_text().splitlines():
+            assert not line.strip().startswith(("import pyrun", "from pyrun", "from tests")), file
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("expected", ["", "pyrun"])
+def test_a_runtime_that_does_nothing_fails(tmp_path: Path, expected: str) -> None:
+    """The suite is not content with what always says yes, nor with what always says no."""
+    for text in ("#!/bin/sh\nexit 0\n", "#!/bin/sh\necho no >&2\nexit 1\n"):
+        runtime = tmp_path / "runtime"
+        runtime.write_text(text)
+        runtime.chmod(0o755)
+        more = [f"--expected={expected}"] if expected else []
+        done = pytest_of(f"--runtime={runtime}", "-k", "lifecycle and life", *more)
+        assert done.returncode == 1, done.stdout
+        assert "FAIL" in done.stdout
+
+
+def test_no_such_runtime() -> None:
+    done = pytest_of("--runtime=/no/such", "-k", "life")
+    assert done.returncode == 4
+    assert "/no/such: no such program" in done.stderr
+
+
+def test_the_musts_are_numbered_from_one() -> None:
+    assert list(MUSTS) == list(range(1, 143))
+    assert MUSTS[42].file == "runtime-linux.md"
+    assert MUSTS[45].text.startswith("ociVersion")
+    assert MUSTS[81].file == "config-linux.md"
+    assert MUSTS[136].file == "features.md"
