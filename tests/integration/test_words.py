@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -139,3 +141,34 @@ def test_start_without_a_process(container: Container) -> None:
     assert done.code == 1
     assert "cannot start a container without a process" in done.err
     container.delete()
+
+
+# what the spec leaves open --------------------------------------------------------------------------------------------
+
+
+def test_the_umask_when_none_is_asked_for(container: Container) -> None:
+    before = os.umask(0o125)
+    try:
+        assert "Umask:\t0022" in container.sees("cat /proc/self/status")
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [*((kind, "creating") for kind in AT_CREATE), ("poststart", "running"), ("poststop", "stopped")]
+)
+def test_the_status_in_a_hook(container: Container, kind: str, status: str) -> None:
+    container.hook(kind, f"cat > {container.path}/seen")
+    assert container.run("true").code == 0
+    assert json.loads((container.path / "seen").read_text())["status"] == status
+
+
+def test_the_propagation_when_none_is_asked_for(container: Container) -> None:
+    """A slave of the host's, where that is shared."""
+    subprocess.run(["mount", "--bind", container.rootfs, container.rootfs], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", container.rootfs], check=True)
+        root = container.sees("grep ' / / ' /proc/self/mountinfo || cat /proc/self/mountinfo").splitlines()[0]
+        assert " master:" in root
+    finally:
+        subprocess.run(["umount", container.rootfs], check=True)
