@@ -57,16 +57,25 @@ build/lib:
 REQUIREMENTS = $(PYTHON) -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
 	print(*project["dependencies"], *(line for name in sys.argv[1:] for line in project["optional-dependencies"][name]), sep="\n")'
 
+# Wheels are kept outside of the checkout: the next one needs no registry, and one that can't be reached is no obstacle.
+WHEELS ?= $(HOME)/.cache/pyrun-wheels
+PIP     = $(VENV)/pip -q --disable-pip-version-check
+define INSTALL
+	$(PIP) install --no-index --find-links $(WHEELS) $(1) 2> /dev/null || \
+		{ $(PIP) wheel --use-pep517 --wheel-dir $(WHEELS) $(2) && $(PIP) install --no-index --find-links $(WHEELS) $(1); }
+endef
+
 build/venv/ready: pyproject.toml
 	$(PYTHON) -m venv build/venv
 	$(REQUIREMENTS) dev > build/requirements-dev.txt
-	$(VENV)/pip install -q --disable-pip-version-check --use-pep517 -r build/requirements-dev.txt
+	mkdir -p $(WHEELS)
+	$(call INSTALL,-r build/requirements-dev.txt,-r build/requirements-dev.txt)
 	touch $@
 
 build/dependencies: build/venv/ready
 	rm -rf $@
 	$(REQUIREMENTS) > build/requirements.txt
-	$(VENV)/pip install -q --disable-pip-version-check --use-pep517 --no-compile --target $@ -r build/requirements.txt
+	$(call INSTALL,--no-compile --target $@ -r build/requirements.txt,-r build/requirements.txt)
 	rm -rf $@/bin
 
 build/pyrun: packaging/pyrun.in build/venv/ready
