@@ -10,9 +10,21 @@ from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap, reap_init
-from pyrun.runtime.executor.messages import CLOCKS, CONSOLE, GO, INIT, LIMITS, MAPS, MIDDLE, READY, RUNTIME_HOOKS
+from pyrun.runtime.executor.messages import (
+    CLOCKS,
+    CONSOLE,
+    COPY_FROM,
+    COPY_UP,
+    GO,
+    INIT,
+    LIMITS,
+    MAPS,
+    MIDDLE,
+    READY,
+    RUNTIME_HOOKS,
+)
 from pyrun.runtime.home import answer
-from pyrun.runtime.plan import identity, limits, mounts, rootfs
+from pyrun.runtime.plan import identity, labels, limits, mounts, rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.namespaces import FLAGS, Clocks, Namespaces
@@ -184,6 +196,10 @@ def facts(
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
     filter_, flags = seccomp_filter(config, cache, log)
+    if labels.wanted(config.get("process")):
+        from pyrun.runtime import lsm
+
+        lsm.refuse(config["process"])
     return Facts(
         layout(options, config),
         options.bundle,
@@ -201,7 +217,33 @@ def facts(
         preserve=options.preserve_fds,
         keyring=options.keyring,
         pivot=options.pivot,
+        links=_links(config, options.bundle),
+        mount_label=_mount_label(config, log),
     )
+
+
+def _links(config: Config, bundle: str) -> dict[int, str]:
+    """Where the sources of mounts with copy-symlink lead, if they are links."""
+    found = {}
+    for i, mount in enumerate(config.get("mounts", [])):
+        if "copy-symlink" in mount.get("options", ()):
+            source = mount.get("source", "")
+            try:
+                found[i] = posix.readlink(source if source.startswith("/") else f"{bundle}/{source}")
+            except OSError:  # no link, or not there: opening it will tell
+                continue
+    return found
+
+
+def _mount_label(config: Config, log: Log) -> str:
+    label = config.get("linux", {}).get("mountLabel", "")
+    if label:
+        from pyrun.runtime import lsm
+
+        if not lsm.selinux():
+            log.warning("/linux/mountLabel: has no effect: selinux is not in force on this host")
+            return ""
+    return label
 
 
 def seccomp_filter(config: Config, cache: str, log: Log) -> tuple[bytes, int]:
@@ -324,6 +366,8 @@ class _Creation:
             from pyrun.runtime.userns import open_mapped
 
             uids, gids = entry.mount.get("uidMappings"), entry.mount.get("gidMappings")
+            if entry.options.mappings:
+                uids, gids = entry.options.mappings
             joined = Namespaces(self.config).paths.get("user")
             if uids is None and joined:
                 opened.append(posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC))
@@ -363,6 +407,7 @@ class _Creation:
         state["started"] = start_time(pid)
         if "oomScoreAdj" in process:
             _write_oom_score(pid, process["oomScoreAdj"])
+        self._copy_up(executor)
         hooks = config.get("hooks", {})
         if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
             executor.expect(executor.init, RUNTIME_HOOKS)
@@ -385,6 +430,23 @@ class _Creation:
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, pid)
         executor.tell(executor.init, READY, text=home)
+
+    def _copy_up(self, executor: Executor) -> None:
+        for i, mount in enumerate(self.config.get("mounts", [])):
+            if "tmpcopyup" in mount.get("options", ()):
+                from pyrun.runtime.copyup import copy_up
+
+                assert self.cgroup
+                _, source = executor.expect(executor.init, COPY_FROM)
+                _, target = executor.expect(executor.init, COPY_UP)
+                copy_up(source, target, self.cgroup, self._root_ids(), f"/mounts/{i}")
+                executor.tell(executor.init, COPY_UP)
+
+    def _root_ids(self) -> tuple[int, int]:
+        """The container's root, as ids of the host."""
+        maps = [self.linux.get("uidMappings", []), self.linux.get("gidMappings", [])]
+        uid, gid = (next((m["hostID"] for m in rows if not m["containerID"]), 0) for rows in maps)
+        return uid, gid
 
     def _hooks(self) -> None:
         from pyrun.runtime.lifecycle_hooks import run_hooks

@@ -179,6 +179,10 @@ def mounts(config: Config) -> Iterator[Fault]:
         if "tmpcopyup" in options and (binds or mount.get("type") != "tmpfs"):
             yield Fault(f"/mounts/{i}/options/{_index(mount, 'tmpcopyup')}", "tmpcopyup is for the type tmpfs only")
         maps = "uidMappings" in mount or "gidMappings" in mount
+        for j, option in enumerate(options):
+            if option.startswith(mount_options.ID_MAPS):
+                maps = True
+                yield from _id_maps(option, f"/mounts/{i}/options/{j}")
         if ("uidMappings" in mount) != ("gidMappings" in mount):
             absent = "gidMappings" if "uidMappings" in mount else "uidMappings"
             yield Fault(f"/mounts/{i}/{absent}", "is required: uidMappings and gidMappings come together", "MUST 52")
@@ -187,17 +191,31 @@ def mounts(config: Config) -> Iterator[Fault]:
                 pointer = f"/mounts/{i}/options/{_index(mount, option)}"
                 hint = "give the mount uidMappings and gidMappings, or the container a user namespace"
                 yield Fault(pointer, f"there is no id mapping for {option} to use", "MUST 51", hint)
+        for option in ("copy-symlink", "src-nofollow"):
+            if option in options and not binds:
+                yield Fault(f"/mounts/{i}/options/{_index(mount, option)}", f"{option} is for binds only")
         if not binds and (maps or "idmap" in options or "ridmap" in options):
             yield Fault(f"/mounts/{i}", "only a bind can be id-mapped", hint="use the option bind or rbind")
         yield from _mapping_faults(mount.get("uidMappings", ()), f"/mounts/{i}/uidMappings")
         yield from _mapping_faults(mount.get("gidMappings", ()), f"/mounts/{i}/gidMappings")
 
 
+def _id_maps(option: str, at: str) -> Iterator[Fault]:
+    try:
+        maps = mount_options.id_maps(option)
+    except ValueError as error:
+        yield Fault(at, str(error))
+        return
+    for mappings in maps:
+        for fault in _mapping_faults(mappings, ""):
+            yield Fault(at, fault.problem)
+
+
 def _bind(i: int, mount: Mount) -> Iterator[Fault]:
     if not mount.get("source"):
         yield Fault(f"/mounts/{i}/source", "is required for a bind")
     for j, option in enumerate(mount["options"]):
-        if option and option not in mount_options.OPTIONS:
+        if option and option not in mount_options.OPTIONS and not option.startswith(mount_options.ID_MAPS):
             # A bind has no filesystem of its own to set up: mount(2) would drop it without a word.
             problem = f"unknown option {show(option)}, and a bind passes none to a filesystem"
             yield Fault(f"/mounts/{i}/options/{j}", problem)

@@ -22,25 +22,17 @@ CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": 
 
 
 def features(
-    unsupported_options: Collection[str] = (),
-    unsupported_namespaces: Collection[str] = (),
     cgroup: Mapping[str, bool] = CGROUP,
     seccomp_flags: Collection[str] | None = None,
-    apparmor: bool = True,
-    selinux: bool = True,
-    intel_rdt: bool = True,
-    net_devices: bool = True,
     unsafe_annotations: Collection[str] = (),
     annotations: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """The features document.
 
-    unsupported_options    -- mount options of the table that the runtime has no code for
-    unsupported_namespaces -- the same for namespaces
-    cgroup                 -- which kinds of cgroups there is code for
-    seccomp_flags          -- the filter flags that work here; None if there is no seccomp at all
-    unsafe_annotations     -- annotations, or prefixes that end in a dot, which a manager should not let users set
-    annotations            -- versions and the like, for people
+    cgroup             -- which kinds of cgroups there is code for
+    seccomp_flags      -- the filter flags that work here; None if there is no seccomp at all
+    unsafe_annotations -- annotations, or prefixes that end in a dot, which a manager should not let users set
+    annotations        -- versions and the like, for people
     """
     syscalls = _entries("seccomp", "syscalls")
     seccomp: dict[str, Any] = {"enabled": seccomp_flags is not None}
@@ -53,28 +45,27 @@ def features(
             "knownFlags": sorted(known_flags),
             "supportedFlags": sorted(flag for flag in seccomp_flags if flag in known_flags),
         }
-    mount_options = sorted(option for option in OPTIONS if option not in unsupported_options)
     memory_policy = schema.load("config", "linux")["properties"]["memoryPolicy"]["properties"]
     document: dict[str, Any] = {
         "ociVersionMin": OCI_VERSION_MIN,
         "ociVersionMax": SPEC_VERSION,
         "hooks": list(HOOKS),
-        "mountOptions": mount_options,
+        "mountOptions": sorted(OPTIONS),
         "linux": {
-            "namespaces": sorted(name for name in NAMESPACES if name not in unsupported_namespaces),
+            "namespaces": sorted(NAMESPACES),
             "capabilities": list(CAPABILITIES),
             "cgroup": dict(cgroup),
             "seccomp": seccomp,
-            "apparmor": {"enabled": apparmor},
-            "selinux": {"enabled": selinux},
-            "intelRdt": {"enabled": intel_rdt, "schemata": intel_rdt, "monitoring": intel_rdt},
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": True, "schemata": True, "monitoring": True},
             "memoryPolicy": {
                 "modes": list(memory_policy["mode"]["enum"]),
                 "flags": list(memory_policy["flags"]["items"]["enum"]),
             },
             # MUST 142: id-mapped mounts count as supported even when only some are.
-            "mountExtensions": {"idmap": {"enabled": "idmap" in mount_options}},
-            "netDevices": {"enabled": net_devices},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": True},
         },
     }
     if annotations is not None:

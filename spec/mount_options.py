@@ -6,6 +6,10 @@ flags. An option without a row is for the filesystem, as config.md asks.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import IDMapping
+
 # mount(2)
 MS_RDONLY = 1
 MS_NOSUID = 2
@@ -125,7 +129,12 @@ OPTIONS: dict[str, tuple[int, int, bool, int, str]] = {
     "rnorelatime": (RATIME, 0, CLEAR, MOUNT_ATTR_RELATIME, ""),
     "rstrictatime": (RATIME, 0, SET, MOUNT_ATTR_STRICTATIME, ""),
     "rnostrictatime": (RATIME, 0, CLEAR, MOUNT_ATTR_STRICTATIME, ""),
-    # not in config.md; the peers have them
+    # not in config.md; the peers have them. What belongs to the superblock has no mounts below it.
+    "rsync": (FLAG, MS_SYNCHRONOUS, SET, 0, "sync"),
+    "rasync": (FLAG, MS_SYNCHRONOUS, CLEAR, 0, "async"),
+    "rdirsync": (FLAG, MS_DIRSYNC, SET, 0, "dirsync"),
+    "rmand": (FLAG, MS_MANDLOCK, SET, 0, "mand"),
+    "rnomand": (FLAG, MS_MANDLOCK, CLEAR, 0, "nomand"),
     "copy-symlink": (SWITCH, 0, SET, 0, "copy_symlink"),
     "src-nofollow": (SWITCH, 0, SET, 0, "src_nofollow"),
     "dest-nofollow": (SWITCH, 0, SET, 0, "dest_nofollow"),
@@ -149,6 +158,7 @@ class MountOptions:
     propagation    -- (index, MS_ flag, perhaps with MS_REC), each to be applied in turn after the mount is made
     data           -- (index, key, value or None) for the filesystem, in order
     idmap, ridmap  -- an id-mapped mount; ridmap: with the mounts below it (idmap is True too)
+    mappings       -- (uids, gids) of an option idmap=..., each as in mounts' uidMappings; None without one
     tmpcopyup, copy_symlink, src_nofollow, dest_nofollow -- as named
     index          -- where in the list an option is (its last place), so that errors can point at it
     """
@@ -162,6 +172,7 @@ class MountOptions:
         "dest_nofollow",
         "idmap",
         "index",
+        "mappings",
         "ms_flags",
         "propagation",
         "rbind",
@@ -188,6 +199,7 @@ class MountOptions:
         self.data: list[tuple[int, str, str | None]] = []
         self.idmap = False
         self.ridmap = False
+        self.mappings: tuple[list[IDMapping], list[IDMapping]] | None = None
         self.tmpcopyup = False
         self.copy_symlink = False
         self.src_nofollow = False
@@ -201,13 +213,20 @@ class MountOptions:
 
 
 def parse(options: list[str]) -> MountOptions:
-    """Read the options of one mount. Never fails: what isn't in the table is data for the filesystem."""
+    """Read the options of one mount. What isn't in the table is data for the filesystem. Raises ValueError for an
+    idmap=... that can't be read."""
     found = MountOptions()
     ms_flags = 0
     superblock: dict[int, tuple[int, str, bool]] = {}
     atime = ratime = -1
     for i, option in enumerate(options):
         row = OPTIONS.get(option)
+        if option.startswith(ID_MAPS):
+            found.mappings = id_maps(option)
+            found.index[option.partition("=")[0]] = i
+            found.idmap = True
+            found.ridmap |= option[0] == "r"
+            continue
         if row is None:
             found.data.extend((i, *item) for item in _data(option))
             continue
@@ -265,6 +284,27 @@ def parse(options: list[str]) -> MountOptions:
     found.idmap |= found.ridmap
     found.ms_flags = ms_flags
     return found
+
+
+ID_MAPS = ("idmap=", "ridmap=")
+
+
+def id_maps(option: str) -> tuple[list[IDMapping], list[IDMapping]]:
+    """The uids and gids of idmap=uids=0-1000-10#10-2000-1;gids=0-1000-10, crun's way to say a mount's uidMappings and
+    gidMappings: container id, host id, size. Raises ValueError."""
+    found: dict[str, list[IDMapping]] = {"uids": [], "gids": []}
+    text = option.partition("=")[2]
+    for part in text.split(";"):
+        name, _, rows = part.partition("=")
+        for row in rows.split("#"):
+            numbers = row.split("-")
+            if name not in found or len(numbers) != 3 or not all(n.isascii() and n.isdigit() for n in numbers):
+                raise ValueError(f"must be uids=ID-HOSTID-SIZE#...;gids=ID-HOSTID-SIZE#..., not {text!r}")
+            container, host, size = map(int, numbers)
+            found[name].append({"containerID": container, "hostID": host, "size": size})
+    if not all(found.values()):
+        raise ValueError("must have uids and gids")
+    return found["uids"], found["gids"]
 
 
 _MS_ATIME = MS_NOATIME | MS_RELATIME | MS_STRICTATIME

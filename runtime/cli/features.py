@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pyrun.runtime import seccomp
-from pyrun.runtime.plan import unsupported
 from pyrun.runtime.version import VERSION
 from pyrun.spec import strictjson
 from pyrun.spec.features import features
@@ -16,14 +15,8 @@ if TYPE_CHECKING:
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     document = features(
-        unsupported_options=unsupported.MOUNT_OPTIONS,
-        unsupported_namespaces=unsupported.NAMESPACES,
         cgroup={"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
         seccomp_flags=seccomp.FLAGS,
-        apparmor="/process/apparmorProfile" not in unsupported.PROPERTIES,
-        selinux="/process/selinuxLabel" not in unsupported.PROPERTIES,
-        intel_rdt="/linux/intelRdt" not in unsupported.PROPERTIES,
-        net_devices="/linux/netDevices" not in unsupported.PROPERTIES,
         unsafe_annotations=["bundle"],
         annotations={"org.pyrun.version": VERSION},
     )

@@ -46,6 +46,8 @@ def make(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts
     fs = p.fsopen("tmpfs")
     p.fsconfig_set_string(fs, "source", "tmpfs")
     p.fsconfig_set_string(fs, "mode", "755")
+    if facts.mount_label:
+        p.fsconfig_set_string(fs, "context", facts.mount_label)
     p.fsconfig_create(fs)
     folder = p.fsmount(fs, attributes & ~MOUNT_ATTR_RDONLY)
     p.close(fs)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from errno import EPERM
-
 from pyrun.runtime.executor.messages import RUNTIME_HOOKS
 from pyrun.runtime.linux import (
     AT_FDCWD,
@@ -15,23 +13,21 @@ from pyrun.runtime.linux import (
     O_DIRECTORY,
     O_RDONLY,
     PR_SET_DUMPABLE,
-    PROC_SUPER_MAGIC,
 )
 from pyrun.runtime.plan import (
     devices,
     identity,
     keyring,
+    labels,
     limits,
     masks,
     mounts,
     process,
     rootfs,
-    unsupported,
-    verify,
 )
 from pyrun.runtime.plan.namespaces import Clocks, Namespaces, enter, loopback, open_joined
 from pyrun.runtime.plan.placement import Placement
-from pyrun.runtime.program import Program, Register
+from pyrun.runtime.program import Program
 from pyrun.spec.namespaces import CLONE_NEWNET, CLONE_NEWNS
 
 TYPE_CHECKING = False
@@ -44,7 +40,6 @@ def compile_container(config: Config, facts: Facts) -> Program:
     """Compile `config`, which has been checked, to the program that makes its container.
 
     Raises Error, with the JSON pointer, for what can't be done; OverflowError when it would be too large."""
-    unsupported.refuse(config)
     p = Program()
     namespaces = Namespaces(config)
     own_mounts = namespaces.own("mount")
@@ -62,8 +57,11 @@ def compile_container(config: Config, facts: Facts) -> Program:
     if facts.device_filter:
         _filter_devices(p, facts)
     clocks = Clocks(config)
-    proc = _private_proc(p, facts) if clocks.offsets or config.get("linux", {}).get("sysctl") else None
-    clocks.proc = proc
+    proc = None
+    if clocks.offsets or config.get("linux", {}).get("sysctl") or labels.wanted(wanted):
+        from pyrun.runtime.plan.own_proc import open_proc
+
+        proc = clocks.proc = open_proc(p, facts)
     placement = Placement(p, facts)
     joined = open_joined(p, namespaces)
     staging = None
@@ -88,7 +86,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         devices.open_sources(p, nodes)
     p.call("setsid")
     if facts.keyring:
-        keyring.join(p, facts.container)
+        keyring.join(p, facts.container, proc, wanted)
     if namespaces.new & CLONE_NEWNET:
         with p.source(namespaces.pointer("network")):
             loopback(p)
@@ -113,12 +111,12 @@ def compile_container(config: Config, facts: Facts) -> Program:
             process.hand_over_stdio(p, wanted, root.tree)
     mounts.finish(p, entries)
     _names(p, config)
-    if proc:
+    if proc and config.get("linux", {}).get("sysctl"):
         from pyrun.runtime.plan import sysctl
 
         sysctl.write(p, proc, config)
     masks.read_only(p, root.tree, config)
-    masks.masked(p, root.tree, config)
+    masks.masked(p, root.tree, config, facts.mount_label)
     rootfs.finish(p, root, config)
     path = None
     if wanted is not None and cwd is not None:
@@ -128,6 +126,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
             from pyrun.runtime.plan import execution
 
             execution.set_up(p, config)
+        labels.at_execve(p, proc, wanted)
         identity.become(
             p,
             wanted,
@@ -150,20 +149,6 @@ def compile_container(config: Config, facts: Facts) -> Program:
     p.call("close", facts.layout.init)
     limits.serve(p, wanted or {}, namespaces.user)
     return p
-
-
-def _private_proc(p: Program, facts: Facts) -> Register:
-    """A procfs of the runtime's own, out of everybody's reach: nothing that an image or another container mounts or
-    links can stand in for its files (CVE-2025-52881). Made here, since inside it may be refused."""
-    if facts.privileged:
-        fs = p.fsopen("proc")
-        p.fsconfig_create(fs)
-        proc = p.fsmount(fs, 0)
-        p.close(fs)
-        return proc
-    proc = p.openat(AT_FDCWD, "/proc", O_RDONLY | O_DIRECTORY)
-    verify.on_file_system(p, proc, PROC_SUPER_MAGIC, EPERM, "/proc is not a procfs")
-    return proc
 
 
 def _names(p: Program, config: Config) -> None:

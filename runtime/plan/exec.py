@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun.runtime.executor.messages import INIT
 from pyrun.runtime.linux import AT_FDCWD, O_DIRECTORY, O_PATH, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL
-from pyrun.runtime.plan import identity, keyring, limits, process
+from pyrun.runtime.plan import identity, keyring, labels, limits, process
 from pyrun.runtime.plan.namespaces import become_root, clone
 from pyrun.runtime.plan.placement import Placement
 from pyrun.runtime.program import Program
@@ -27,6 +27,11 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     p.call("close_range", layout.end, 0xFFFFFFFF, 0)
     # From here on others in the container see the process, but not into it (CVE-2016-9962).
     p.prctl(PR_SET_DUMPABLE, 0)
+    proc = None
+    if labels.wanted(wanted):
+        from pyrun.runtime.plan.own_proc import open_proc
+
+        proc = open_proc(p, facts)
     placement = Placement(p, facts)
     with p.source("/linux/namespaces"):
         # Only that of pids before the clone: from another cgroup namespace the cgroup could not be found.
@@ -43,7 +48,7 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
             become_root(p)
     p.call("setsid")
     if facts.keyring:
-        keyring.join(p, facts.container)
+        keyring.join(p, facts.container, proc, wanted)
     root = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
     cwd = process.WorkingDirectory(p, wanted, root, make=False)
     if wanted.get("terminal"):
@@ -54,6 +59,7 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
         process.hand_over_stdio(p, wanted, root)
     if not user:
         limits.set_own(p, wanted)
+    labels.at_execve(p, proc, wanted)
     identity.become(
         p, wanted, identity.available(facts, user), setgroups=facts.privileged, filtered=bool(facts.seccomp)
     )

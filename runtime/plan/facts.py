@@ -14,6 +14,8 @@ class Facts:
     container   its id
     privileged  the runtime has the rights of the host's root
     capabilities  those that the runtime itself has, as bits: no others can be had without a user namespace
+    links       what source a mount with copy-symlink has, if that is a link: number of the mount -> text of the link
+    mount_label the SELinux label of the mounts; "" without one, and where SELinux isn't in force
     cgroup_v2   the host's cgroups are unified
     cgroups     what to show of the cgroups inside: (name below /sys/fs/cgroup, mount point on the host, path of the
                 container's cgroup below it), on v2 one row with name ""
@@ -37,6 +39,8 @@ class Facts:
         "device_filter",
         "keyring",
         "layout",
+        "links",
+        "mount_label",
         "pivot",
         "preserve",
         "privileged",
@@ -65,6 +69,8 @@ class Facts:
         preserve: int = 0,
         keyring: bool = True,
         pivot: bool = True,
+        links: dict[int, str] | None = None,
+        mount_label: str = "",
     ) -> None:
         self.layout = layout
         self.bundle = bundle
@@ -82,3 +88,5 @@ class Facts:
         self.preserve = preserve
         self.keyring = keyring
         self.pivot = pivot
+        self.links = links or {}
+        self.mount_label = mount_label

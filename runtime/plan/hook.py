@@ -10,7 +10,7 @@ from __future__ import annotations
 from pyrun.runtime.executor.messages import INIT
 from pyrun.runtime.linux import CLOSE_RANGE_CLOEXEC, PR_SET_DUMPABLE
 from pyrun.runtime.plan.namespaces import become_root, clone
-from pyrun.runtime.program import Program
+from pyrun.runtime.program import Program, Register
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
@@ -32,10 +32,15 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
         p.call("close_range", layout.end, 0xFFFFFFFF, 0)
         # From here on others in these namespaces see the process, but not into it (CVE-2016-9962).
         p.prctl(PR_SET_DUMPABLE, 0)
-        placement = None
+        placement = proc = None
         if process is not None:
+            from pyrun.runtime.plan import labels
             from pyrun.runtime.plan.placement import Placement
 
+            if labels.wanted(process):
+                from pyrun.runtime.plan.own_proc import open_proc
+
+                proc = open_proc(p, facts)
             placement = Placement(p, facts)
         if namespaces & CLONE_NEWPID:
             p.call("setns", pidfd, CLONE_NEWPID)
@@ -55,7 +60,7 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
         p.call("dup3", layout["output"], 2, 0)
         p.call("close_range", 3, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
         if process is not None:
-            _as_the_container(p, process, bool(namespaces & CLONE_NEWUSER), facts)
+            _as_the_container(p, process, bool(namespaces & CLONE_NEWUSER), facts, proc)
         with p.source("args"):
             argv = p.strings(hook.get("args") or [hook["path"]])
         with p.source("env"):
@@ -71,12 +76,13 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
     return p
 
 
-def _as_the_container(p: Program, process: Process, user: bool, facts: Facts) -> None:
-    from pyrun.runtime.plan import identity, keyring, limits
+def _as_the_container(p: Program, process: Process, user: bool, facts: Facts, proc: Register | None) -> None:
+    from pyrun.runtime.plan import identity, keyring, labels, limits
 
-    keyring.join(p, facts.container)
+    keyring.join(p, facts.container, proc, process)
     if not user:
         limits.set_own(p, process)
+    labels.at_execve(p, proc, process)
     identity.become(
         p, process, identity.available(facts, user), setgroups=facts.privileged, filtered=bool(facts.seccomp)
     )

@@ -5,12 +5,20 @@ from __future__ import annotations
 from errno import ENOSYS, EPERM
 
 from pyrun.runtime.linux import KEYCTL_JOIN_SESSION_KEYRING
-from pyrun.runtime.program import Program
+from pyrun.runtime.plan import labels
+from pyrun.runtime.program import Program, Register
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Process
 
 
-def join(p: Program, container: str) -> None:
+def join(p: Program, container: str, proc: Register | None = None, process: Process | None = None) -> None:
+    """`proc`: to label it by, where `process` has a SELinux label."""
+    labels.of_keys(p, proc, process, True)
     # Without keyrings in the kernel, or where a seccomp profile around us hides them, there are no keys to leak.
     without = p.label()
     name = f"_ses.{container}"
     p.call("keyctl", KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0, errors={ENOSYS: without, EPERM: without})
     p.place(without)
+    labels.of_keys(p, proc, process, False)

@@ -38,14 +38,16 @@ def read_only(p: Program, root: Register, config: Config) -> None:
             p.place(absent)
 
 
-def masked(p: Program, root: Register, config: Config) -> None:
-    """A file is hidden by the null device, a folder by an empty read-only tmpfs, one for all of them."""
+def masked(p: Program, root: Register, config: Config, label: str = "") -> None:
+    """A file is hidden by the null device, a folder by an empty read-only tmpfs, one for all of them.
+
+    label: the SELinux label of what is mounted; "" for none."""
     paths = config.get("linux", {}).get("maskedPaths", [])
     if not paths:
         return
     with p.source("/linux/maskedPaths"):
         null = open_null(p, root)
-        empty = _empty_folder(p)
+        empty = _empty_folder(p, label)
         attached = p.register()
         p.move(attached, 0)
     for i, path in enumerate(paths):
@@ -88,12 +90,14 @@ def open_null(p: Program, root: Register) -> Register:
     return null
 
 
-def _empty_folder(p: Program) -> Register:
+def _empty_folder(p: Program, label: str) -> Register:
     fs = p.fsopen("tmpfs")
     p.fsconfig_set_string(fs, "source", "tmpfs")
     p.fsconfig_set_string(fs, "mode", "755")
     p.fsconfig_set_string(fs, "nr_blocks", "1")
     p.fsconfig_set_string(fs, "nr_inodes", "1")
+    if label:
+        p.fsconfig_set_string(fs, "context", label)
     p.fsconfig_create(fs)
     tree = p.fsmount(fs, MOUNT_ATTR_RDONLY)
     p.close(fs)

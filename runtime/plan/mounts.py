@@ -7,25 +7,39 @@ which the kernel explains an EINVAL.
 
 from __future__ import annotations
 
-from errno import EPERM
+from errno import EEXIST, EPERM
 
 from pyrun.runtime.errors import Error
+from pyrun.runtime.executor.messages import COPY_FROM, COPY_UP
 from pyrun.runtime.linux import (
     AT_FDCWD,
     AT_RECURSIVE,
+    AT_SYMLINK_NOFOLLOW,
     FSCONFIG_CMD_RECONFIGURE,
     FSPICK_CLOEXEC,
     FSPICK_EMPTY_PATH,
+    O_DIRECTORY,
+    O_NOFOLLOW,
     O_PATH,
+    O_RDONLY,
     OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
     STATX_MODE,
 )
 from pyrun.runtime.plan import cgroup_mount, rootfs, verify
 from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
-from pyrun.runtime.plan.unsupported import MOUNT_OPTIONS
 from pyrun.runtime.program import Program, Register
-from pyrun.spec.mount_options import MOUNT_ATTR_IDMAP, MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SHARED, MS_SLAVE, parse
+from pyrun.spec.mount_options import (
+    ID_MAPS,
+    MOUNT_ATTR__ATIME,
+    MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
+    MS_SHARED,
+    MS_SLAVE,
+    parse,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +70,10 @@ BELOW_PROC = {
     "/proc/sys/crypto/fips_enabled",
 }
 
-_ID_MAPPED = {"idmap", "ridmap"}
+_ID_MAPPED = ("idmap", "ridmap", *ID_MAPS)
+
+# Their labels are the policy's business alone, and mqueue takes none at mounting.
+_UNLABELLED = {"proc", "sysfs", "mqueue", "cgroup", "cgroup2"}
 
 # fsconfig takes strings of up to 255 bytes, mount(2) a page.
 _LONGEST_VALUE = 255
@@ -89,11 +106,11 @@ class Entry:
 
 def is_mapped(mount: Mount) -> bool:
     """Its ids are to be mapped: it says so, or brings mappings."""
-    return "uidMappings" in mount or not _ID_MAPPED.isdisjoint(mount.get("options", ()))
+    return "uidMappings" in mount or any(option.startswith(_ID_MAPPED) for option in mount.get("options", ()))
 
 
 def entries(config: Config) -> list[Entry]:
-    """Raises Error for a mount that must not be, or that is not built yet."""
+    """Raises Error for a mount that must not be."""
     return [Entry(i, mount) for i, mount in enumerate(config.get("mounts", []))]
 
 
@@ -115,9 +132,6 @@ def _refuse(entry: Entry) -> None:
     if options.bind and options.data:
         index, key, _ = options.data[0]
         raise Error(what, pointer=f"{pointer}/options/{index}", words=f"a bind mount takes no data such as {key!r}")
-    for name in MOUNT_OPTIONS:
-        if name in options.index:
-            raise Error(what, pointer=f"{pointer}/options/{options.index[name]}", words=f"{name} is not supported yet")
     if entry.mapped and not options.bind:
         raise Error(what, pointer=pointer, words="only bind mounts can be id-mapped")
 
@@ -130,14 +144,15 @@ def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts,
     default = rootfs.received(config)
     for entry in entries:
         options = entry.options
-        if not options.bind or options.remount:
+        if not options.bind or options.remount or entry.index in facts.links:
             continue
         source = entry.mount.get("source", "")
         with p.source(entry.pointer):
             with p.source("source"):
                 # A relative source is relative to the bundle (config.md "Mounts").
                 path = source if source.startswith("/") else f"{facts.bundle}/{source}"
-                entry.source = p.open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | (AT_RECURSIVE if options.rbind else 0))
+                flags = OPEN_TREE_CLONE | (AT_RECURSIVE if options.rbind else 0)
+                entry.source = p.open_tree(AT_FDCWD, path, flags | (AT_SYMLINK_NOFOLLOW if options.src_nofollow else 0))
             wanted = options.propagation[-1][1] if options.propagation else default
             if wanted & MS_SHARED and not user:
                 propagation = 0  # stays a peer of the host's mount, if that is shared: this is what was asked for
@@ -178,14 +193,16 @@ def make(
         with p.source(entry.pointer):
             if entry.options.remount:
                 _remount(p, entry, root)
+            elif entry.index in facts.links:
+                _link(p, entry, root, facts.links[entry.index])
             elif entry.options.bind:
                 _bind(p, entry, root)
             elif entry.type == "cgroup" or entry.type == "cgroup2":
                 cgroup_mount.make(p, entry, root, namespaces, facts)
             elif _needs_mount(entry):
-                _classic(p, entry, root)
+                _classic(p, entry, root, facts)
             else:
-                tree = _file_system(p, entry, root)
+                tree = _file_system(p, entry, root, namespaces, facts)
                 if entry.late_read_only and entry.options.attr_set & MOUNT_ATTR_RDONLY:
                     late.append((entry, tree))
                 else:
@@ -205,8 +222,9 @@ def finish(p: Program, entries: list[Entry]) -> None:
 
 def target(p: Program, entry: Entry, root: Register, create: str | Register = DIRECTORY) -> Register:
     """The mount point, checked: not in a procfs, wherever the image's links lead (CVE-2019-16884)."""
+    flags = O_PATH | O_NOFOLLOW if entry.options.dest_nofollow else O_PATH
     with p.source("destination"):
-        return _checked(p, entry, open_in_root(p, root, entry.destination, create=create))
+        return _checked(p, entry, open_in_root(p, root, entry.destination, flags=flags, create=create))
 
 
 def _checked(p: Program, entry: Entry, point: Register) -> Register:
@@ -229,8 +247,59 @@ def _bind(p: Program, entry: Entry, root: Register) -> None:
     entry.source = None
 
 
-def _file_system(p: Program, entry: Entry, root: Register) -> Register:
+def _link(p: Program, entry: Entry, root: Register, text: str) -> None:
+    """copy-symlink: the source is a link, and so will the destination be. One with the same text may be there."""
+    folder, _, name = entry.destination.rpartition("/")
+    with p.source("destination"):
+        parent = open_in_root(p, root, folder or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+        _checked(p, entry, parent)
+        exists, made = p.label(), p.label()
+        p.call("symlinkat", text, parent, name, errors={EEXIST: exists})
+        p.jump(made)
+        p.place(exists)
+        expected = text.encode() + bytes(8 - len(text.encode()) % 8)
+        found = p.buffer(len(expected))
+        p.call("readlinkat", parent, name, found, len(expected), note="something else than a link is there already")
+        other = p.label()
+        for i in range(0, len(expected), 8):
+            word = p.load(found, i, 8)
+            p.branch_unless(word, int.from_bytes(expected[i : i + 8], "little"), other)
+            p.free(word)
+        p.jump(made)
+        p.place(other)
+        p.fail(EEXIST, "another link is there already")
+        p.place(made)
+        p.close(parent)
+
+
+def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts: Facts) -> Register:
     """Mount a file system by its type; returns its mount."""
+    options = entry.options
+    if entry.type == "sysfs" and namespaces.user and not namespaces.own("network"):
+        tree = _host_sysfs(p, entry)
+    else:
+        tree = _new(p, entry, facts)
+    if entry.type in ORDINARY_DIRECTORY:
+        point = _ordinary_directory(p, entry, root)
+    elif entry.type == "tmpfs" and not any(key == "mode" for _, key, _ in options.data):
+        point = _same_mode(p, entry, root, tree)
+    else:
+        point = target(p, entry, root)
+    if options.tmpcopyup:
+        with p.source(f"options/{options.index['tmpcopyup']}"):
+            # Reading an image is the runtime's: no code that does it runs inside (runtime/copyup.py).
+            p.say_with(facts.layout.init, COPY_FROM, point)
+            p.say_with(facts.layout.init, COPY_UP, tree)
+            p.free(p.await_(COPY_UP))
+    p.move_mount(tree, point)
+    p.close(point)
+    _propagate(p, entry, tree)
+    _recursive_attributes(p, tree, options)
+    return tree
+
+
+def _new(p: Program, entry: Entry, facts: Facts) -> Register:
+    """A new file system of the entry's type, not attached anywhere yet."""
     options = entry.options
     with p.source("type"):
         fs = p.fsopen(entry.type)
@@ -243,6 +312,10 @@ def _file_system(p: Program, entry: Entry, root: Register) -> Register:
                 p.fsconfig_set_flag(fs, key)
             else:
                 p.fsconfig_set_string(fs, key, value)
+    label = _label(entry, facts)
+    if label:
+        with p.source("/linux/mountLabel"):
+            p.fsconfig_set_string(fs, "context", label)
     for index, flag in options.sb_flags:
         if flag != "ro" or entry.type not in VIRTUAL:
             with p.source(f"options/{index}"):
@@ -251,16 +324,29 @@ def _file_system(p: Program, entry: Entry, root: Register) -> Register:
     attributes = options.attr_set & ~MOUNT_ATTR_RDONLY if entry.late_read_only else options.attr_set
     tree = p.fsmount(fs, attributes)
     p.close(fs)
-    if entry.type in ORDINARY_DIRECTORY:
-        point = _ordinary_directory(p, entry, root)
-    elif entry.type == "tmpfs" and not any(key == "mode" for _, key, _ in options.data):
-        point = _same_mode(p, entry, root, tree)
-    else:
-        point = target(p, entry, root)
-    p.move_mount(tree, point)
-    p.close(point)
-    _propagate(p, entry, tree)
-    _recursive_attributes(p, tree, options)
+    if entry.type == "mqueue" and facts.mount_label:
+        with p.source("/linux/mountLabel"):
+            top = p.openat(tree, ".", O_RDONLY | O_DIRECTORY)
+            text = facts.mount_label
+            p.call("fsetxattr", top, "security.selinux", text, len(text.encode()), 0)
+            p.close(top)
+    return tree
+
+
+def _label(entry: Entry, facts: Facts) -> str:
+    """The SELinux label to mount with: what the options say themselves comes first."""
+    if entry.type in _UNLABELLED or any(key == "context" for _, key, _ in entry.options.data):
+        return ""
+    return facts.mount_label
+
+
+def _host_sysfs(p: Program, entry: Entry) -> Register:
+    """Who doesn't own the network namespace can't mount a sysfs, which would show it (EPERM): the host's is bound
+    instead, with what is mounted in it, as crun does."""
+    with p.source("type"):
+        tree = p.clone_tree(AT_FDCWD, "/sys", recursive=True)
+    with p.source("options"):
+        p.mount_setattr(tree, attr_set=entry.options.attr_set & ~MOUNT_ATTR__ATIME, recursive=True)
     return tree
 
 
@@ -321,11 +407,13 @@ def _needs_mount(entry: Entry) -> bool:
     )
 
 
-def _classic(p: Program, entry: Entry, root: Register) -> None:
+def _classic(p: Program, entry: Entry, root: Register, facts: Facts) -> None:
     """mount(2), on "." of the checked mount point: its path is not resolved again."""
     options = entry.options
     point = _ordinary_directory(p, entry, root) if entry.type in ORDINARY_DIRECTORY else target(p, entry, root)
     data = ",".join(key if value is None else f"{key}={value}" for _, key, value in options.data)
+    if label := _label(entry, facts):
+        data = f'{data},context="{label}"' if data else f'context="{label}"'
     before = p.openat(AT_FDCWD, ".", O_PATH)
     p.call("fchdir", point)
     with p.source("options"):

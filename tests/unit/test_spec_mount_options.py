@@ -128,7 +128,7 @@ def test_clearing_options_undo_setting_ones() -> None:
         for off, (other_kind, other_flag, other_set, *_) in OPTIONS.items()
         if kind == other_kind and kind in (mo.FLAG, mo.ATIME) and flag == other_flag and is_set and not other_set
     ]
-    assert len(pairs) == 14
+    assert len(pairs) == 20
     for on, off in pairs:
         assert parse([on]).ms_flags != 0
         assert parse([on, off]).ms_flags == 0
