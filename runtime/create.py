@@ -24,6 +24,7 @@ from pyrun.runtime.executor.messages import (
     RUNTIME_HOOKS,
 )
 from pyrun.runtime.home import answer
+from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.plan import identity, labels, limits, mounts, rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
@@ -425,11 +426,21 @@ class _Creation:
         if namespaces.user and limits.wanted(process):
             executor.tell(executor.host, LIMITS, pid)
             executor.expect(executor.host, LIMITS)
-        del state["creating"]
-        self.entry.write(state)
-        if self.options.pid_file:
-            write_pid_file(self.options.pid_file, pid)
+        if process and found.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+            from pyrun.runtime import listener
+
+            executor.tell(executor.init, READY, text=home)
+            listener.serve(executor, pid, self.linux["seccomp"], state, "creating")
+            self._created()
+            return
+        self._created()
         executor.tell(executor.init, READY, text=home)
+
+    def _created(self) -> None:
+        del self.state["creating"]
+        self.entry.write(self.state)
+        if self.options.pid_file:
+            write_pid_file(self.options.pid_file, self.state["pid"])
 
     def _copy_up(self, executor: Executor) -> None:
         for i, mount in enumerate(self.config.get("mounts", [])):

@@ -9,8 +9,9 @@ from pyrun.runtime.container import status_of
 from pyrun.runtime.create import write_pid_file
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
-from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, READY
+from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, LISTENER, READY
 from pyrun.runtime.home import answer
+from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.plan import limits
 from pyrun.runtime.plan.exec import compile_exec
 from pyrun.runtime.signals import pidfd_send_signal
@@ -19,7 +20,7 @@ from pyrun.spec.namespaces import CLONE_NEWUSER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.state import Entry, State
-    from pyrun.spec.config import Process
+    from pyrun.spec.config import Process, Seccomp
 
 _SIGKILL = 9
 
@@ -46,9 +47,15 @@ class Options:
 
 
 def execute(
-    entry: Entry, state: State, process: Process, options: Options, filtered: tuple[bytes, int]
+    entry: Entry,
+    state: State,
+    process: Process,
+    options: Options,
+    filtered: tuple[bytes, int],
+    profile: Seccomp | None = None,
 ) -> tuple[int, int]:
-    """Run `process`, which has been checked; `filtered`: its seccomp program and flags. Returns its pid, a child of
+    """Run `process`, which has been checked; `filtered`: its seccomp program and flags, compiled from
+    `profile`. Returns its pid, a child of
     ours, and the terminal's master (-1: none, or sent). Raises Error, and leaves no process behind."""
     status = status_of(entry, state)
     if status in ("stopped", "creating"):
@@ -89,6 +96,11 @@ def execute(
         if options.pid_file:
             write_pid_file(options.pid_file, pid)
         executor.tell(executor.init, READY, text=home)
+        if profile and found.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+            from pyrun.runtime import listener
+
+            listener.serve(executor, pid, profile, state, status)
+            executor.tell(executor.init, LISTENER)
         # Nothing more is said: the end of file is execve's, which closed the socket.
         executor.expect(executor.init, -1)
     except EndedError:

@@ -7,7 +7,7 @@ from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPER
 
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import ProgramError
-from pyrun.runtime.program import FAIL, Instruction, Program
+from pyrun.runtime.program import AWAIT, FAIL, Instruction, Program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def subject(config: Config, pointer: str) -> str:
 def attempt(instruction: Instruction) -> str:
     """The system call with the operands that can be read: its strings, and key=value for fsconfig."""
     strings = [o for o in instruction.operands if isinstance(o, str) and o]
+    if instruction.op == AWAIT:
+        return "read from the runtime"
     if instruction.name == "fsconfig":
         return f"fsconfig {'='.join(strings)}" if strings else "fsconfig create"
     return " ".join([str(instruction.name), *strings])

@@ -6,7 +6,8 @@ import posix
 
 from pyrun.hooks.run import HookError
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError
-from pyrun.runtime.executor.messages import INIT
+from pyrun.runtime.executor.messages import INIT, LISTENER
+from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.log import Log
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.hook import NAMES, compile_hook
@@ -57,6 +58,11 @@ class Inside:
         pid = 0
         try:
             pid, _ = executor.expect(executor.host, INIT)
+            if facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+                from pyrun.runtime import listener
+
+                listener.serve(executor, pid, self.state["seccomp"], self.state, "created")
+                executor.tell(executor.init, LISTENER)
             # Nothing more is said: the end of file is execve's, which closed the socket.
             executor.expect(executor.init, -1)
         except ProgramError as e:

@@ -11,6 +11,7 @@ from _blake2 import blake2b
 from _struct import Struct
 
 from pyrun.runtime.errors import Error
+from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.state import make_root
 from pyrun.spec import strictjson
 
@@ -31,6 +32,7 @@ RETURNS = {
     "SCMP_ACT_TRAP": 0x00030000,
     "SCMP_ACT_ERRNO": 0x00050000,
     "SCMP_ACT_TRACE": 0x7FF00000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
     "SCMP_ACT_LOG": 0x7FFC0000,
     "SCMP_ACT_ALLOW": 0x7FFF0000,
 }
@@ -41,7 +43,9 @@ FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0x01,
     "SECCOMP_FILTER_FLAG_LOG": 0x02,
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 0x04,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0x20,
 }
+_TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
 OPERATORS = {
     "SCMP_CMP_NE": 1,
     "SCMP_CMP_LT": 2,
@@ -64,27 +68,33 @@ _NUMBER_AT, _ARCH_AT = 0, 4
 def flags(seccomp: Seccomp) -> int:
     """The flags for seccomp(2). Unset is SPEC_ALLOW, as with runc."""
     names = seccomp.get("flags")
-    return FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"] if names is None else sum({FLAGS[name] for name in names})
+    found = FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"] if names is None else sum({FLAGS[name] for name in names})
+    if notifies(seccomp):
+        # The two exclude each other, and a program that has one thread needs no TSYNC.
+        return found & ~_TSYNC | SECCOMP_FILTER_FLAG_NEW_LISTENER
+    return found & ~_WAIT_KILLABLE_RECV  # of a listener's
 
 
-def refuse(seccomp: Seccomp) -> None:
-    """Raises Error for what there is no code for."""
-    for i, name in enumerate(seccomp.get("flags", [])):
-        if name not in FLAGS:
-            raise Error(f"seccomp flag {name} is not supported yet", pointer=f"{POINTER}/flags/{i}")
+def notifies(seccomp: Seccomp | None) -> bool:
+    """Some calls wait for the answer of an agent."""
+    return seccomp is not None and any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", []))
+
+
+def refuse_unprivileged(seccomp: Seccomp) -> None:
+    """Raises Error for a profile whose listener could never be sent: see runtime/listener.py."""
     for i, rule in enumerate(seccomp.get("syscalls", [])):
-        if rule["action"] not in RETURNS:
+        if rule["action"] == "SCMP_ACT_NOTIFY" and "sendmsg" in rule["names"]:
             raise Error(
-                f"seccomp action {rule['action']} is not supported yet", pointer=f"{POINTER}/syscalls/{i}/action"
+                "load the seccomp profile",
+                pointer=f"{POINTER}/syscalls/{i}/names/{rule['names'].index('sendmsg')}",
+                words="without privilege sendmsg is how the listener gets to its agent: it can't wait for that one",
             )
-    for name in ("listenerPath", "listenerMetadata"):
-        if seccomp.get(name):
-            raise Error(f"seccomp {name} is not supported yet", pointer=f"{POINTER}/{name}")
 
 
 def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
     """The profile's BPF program: from the folder `cache` ("" for none), or compiled and put there."""
-    refuse(seccomp)
+    if posix.geteuid() != 0:
+        refuse_unprivileged(seccomp)
     if not cache:
         return compile_filter(seccomp, log)
     text = strictjson.dumps([seccomp, posix.uname().machine])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.container import delete
+from pyrun.runtime.container import delete, kill
 from pyrun.runtime.errors import DoesNotExistError, Error
 from pyrun.runtime.state import Entry
 
@@ -11,11 +11,15 @@ if TYPE_CHECKING:
     from pyrun.runtime.cli.main import Context
     from pyrun.runtime.cli.parse import Values
 
+_SIGKILL = 9
+
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     force = bool(values["force"])
     try:
         entry = Entry(context.root, arguments[0])
+        if force:
+            _end(entry)
         entry.lock()
     except DoesNotExistError:
         # Managers delete what may be gone already, and call it done.
@@ -32,3 +36,12 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         return 0
     delete(entry, state, context.log, force)
     return 0
+
+
+def _end(entry: Entry) -> None:
+    """End init before the lock is asked for: a `start` may hold it, whose program waits for somebody's answer for ever
+    (a seccomp agent's, a hook's)."""
+    try:
+        kill(entry, entry.read(), _SIGKILL)
+    except Error:
+        return  # not running, or broken: told below, where it matters

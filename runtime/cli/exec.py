@@ -56,7 +56,8 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
         ignore_paused=bool(values["ignore_paused"]),
     )
     filtered = seccomp_filter(config, cache_folder("seccomp"), context.log)
-    pid, console = execute(entry, state, process, options, filtered)
+    profile = config.get("linux", {}).get("seccomp")
+    pid, console = execute(entry, state, process, options, filtered, profile)
     if detach:
         return 0
     from pyrun.runtime.foreground import Foreground

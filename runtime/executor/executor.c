@@ -206,6 +206,8 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 		case AWAIT:
 			/* End of file: the runtime has ended.  What is half made must not live on. */
 			result = sys(NR_read, channel, (u64)(uintptr_t)&m, MESSAGE_HEAD, 0, 0, 0);
+			if (result < 0)	/* a seccomp agent's word, if its filter has read in it */
+				fail(i, -result, NONE);
 			if (result != MESSAGE_HEAD || m.code != in->number)
 				leave(1);
 			value = m.value;

@@ -13,6 +13,9 @@ CLOCKS = 9  # executor: write the time offsets of the middle (runtime: they are 
 RUNTIME_HOOKS = 5  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run
 COPY_FROM = 10  # executor: the folder of the image that a tmpfs is to begin with, as SCM_RIGHTS
 COPY_UP = 11  # executor: and the tmpfs (runtime: it is copied)
+# executor: the filter is loaded next, and its listener will have this number; without privilege: this is the listener
+# (runtime: it is where it belongs)
+LISTENER = 12
 CONSOLE = 6  # executor: the pty's master follows as SCM_RIGHTS on this socket
 READY = 7  # executor: all that create does is done; runtime: state is `created`, wait for start
 LIMITS = 8  # runtime to the outer half: set init's limits (executor: they are set)

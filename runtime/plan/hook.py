@@ -7,8 +7,8 @@ get, and no more: its cgroups, limits, user, capabilities, session keyring and s
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import INIT
-from pyrun.runtime.linux import CLOSE_RANGE_CLOEXEC, PR_SET_DUMPABLE
+from pyrun.runtime.executor.messages import INIT, LISTENER
+from pyrun.runtime.linux import CLOSE_RANGE_CLOEXEC, PR_SET_DUMPABLE, SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.plan.namespaces import become_root, clone
 from pyrun.runtime.program import Program, Register
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
@@ -69,6 +69,8 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
             from pyrun.runtime.plan.process import load_filter
 
             load_filter(p, facts)
+            if facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+                p.free(p.await_(LISTENER))
         with p.source("path"):
             p.call("execve", hook["path"], argv, envp)
     p.place(host)

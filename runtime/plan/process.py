@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, EISDIR, ENOENT
 
-from pyrun.runtime.executor.messages import READY
+from pyrun.runtime.executor.messages import LISTENER, READY
 from pyrun.runtime.linux import (
     AT_EACCESS,
     AT_FDCWD,
@@ -19,6 +19,8 @@ from pyrun.runtime.linux import (
     S_IFCHR,
     S_IFDIR,
     S_IFMT,
+    SECCOMP_FILTER_FLAG_NEW_LISTENER,
+    SECCOMP_SET_MODE_FILTER,
     STATX_MODE,
     STATX_RDEV,
     STATX_UID,
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
 _X_OK = 1
-_SECCOMP_SET_MODE_FILTER = 1
+_LISTENER = "EBUSY here means: a filter around us has a listener already, and there can be but one"
 _FILTER = "without noNewPrivileges this takes CAP_SYS_ADMIN"
 _UNCHANGED = 0xFFFFFFFF
 _SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL
@@ -223,23 +225,41 @@ def run(
         envp = p.strings([*env, ""] if home else env)
         if home:
             p.store(envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
+    listener = bool(facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
+    if listener:
+        load_filter(p, facts)
     if waits:
         p.call("read", layout["fifo"], one, 1)
         p.channel(layout["status"])
-    if facts.seccomp:
+    elif listener:
+        p.free(p.await_(LISTENER))
+    if facts.seccomp and not listener:
         load_filter(p, facts)
     with p.source("/process/args/0"):
         p.call("execve", path, argv, envp)
 
 
 def load_filter(p: Program, facts: Facts) -> None:
-    """The very last before execve, so that a profile need allow nothing else (seccomp(2))."""
+    """The very last before execve, so that a profile need allow nothing else (seccomp(2)).
+
+    But one with a listener, whose process has to wait until that is taken: by read(2), and by that alone."""
     # struct sock_fprog: how many, where
     fprog = p.buffer(16)
     with p.source("/linux/seccomp"):
         p.store(fprog, 0, 2, len(facts.seccomp) // 8)
         p.store(fprog, 8, 8, facts.seccomp)
-        p.call("seccomp", _SECCOMP_SET_MODE_FILTER, facts.seccomp_flags, fprog, note=_FILTER)
+        if not facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+            p.call("seccomp", SECCOMP_SET_MODE_FILTER, facts.seccomp_flags, fprog, note=_FILTER)
+            return
+        if facts.privileged:
+            # The lowest number that is free is the one that the listener will have.
+            number = p.openat(AT_FDCWD, "/", O_PATH)
+            p.call("close", number)
+            p.say(LISTENER, number)
+            p.free(number)
+        listener = p.call("seccomp", SECCOMP_SET_MODE_FILTER, facts.seccomp_flags, fprog, result=True, note=_LISTENER)
+        if not facts.privileged:
+            p.say_with(facts.layout.init, LISTENER, listener)
 
 
 def environment(process: Process) -> list[str]:

@@ -120,12 +120,19 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("profile", "pointer"),
     [
-        ({"syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}], "listenerPath": "/x"}, "/syscalls/0/action"),
         ({"architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_NONE"]}, "/architectures/1"),
-        ({"flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}, "/flags/0"),
     ],
 )
 def test_what_is_refused_is_named(profile: Any, pointer: str) -> None:
     with pytest.raises(Error) as caught:
         seccomp.program({"defaultAction": "SCMP_ACT_ALLOW", **profile}, "", Log())
     assert caught.value.pointer == f"/linux/seccomp{pointer}"
+
+
+def test_flags_of_a_profile_with_a_listener() -> None:
+    """TSYNC and a listener exclude each other, WAIT_KILLABLE_RECV goes only with one (seccomp(2))."""
+    names = ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "flags": names}
+    assert seccomp.flags(profile) == 0x03
+    profile["syscalls"] = [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]
+    assert seccomp.flags(profile) == 0x2A
