@@ -40,6 +40,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.cgroups.host import Hierarchies
     from pyrun.runtime.log import Log
+    from pyrun.runtime.net_devices import NetDevices
     from pyrun.runtime.program import Program
     from pyrun.runtime.state import State
     from pyrun.spec.config import Config, Resources
@@ -281,6 +282,7 @@ class _Creation:
         self.pidfd = -1
         self.console = -1
         self.hooks_ran = False
+        self.net_devices: NetDevices | None = None
         self.cgroup_made = False
         hooks = config.get("hooks", {})
         self.state: State = {
@@ -304,7 +306,10 @@ class _Creation:
 
     def run(self) -> Created:
         try:
-            return self._run()
+            created = self._run()
+            if self.net_devices:
+                self.net_devices.close()
+            return created
         except BaseException as error:
             worded = self._worded(error)
             try:
@@ -408,6 +413,8 @@ class _Creation:
         state["started"] = start_time(pid)
         if "oomScoreAdj" in process:
             _write_oom_score(pid, process["oomScoreAdj"])
+        if "netDevices" in self.linux:
+            self._net_devices(pid)
         self._copy_up(executor)
         hooks = config.get("hooks", {})
         if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
@@ -441,6 +448,15 @@ class _Creation:
         self.entry.write(self.state)
         if self.options.pid_file:
             write_pid_file(self.options.pid_file, self.state["pid"])
+
+    def _net_devices(self, pid: int) -> None:
+        from pyrun.runtime.net_devices import NetDevices
+
+        if posix.geteuid() != 0:
+            words = "moving interfaces of the host's takes root"
+            raise Error("move network devices", pointer="/linux/netDevices", words=words)
+        self.net_devices = NetDevices(pid)
+        self.net_devices.move(self.linux["netDevices"])
 
     def _copy_up(self, executor: Executor) -> None:
         for i, mount in enumerate(self.config.get("mounts", [])):
@@ -498,6 +514,9 @@ class _Creation:
 
     def _undo(self) -> None:
         """Leave the world as if nothing had been tried (MUST 19)."""
+        if self.net_devices:
+            # While there is an init: its end may be the end of a namespace, and of what is in it.
+            self.net_devices.bring_back(self.log)
         self._end()
         if self.console >= 0:
             posix.close(self.console)
