@@ -192,6 +192,10 @@ def destroy(entry: Entry, state: State, log: Log) -> None:
             cgroup.destroy()
     except CgroupError as e:
         raise Error(e.message, error=e.errno, hint=e.hint) from None
+    if "resctrl" in state:
+        from pyrun.runtime.resctrl import Group
+
+        Group.from_state(state["resctrl"]).destroy()
     if "mounted" in state:
         from pyrun.runtime.unmount import unmount
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from pyrun.runtime.log import Log
     from pyrun.runtime.net_devices import NetDevices
     from pyrun.runtime.program import Program
+    from pyrun.runtime.resctrl import Group
     from pyrun.runtime.state import State
     from pyrun.spec.config import Config, Resources
     from pyrun.spec.faults import Fault
@@ -59,9 +60,11 @@ class Options:
         "keep_console",
         "keyring",
         "pid_file",
+        "pidfd_socket",
         "pivot",
         "preserve_fds",
         "rootless",
+        "sockets",
         "trace",
     )
 
@@ -72,23 +75,28 @@ class Options:
         config: str = "",
         console_socket: str = "",
         pid_file: str = "",
+        pidfd_socket: str = "",
         pivot: bool = True,
         keyring: bool = True,
         preserve_fds: int = 0,
         keep_console: bool = False,
         rootless: bool | None = None,
         trace: bool = False,
+        sockets: int = 0,
     ) -> None:
         self.bundle = absolute(bundle)
         self.config = config
         self.console_socket = console_socket
         self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
         self.pivot = pivot
         self.keyring = keyring
         self.preserve_fds = preserve_fds
         self.keep_console = keep_console
         self.rootless = rootless
         self.trace = trace
+        # The first of the descriptors preserved are sockets that systemd has passed.
+        self.sockets = sockets
 
 
 class Created:
@@ -282,6 +290,7 @@ class _Creation:
         self.pidfd = -1
         self.console = -1
         self.hooks_ran = False
+        self.resctrl: Group | None = None
         self.net_devices: NetDevices | None = None
         self.cgroup_made = False
         hooks = config.get("hooks", {})
@@ -331,6 +340,13 @@ class _Creation:
         # we are killed in the middle of it.
         hierarchies = host()
         rootless = posix.geteuid() != 0 if options.rootless is None else options.rootless
+        if b"NOTIFY_SOCKET" in posix.environ or options.sockets:
+            from pyrun.runtime import notify
+
+            if notify.wanted():
+                notify.prepare(entry, config)
+            if options.sockets:
+                notify.pass_sockets(config, options.sockets)
         self.cgroup = cgroup = Cgroup(hierarchies, entry.container, self.linux.get("cgroupsPath"), rootless=rootless)
         cgroup.foresee()
         state["cgroup"] = cgroup.to_state()
@@ -338,6 +354,11 @@ class _Creation:
         state["namespaces"] = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))
         if not namespaces.own("mount"):
             state["mounted"] = state["rootfs"]
+        if "intelRdt" in self.linux:
+            from pyrun.runtime.resctrl import Group
+
+            self.resctrl = Group.of(self.linux["intelRdt"], entry.container)
+            state["resctrl"] = self.resctrl.to_state()
         # What has a state has all of its config.
         entry.write_file("config.json", self.raw)
         entry.write(state)
@@ -348,6 +369,8 @@ class _Creation:
         state["cgroup"] = cgroup.to_state()
         state["freezer"] = cgroup.freezer
         warnings += cgroup.apply(writes)
+        if self.resctrl:
+            self.resctrl.create(self.linux["intelRdt"])
         found = facts(entry.container, config, options, hierarchies, cgroup, cache_folder("seccomp"), self.log)
         if "process" in config:
             warnings += identity.warnings(config["process"], identity.available(found, namespaces.user))
@@ -411,6 +434,8 @@ class _Creation:
             reap(middle)
         state["pid"] = pid
         state["started"] = start_time(pid)
+        if self.resctrl:
+            self.resctrl.add(pid)
         if "oomScoreAdj" in process:
             _write_oom_score(pid, process["oomScoreAdj"])
         if "netDevices" in self.linux:
@@ -444,6 +469,10 @@ class _Creation:
         executor.tell(executor.init, READY, text=home)
 
     def _created(self) -> None:
+        if self.options.pidfd_socket:
+            from pyrun.runtime.console import send_pidfd
+
+            send_pidfd(self.pidfd, self.options.pidfd_socket, b"standard")
         del self.state["creating"]
         self.entry.write(self.state)
         if self.options.pid_file:
@@ -523,6 +552,8 @@ class _Creation:
         if self.cgroup_made and self.cgroup:
             self.cgroup.kill(_SIGKILL)
             self.cgroup.destroy()
+            if self.resctrl:
+                self.resctrl.destroy()
         if "mounted" in self.state:
             from pyrun.runtime.unmount import unmount
 

@@ -28,19 +28,21 @@ _SIGKILL = 9
 class Options:
     """What the command line of exec says, but for what makes the process."""
 
-    __slots__ = ("console_socket", "ignore_paused", "keyring", "pid_file", "preserve_fds")
+    __slots__ = ("console_socket", "ignore_paused", "keyring", "pid_file", "pidfd_socket", "preserve_fds")
 
     def __init__(
         self,
         *,
         console_socket: str = "",
         pid_file: str = "",
+        pidfd_socket: str = "",
         preserve_fds: int = 0,
         ignore_paused: bool = False,
         keyring: bool = True,
     ) -> None:
         self.console_socket = console_socket
         self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
         self.preserve_fds = preserve_fds
         self.ignore_paused = ignore_paused
         self.keyring = keyring
@@ -81,6 +83,10 @@ def execute(
     pid, console = 0, -1
     try:
         pid, _ = executor.expect(executor.host, INIT)
+        if "resctrl" in state:
+            from pyrun.runtime.resctrl import Group
+
+            Group.from_state(state["resctrl"]).add(pid)
         if process.get("terminal"):
             _, console = executor.expect(executor.init, CONSOLE)
             if options.console_socket:
@@ -93,6 +99,14 @@ def execute(
         if namespaces & CLONE_NEWUSER and limits.wanted(process):
             executor.tell(executor.host, LIMITS, pid)
             executor.expect(executor.host, LIMITS)
+        if options.pidfd_socket:
+            from pyrun.runtime.console import send_pidfd
+
+            own = posix.pidfd_open(pid)
+            try:
+                send_pidfd(own, options.pidfd_socket, b"setns")
+            finally:
+                posix.close(own)
         if options.pid_file:
             write_pid_file(options.pid_file, pid)
         executor.tell(executor.init, READY, text=home)

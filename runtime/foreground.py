@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.runtime.notify import Notifications
+
 _SIGCHLD, _SIGURG, _SIGWINCH, _SIGPIPE = 17, 23, 28, 13
 # Not to be caught, libc's own, or not the container's business.
 _KEPT = {9, 19, 32, 33, _SIGCHLD, _SIGURG, _SIGPIPE}
@@ -23,11 +25,12 @@ _CHUNK = 1 << 16
 class Foreground:
     """Set up before the container starts, so that no signal and no output is missed.
 
-    pid: init. console: the pty's master, or -1."""
+    pid: init. console: the pty's master, or -1. notifications: who waits for the program to be ready is told."""
 
-    __slots__ = ("_attributes", "_wake", "console", "pid", "pidfd")
+    __slots__ = ("_attributes", "_notifications", "_wake", "console", "pid", "pidfd")
 
-    def __init__(self, pid: int, console: int) -> None:
+    def __init__(self, pid: int, console: int, notifications: Notifications | None = None) -> None:
+        self._notifications = notifications
         self.pid = pid
         self.pidfd = posix.pidfd_open(pid)
         self.console = console
@@ -57,6 +60,9 @@ class Foreground:
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
+        notified = self._notifications.fileno() if self._notifications else -1
+        if self._notifications:
+            poll.register(notified, select.POLLIN)
         pending = b""  # typed, but not yet taken by the container
         if self.console >= 0:
             posix.set_blocking(self.console, False)
@@ -67,6 +73,10 @@ class Foreground:
             events = dict(poll.poll())
             if self._wake in events:
                 self._forward(posix.read(self._wake, 256))
+            if self._notifications and notified in events and self._notifications.receive():
+                poll.unregister(notified)
+                self._notifications.close()
+                self._notifications = None
             ended = self.pidfd in events
             if self.console >= 0 and (self.console in events or ended):
                 if events.get(self.console, 0) & select.POLLOUT:

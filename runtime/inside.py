@@ -58,6 +58,10 @@ class Inside:
         pid = 0
         try:
             pid, _ = executor.expect(executor.host, INIT)
+            if self.process is not None and "resctrl" in self.state:
+                from pyrun.runtime.resctrl import Group
+
+                Group.from_state(self.state["resctrl"]).add(pid)
             if facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
                 from pyrun.runtime import listener
 

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         started: int
         cgroup: dict[str, Any]
         freezer: str
+        resctrl: dict[str, Any]
         hooks: Hooks
         process: Process
         seccomp: Seccomp
@@ -229,6 +230,10 @@ class Entry:
         """Remove the folder and what is in it; only while locked."""
         for name in _FILES:
             self.unlink(name)
+        if posix.fstat(self.fd).st_nlink > 2:
+            from pyrun.runtime.notify import remove
+
+            remove(self)
         try:
             posix.rmdir(self.path)
         except FileNotFoundError:

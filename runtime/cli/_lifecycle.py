@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 def create_options(context: Context, values: Values, *, keep_console: bool = False, trace: bool = False) -> Options:
+    sockets = int(str(values["sockets"]))
     return Options(
         str(values["bundle"] or "."),
         config=str(values["config"]),
         console_socket=str(values["console_socket"]),
         pid_file=str(values["pid_file"]),
+        pidfd_socket=str(values["pidfd_socket"]),
         pivot=not values["no_pivot"],
         keyring=not values["no_new_keyring"],
-        preserve_fds=int(str(values["preserve_fds"] or 0)),
+        preserve_fds=sockets + int(str(values["preserve_fds"] or 0)),
+        sockets=sockets,
         keep_console=keep_console,
         rootless=context.rootless,
         trace=trace,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrun.runtime.create import absolute, seccomp_filter
 from pyrun.runtime.errors import DoesNotExistError, Error, from_faults
 from pyrun.runtime.exec import Options, execute
+from pyrun.runtime.plan import labels
 from pyrun.runtime.state import Entry, cache_folder, read_path
 from pyrun.spec import config as spec_config
 from pyrun.spec.checks import process_faults, process_warnings
@@ -31,7 +32,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 
 
 def _run(context: Context, values: Values, arguments: list[str]) -> int:
-    for flag in ("apparmor", "process_label", "cgroup", "pidfd_socket"):
+    for flag in ("cgroup",):
         if values[flag]:
             raise Error(f"--{flag.replace('_', '-')} is not supported yet")
     entry = Entry(context.root, arguments[0])
@@ -52,6 +53,7 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
     options = Options(
         console_socket=socket,
         pid_file=str(values["pid_file"]),
+        pidfd_socket=str(values["pidfd_socket"]),
         preserve_fds=int(str(values["preserve_fds"] or 0)),
         ignore_paused=bool(values["ignore_paused"]),
     )
@@ -83,6 +85,10 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
         raise from_faults(e.faults, "invalid process") from None
     if values["tty"]:
         process["terminal"] = True
+    if labels.wanted(process):
+        from pyrun.runtime import lsm
+
+        lsm.refuse(process)
     return process
 
 
@@ -99,6 +105,10 @@ def _changed(base: Process, values: Values, command: list[str]) -> Process:
     if values["additional_gids"]:
         user["additionalGids"] = [_id("--additional-gids", gid) for gid in _list(values, "additional_gids")]
     process["user"] = user
+    if values["apparmor"]:
+        process["apparmorProfile"] = str(values["apparmor"])
+    if values["process_label"]:
+        process["selinuxLabel"] = str(values["process_label"])
     if values["no_new_privs"]:
         process["noNewPrivileges"] = True
     added = _list(values, "cap")

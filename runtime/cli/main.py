@@ -105,16 +105,23 @@ def main(argv: list[str]) -> int:
 
 def _check_preserved(values: Values) -> None:
     """Before anything of ours is open: the numbers that --preserve-fds names must be the caller's."""
-    count = str(values.get("preserve_fds", ""))
-    if not count:
+    if "preserve_fds" not in values:
         return
+    count = str(values["preserve_fds"] or "0")
     if not (count.isascii() and count.isdigit() and len(count) < 5):
         raise Error(f"--preserve-fds takes a number, not {count!r}")
-    for fd in range(3, 3 + int(count)):
+    sockets = 0
+    if b"LISTEN_FDS" in posix.environ:
+        from pyrun.runtime.notify import passed_sockets
+
+        sockets = passed_sockets()
+    values["sockets"] = str(sockets)
+    for fd in range(3, 3 + sockets + int(count)):
         try:
             posix.get_inheritable(fd)
         except OSError as e:
-            raise Error(f"--preserve-fds {count}: descriptor {fd}", error=e.errno, hint="it must be open") from None
+            asked = "LISTEN_FDS" if fd < 3 + sockets else f"--preserve-fds {count}"
+            raise Error(f"{asked}: descriptor {fd}", error=e.errno, hint="it must be open") from None
 
 
 def _module(name: str) -> ModuleType:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from pyrun.runtime.cli._lifecycle import create_options
 from pyrun.runtime.container import delete, start
 from pyrun.runtime.create import Created, create
@@ -26,22 +28,28 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 def attend(context: Context, created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
     """Start the container and, in the foreground, stay with it to its end."""
     entry, state = created.entry, created.state
-    foreground = None
+    foreground = notifications = None
+    if b"NOTIFY_SOCKET" in posix.environ:
+        from pyrun.runtime.notify import Notifications
+
+        notifications = Notifications.of(entry, state["pid"])
     if not detach:
         if subreaper:
             _adopt_orphans()
         from pyrun.runtime.foreground import Foreground
 
-        foreground = Foreground(state["pid"], created.console)
+        foreground = Foreground(state["pid"], created.console, notifications)
     try:
         start(entry, state, context.log)
     except BaseException:
         if entry.exists():
             delete(entry, state, context.log, force=True)
         raise
-    if foreground is None:
-        return 0
     entry.unlock()
+    if foreground is None:
+        if notifications:
+            notifications.wait()
+        return 0
     code = foreground.wait()
     if not keep:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from pyrun.runtime.container import start
 from pyrun.runtime.state import Entry
 
@@ -14,5 +16,14 @@ if TYPE_CHECKING:
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     entry = Entry(context.root, arguments[0])
     entry.lock()
-    start(entry, entry.read(), context.log)
+    state = entry.read()
+    notifications = None
+    if b"NOTIFY_SOCKET" in posix.environ:
+        from pyrun.runtime.notify import Notifications
+
+        notifications = Notifications.of(entry, state["pid"])
+    start(entry, state, context.log)
+    if notifications:
+        entry.unlock()
+        notifications.wait()
     return 0

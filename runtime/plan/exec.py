@@ -8,6 +8,7 @@ from pyrun.runtime.plan import identity, keyring, labels, limits, process
 from pyrun.runtime.plan.namespaces import become_root, clone
 from pyrun.runtime.plan.placement import Placement
 from pyrun.runtime.program import Program
+from pyrun.spec import ranges
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
@@ -32,6 +33,8 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
         from pyrun.runtime.plan.own_proc import open_proc
 
         proc = open_proc(p, facts)
+    affinity = wanted.get("execCPUAffinity", {})
+    _run_on(p, affinity.get("initial", ""), "initial")
     placement = Placement(p, facts)
     with p.source("/linux/namespaces"):
         # Only that of pids before the clone: from another cgroup namespace the cgroup could not be found.
@@ -42,6 +45,7 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
         p.call("close", layout.host)
         p.prctl(PR_SET_PDEATHSIG, SIGKILL)
         placement.enter(p)
+        _run_on(p, affinity.get("final", ""), "final")
         if namespaces & ~CLONE_NEWPID:
             p.call("setns", pidfd, namespaces & ~CLONE_NEWPID)
         if user:
@@ -73,3 +77,16 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     p.call("close", layout.init)
     limits.serve(p, wanted, user)
     return p
+
+
+def _run_on(p: Program, cpus: str, member: str) -> None:
+    """execCPUAffinity: `initial` on the way into the cgroups, `final` once there (sched_setaffinity(2))."""
+    numbers = ranges.parse(cpus)
+    if numbers:
+        bits = sum(1 << number for number in numbers)
+        size = (numbers[-1] // 64 + 1) * 8
+        with p.source(f"/process/execCPUAffinity/{member}"):
+            p.call("sched_setaffinity", 0, size, bits.to_bytes(size, "little"), note=_NO_CPU)
+
+
+_NO_CPU = "EINVAL here means: none of these CPUs can be had"

@@ -282,3 +282,51 @@ def test_what_is_refused_is_named(edit: Edit, pointer: str) -> None:
 def test_the_size_of_the_default_program_is_known() -> None:
     # It all lies in the container's memory: whoever makes it grow should know.
     assert len(plan()) < 640
+
+
+def labelled(c: dict[str, Any]) -> None:
+    c["process"].update(apparmorProfile="box-profile", selinuxLabel="u:r:t:s0")
+
+
+def test_labels_are_taken_at_execve() -> None:
+    """Written by the process itself through the runtime's own procfs, while it is still root; that of the keyring
+    before it is made, and undone after."""
+    steps = plan(labelled)
+    apparmor = calls(steps, "/process/apparmorProfile")
+    assert [what.partition('"')[2].partition('"')[0] for what in apparmor if '"' in what] == [
+        "thread-self/attr/apparmor/exec",
+        "thread-self/attr/exec",
+        "exec box-profile",
+    ]
+    order = ["keyctl(", '"exec box-profile"', "setresuid("]
+    assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
+    written = [what for what in calls(steps, "/process/selinuxLabel") if what.startswith("write(")]
+    assert [what.partition('"')[2].partition('"')[0] for what in written] == ["u:r:t:s0", "", "u:r:t:s0"]
+
+
+def test_unconfined_is_no_profile() -> None:
+    steps = plan(lambda c: c["process"].update(apparmorProfile="unconfined"))
+    assert not calls(steps, "/process/apparmorProfile")
+
+
+def test_the_label_of_mounts() -> None:
+    """context= for what the kernel mounts anew, but for the file systems whose labels are the policy's own."""
+    steps = plan(mount("/t"), mount("/u", "tmpfs", "silent"), bind("/b", "bind"), mount_label="u:r:t:s0")
+    labelled_ = [what for what in calls(steps, "/linux/mountLabel") if "fsconfig" in what]
+    # /dev, /dev/pts, /dev/shm, /t; and the tmpfs that covers masked folders has no pointer of its own
+    assert len(labelled_) == 4
+    assert all('FSCONFIG_SET_STRING, "context", "u:r:t:s0"' in what for what in labelled_)
+    assert any('"security.selinux"' in what for what in calls(steps, "/linux/mountLabel"))  # mqueue
+    assert any('context=\\"u:r:t:s0\\"' in what or 'context="u:r:t:s0"' in what for what in calls(steps, "/mounts/8"))
+    assert any('"context"' in what for what in calls(steps, "/linux/maskedPaths"))
+
+
+def test_exec_runs_on_its_cpus() -> None:
+    from pyrun.runtime.executor.launch import Layout
+    from pyrun.runtime.plan.exec import compile_exec
+
+    process: Any = {"args": ["/x"], "cwd": "/", "execCPUAffinity": {"initial": "0-1", "final": "65"}}
+    facts = Facts(Layout(["pidfd"]), "/bundle", "box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"])
+    steps = lines(compile_exec(process, 0, facts))
+    order = ["sched_setaffinity(0, 8", "clone3(", "sched_setaffinity(0, 16"]
+    assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
