@@ -117,15 +117,20 @@ def absolute(path: str) -> str:
     return "/" + "/".join(part for part in parts if part not in ("", "."))
 
 
-def read_config(options: Options) -> tuple[bytes, Config]:
-    """The bundle's config, checked. Raises Error with every fault."""
+def read_raw(options: Options) -> bytes:
+    """The text of the bundle's config. Raises Error."""
     path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
     try:
-        raw = read_path(path)
+        return read_path(path)
     except OSError as e:
         if e.errno == ENOENT:
             raise Error(f"JSON specification file {path} not found", hint="--bundle names its folder") from None
         raise Error(f"read {path}", tried="open", error=e.errno) from None
+
+
+def read_config(options: Options) -> tuple[bytes, Config]:
+    """The bundle's config, checked. Raises Error with every fault."""
+    raw = read_raw(options)
     try:
         return raw, spec_config.load(raw)
     except Invalid as e:

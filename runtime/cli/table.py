@@ -119,6 +119,16 @@ COMMANDS = {
         (("--rootless",), "", "rootless", "one that a user without privilege can run"),
     ),
     "features": Command("print what pyrun supports as JSON", "", 0, 0),
+    "check": Command(
+        "print all that is wrong with a bundle, and run nothing",
+        "[BUNDLE]",
+        0,
+        1,
+        _BUNDLE,
+        (("--config", "-f"), "FILE", "config", "another file than BUNDLE/config.json"),
+        (("--host",), "", "host", "also what this host can't do"),
+        (("--json",), "", "json", "as JSON"),
+    ),
     "plan": Command(
         "print the program a bundle compiles to, and run nothing",
         "[ID]",

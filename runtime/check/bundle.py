@@ -1,0 +1,123 @@
+"""What can be seen of a bundle besides its config.json: is all there that the config names?"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from pyrun.runtime.create import Options, layout
+from pyrun.runtime.errors import Error
+from pyrun.runtime.executor.launch import FIRST_FD
+from pyrun.runtime.plan import mounts, rootfs
+from pyrun.runtime.plan.create import compile_container
+from pyrun.runtime.plan.facts import Facts
+from pyrun.runtime.plan.paths import clean
+from pyrun.runtime.plan.process import search_path
+from pyrun.spec.faults import Fault, show
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyrun.spec.config import Config
+
+_ANY_CGROUP = [("", "/sys/fs/cgroup", "/check")]
+_MOST_LINKS = 40
+
+
+def errors(config: Config, options: Options) -> Iterator[Fault]:
+    """config: of the right shape; options: where the bundle is."""
+    root = rootfs.path(config, options.bundle)
+    there = os.path.isdir(root)
+    if not there:
+        what = "is not a folder" if os.path.exists(root) else "does not exist"
+        yield Fault("/root/path", f"{show(root)} {what}", "MUST 46", "a relative path begins at the bundle")
+    plain = True
+    for i, mount in enumerate(config.get("mounts", [])):
+        try:
+            entry = mounts.Entry(i, mount)
+        except Error as e:
+            plain = False
+            yield Fault(e.pointer, e.words or e.what, hint=e.hint)
+            continue
+        source = mount.get("source", "")
+        if entry.options.bind and not source.startswith("/") and not os.path.lexists(f"{options.bundle}/{source}"):
+            yield Fault(f"/mounts/{i}/source", f"{show(source)} is not in the bundle", "MUST 2")
+    if there:
+        yield from _programs(config, root)
+    if plain:
+        yield from _size(config, options)
+
+
+def warnings(config: Config, options: Options) -> Iterator[Fault]:
+    root = rootfs.path(config, options.bundle)
+    inside = os.path.realpath(options.bundle)
+    if os.path.isdir(root) and not os.path.realpath(root).startswith(f"{inside}/"):
+        yield Fault("/root/path", f"{show(root)} lies outside of the bundle", "MUST 2")
+
+
+def _programs(config: Config, root: str) -> Iterator[Fault]:
+    """Programs of the image: where nothing is mounted that could hold them."""
+    covered = [clean(mount["destination"]) for mount in config.get("mounts", [])]
+    process = config.get("process")
+    if process is not None:
+        name = process["args"][0]
+        candidates = [name] if "/" in name else [f"{folder}/{name}" for folder in search_path(process)]
+        if "/" in name and not name.startswith("/"):
+            candidates = [f"{process['cwd']}/{name}"]
+        if not any(_covered(path, covered) or _executable(root, path) for path in candidates):
+            where = "" if "/" in name else " in the folders of PATH in /process/env"
+            yield Fault("/process/args/0", f"there is no program {show(name)} in the root{where}", "MUST 33")
+    for i, hook in enumerate(config.get("hooks", {}).get("startContainer", [])):
+        if not _covered(hook["path"], covered) and not _executable(root, hook["path"]):
+            problem = f"there is no program {show(hook['path'])} in the root"
+            yield Fault(f"/hooks/startContainer/{i}/path", problem, "MUST 65", "this kind of hook runs inside")
+
+
+def _covered(path: str, mounted: list[str]) -> bool:
+    path = clean(path)
+    return any(path == point or path.startswith(f"{point}/") for point in mounted)
+
+
+def _executable(root: str, path: str) -> bool:
+    """Whether the path, as the container will see it, is a file that somebody may execute."""
+    try:
+        found = os.stat(root + _resolved(root, clean(path)), follow_symlinks=False)
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
+
+
+def _resolved(root: str, path: str) -> str:
+    """`path` with its links followed inside `root`. For looking only: create resolves in the kernel (plan/paths.py)."""
+    todo, done = path[1:].split("/"), ""
+    for _ in range(_MOST_LINKS * 10):
+        if not todo:
+            return done
+        name = todo.pop(0)
+        if name in ("", "."):
+            continue
+        if name == "..":
+            done = done.rpartition("/")[0]
+            continue
+        here = f"{done}/{name}"
+        try:
+            target = os.readlink(root + here)
+        except OSError:
+            done = here
+            continue
+        if target.startswith("/"):
+            done = ""
+        todo = target.split("/") + todo
+    raise ValueError("too many links")
+
+
+def _size(config: Config, options: Options) -> Iterator[Fault]:
+    """It compiles, and to a program that the executor takes."""
+    try:
+        facts = Facts(layout(options, config), options.bundle, "check", cgroups=_ANY_CGROUP)
+        compile_container(config, facts).encode(FIRST_FD)
+    except Error as e:
+        yield Fault(e.pointer, e.words or e.what, hint=e.hint)
+    except OverflowError as e:
+        yield Fault("", str(e))

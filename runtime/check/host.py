@@ -1,0 +1,284 @@
+"""What a config asks for and this host can't do. Nothing is changed to find out, and no root is needed: what only root
+may look at is taken to be there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+import socket
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pyrun.runtime import lsm
+from pyrun.runtime.cgroups.cgroup import Cgroup
+from pyrun.runtime.cgroups.host import host as hierarchies_of_host
+from pyrun.runtime.create import own_capabilities
+from pyrun.runtime.errors import Error
+from pyrun.runtime.explain import OLDEST_KERNEL
+from pyrun.runtime.linux import NS_GET_NSTYPE
+from pyrun.spec import ranges, sysctls
+from pyrun.spec.audit import collect
+from pyrun.spec.capabilities import CAPABILITIES, SETS
+from pyrun.spec.checks import HOOKS
+from pyrun.spec.faults import Fault, Invalid, escape, show
+from pyrun.spec.namespaces import NAMESPACES
+from pyrun.spec.rlimits import RLIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyrun.runtime.create import Options
+    from pyrun.runtime.log import Log
+    from pyrun.spec.config import Config
+
+_CAP_SYS_RESOURCE = CAPABILITIES["CAP_SYS_RESOURCE"]
+_INFINITY = (1 << 64) - 1
+
+
+class Host:
+    """What the checks look at, gathered once."""
+
+    def __init__(self, config: Config, options: Options, log: Log) -> None:
+        self.config = config
+        self.linux = config.get("linux", {})
+        self.process = config.get("process", {})
+        self.options = options
+        self.log = log
+        self.root = os.geteuid() == 0
+        self.capabilities = own_capabilities() if self.root else (1 << 41) - 1
+        self.namespaces = {row["type"]: row for row in self.linux.get("namespaces", [])}
+
+    @property
+    def unlimited(self) -> bool:
+        """CAP_SYS_RESOURCE is there, as far as we know."""
+        return bool(self.capabilities >> _CAP_SYS_RESOURCE & 1)
+
+
+def errors(host: Host) -> list[Fault]:
+    return collect([partial(check, host) for check in ERRORS])
+
+
+def warnings(host: Host) -> list[Fault]:
+    return collect([partial(check, host) for check in WARNINGS])
+
+
+def kernel(host: Host) -> Iterator[Fault]:
+    release = os.uname().release
+    numbers = [int(part) for part in release.replace("-", ".").split(".")[:2] if part.isdigit()]
+    if numbers < [int(part) for part in OLDEST_KERNEL.split(".")]:
+        yield Fault("", f"pyrun needs Linux {OLDEST_KERNEL} or newer, this is {release}")
+
+
+def namespaces(host: Host) -> Iterator[Fault]:
+    for i, row in enumerate(host.linux.get("namespaces", [])):
+        kind, path = row["type"], row.get("path")
+        flag, file = NAMESPACES[kind]
+        if not os.path.exists(f"/proc/self/ns/{file}"):
+            yield Fault(f"/linux/namespaces/{i}/type", f"this kernel has no {kind} namespaces")
+        if not path:
+            continue
+        at = f"/linux/namespaces/{i}/path"
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:
+            continue
+        except OSError as e:
+            yield Fault(at, f"{show(path)}: {(e.strerror or str(e)).lower()}", "MUST 82")
+            continue
+        try:
+            if fcntl.ioctl(fd, NS_GET_NSTYPE) != flag:
+                yield Fault(at, f"{show(path)} is a namespace of another type than {kind}", "MUST 83")
+        except OSError:
+            yield Fault(at, f"{show(path)} is no namespace", "MUST 83")
+        finally:
+            os.close(fd)
+    if not host.root and "user" not in host.namespaces:
+        hint = "add a user namespace: pyrun spec --rootless shows one"
+        yield Fault("/linux/namespaces", "without root a container needs a user namespace", hint=hint)
+
+
+def binds(host: Host) -> Iterator[Fault]:
+    for i, mount in enumerate(host.config.get("mounts", [])):
+        options, source = mount.get("options", []), mount.get("source", "")
+        if ("bind" in options or "rbind" in options) and source.startswith("/") and not _there(source):
+            yield Fault(f"/mounts/{i}/source", f"{show(source)} does not exist on this host")
+
+
+def hooks(host: Host) -> Iterator[Fault]:
+    for kind in HOOKS:
+        if kind == "startContainer":
+            continue  # looked for in the container's root (check/bundle.py)
+        for i, hook in enumerate(host.config.get("hooks", {}).get(kind, [])):
+            if not os.access(hook["path"], os.X_OK) and (host.root or not _there(hook["path"])):
+                problem = f"{show(hook['path'])} is no program of this host's"
+                yield Fault(f"/hooks/{kind}/{i}/path", problem, "MUST 65")
+
+
+def devices(host: Host) -> Iterator[Fault]:
+    """In a user namespace devices are bound: mknod is refused there."""
+    if "user" not in host.namespaces:
+        return
+    for i, device in enumerate(host.linux.get("devices", [])):
+        if device["type"] != "p" and not _there(device["path"]):
+            problem = f"{show(device['path'])} does not exist on this host"
+            yield Fault(f"/linux/devices/{i}/path", problem, "MUST 88", "in a user namespace devices are the host's")
+
+
+def net_devices(host: Host) -> Iterator[Fault]:
+    names = {name for _, name in socket.if_nameindex()}
+    for name in host.linux.get("netDevices", {}):
+        if name not in names:
+            yield Fault(f"/linux/netDevices/{escape(name)}", "there is no such interface here", "MUST 90")
+
+
+def labels(host: Host) -> Iterator[Fault]:
+    for member in ("apparmorProfile", "selinuxLabel"):
+        if host.process.get(member):
+            try:
+                lsm.refuse({member: host.process[member]})  # type: ignore[misc]
+            except Error as e:
+                yield Fault(e.pointer, e.what, hint=e.hint)
+
+
+def limits(host: Host) -> Iterator[Fault]:
+    for i, row in enumerate(host.process.get("rlimits", [])):
+        _, hard = resource.getrlimit(RLIMITS[row["type"]])
+        now = _INFINITY if hard == resource.RLIM_INFINITY else hard
+        if row["hard"] > now and not host.unlimited:
+            yield Fault(f"/process/rlimits/{i}/hard", f"raising it from {now} takes CAP_SYS_RESOURCE", "MUST 57")
+    score = host.process.get("oomScoreAdj")
+    if score is not None and not host.unlimited:
+        with open("/proc/self/oom_score_adj") as file:
+            now = int(file.read())
+        if score < now:
+            yield Fault("/process/oomScoreAdj", f"lowering it from {now} takes CAP_SYS_RESOURCE", "MUST 60")
+
+
+def cgroups(host: Host) -> Iterator[Fault]:
+    resources = host.linux.get("resources", {})
+    try:
+        cgroup = Cgroup(hierarchies_of_host(), "check", host.linux.get("cgroupsPath"))
+        writes = cgroup.writes(resources)  # type: ignore[arg-type]
+    except Invalid as e:
+        yield from e.faults
+        return
+    if cgroup.mode == "v2":
+        available = set(_text(f"{cgroup.directories[0].top}/cgroup.controllers").split())
+    else:
+        available = {controller for directory in cgroup.directories for controller in directory.controllers}
+    for write in writes:
+        if write.controller and write.controller not in available and not write.optional:
+            rule = "MUST 110" if write.pointer.startswith("/linux/resources/unified") else "MUST 30"
+            yield Fault(write.pointer, f"this host has no cgroup controller {write.controller}", rule)
+
+
+def sysctl(host: Host) -> Iterator[Fault]:
+    for key in host.linux.get("sysctl", {}):
+        if not _there(f"/proc/sys/{sysctls.path(key)}"):
+            yield Fault(f"/linux/sysctl/{escape(key)}", "this kernel has no such sysctl")
+
+
+def seccomp(host: Host) -> Iterator[Fault]:
+    profile = host.linux.get("seccomp")
+    if not profile:
+        return
+    from pyrun.runtime.seccomp import compile_filter
+
+    try:
+        compile_filter(profile, host.log)
+    except Error as e:
+        yield Fault(e.pointer, e.words or e.what, hint=e.hint)
+    path = profile.get("listenerPath")
+    if path and not _there(path):
+        yield Fault("/linux/seccomp/listenerPath", f"nobody listens at {show(path)}", "MUST 131")
+
+
+def intel_rdt(host: Host) -> Iterator[Fault]:
+    wanted = host.linux.get("intelRdt")
+    if wanted is None:
+        return
+    from pyrun.runtime.resctrl import Group
+
+    try:
+        Group.of(wanted, "check")
+    except Error as e:
+        yield Fault(e.pointer, e.what, "MUST 113", e.hint)
+
+
+def memory_policy(host: Host) -> Iterator[Fault]:
+    yield from _numbers(host.linux.get("memoryPolicy", {}).get("nodes", ""), "/linux/memoryPolicy/nodes", "node")
+
+
+def cpus(host: Host) -> Iterator[Fault]:
+    for member, text in host.process.get("execCPUAffinity", {}).items():
+        yield from _numbers(str(text), f"/process/execCPUAffinity/{member}", "cpu")
+
+
+def _numbers(text: str, at: str, kind: str) -> Iterator[Fault]:
+    online = set(ranges.parse(_text(f"/sys/devices/system/{kind}/online").strip() or "0"))
+    absent = [number for number in ranges.parse(text) if number not in online]
+    if absent:
+        yield Fault(at, f"this host has no {kind} {absent[0]}")
+
+
+def capabilities(host: Host) -> Iterator[Fault]:
+    if "user" in host.namespaces:
+        return
+    sets = host.process.get("capabilities", {})
+    for kind in SETS:
+        for i, name in enumerate(sets.get(kind, [])):
+            if name in CAPABILITIES and not host.capabilities >> CAPABILITIES[name] & 1:
+                yield Fault(f"/process/capabilities/{kind}/{i}", f"{name} can't be granted here", "MUST 59")
+
+
+def file_systems(host: Host) -> Iterator[Fault]:
+    known = {line.split()[-1] for line in _text("/proc/filesystems").splitlines() if line}
+    for i, mount in enumerate(host.config.get("mounts", [])):
+        kind, options = mount.get("type", ""), mount.get("options", [])
+        if kind and kind not in known and not {"bind", "rbind", "remount"} & set(options):
+            hint = "unless a module brings it"
+            yield Fault(f"/mounts/{i}/type", f"this kernel knows no file system {show(kind)}", hint=hint)
+
+
+def mount_label(host: Host) -> Iterator[Fault]:
+    if host.linux.get("mountLabel") and not lsm.selinux():
+        yield Fault("/linux/mountLabel", "has no effect: selinux is not in force on this host")
+
+
+def _there(path: str) -> bool:
+    """Also what can't be looked at: whoever runs the container may be able to."""
+    try:
+        os.stat(path)
+    except PermissionError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path) as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
+    kernel,
+    namespaces,
+    binds,
+    hooks,
+    devices,
+    net_devices,
+    labels,
+    limits,
+    cgroups,
+    sysctl,
+    seccomp,
+    intel_rdt,
+    memory_policy,
+    cpus,
+)
+WARNINGS: tuple[Callable[[Host], Iterator[Fault]], ...] = (capabilities, file_systems, mount_label)

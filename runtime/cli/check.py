@@ -1,0 +1,51 @@
+"""pyrun check [BUNDLE]: all that is wrong with a bundle, before anything is done with it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pyrun.runtime.check import bundle, host
+from pyrun.runtime.create import Options, read_raw
+from pyrun.spec import strictjson
+from pyrun.spec.audit import audit
+
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+    from pyrun.spec.faults import Fault
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    options = Options(arguments[0] if arguments else str(values["bundle"] or "."), config=str(values["config"]))
+    found = audit(read_raw(options))
+    if found.config is not None:
+        found.errors += bundle.errors(found.config, options)
+        found.warnings += bundle.warnings(found.config, options)
+        if values["host"]:
+            this = host.Host(found.config, options, context.log)
+            found.errors += host.errors(this)
+            found.warnings += host.warnings(this)
+    if values["json"]:
+        print(
+            strictjson.dumps(
+                {
+                    "bundle": options.bundle,
+                    "valid": not found.errors,
+                    "errors": [_row(fault) for fault in found.errors],
+                    "warnings": [_row(fault) for fault in found.warnings],
+                },
+                indent=2,
+            )
+        )
+        return 1 if found.errors else 0
+    for level, faults in (("error", found.errors), ("warning", found.warnings)):
+        for fault in faults:
+            rule = f" [{fault.rule}]" if fault.rule else ""
+            print(f"{level}: {fault}{rule}")
+    if not found.errors:
+        print(f"{options.bundle}: nothing wrong{' on this host' if values['host'] else ''}")
+    return 1 if found.errors else 0
+
+
+def _row(fault: Fault) -> dict[str, str]:
+    return {"pointer": fault.pointer, "problem": fault.problem, "rule": fault.rule, "hint": fault.hint}

@@ -1,0 +1,312 @@
+"""pyrun check: every fault at once, with its place and its rule, and no traceback whatever it is given."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import PYRUN
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyrun.runtime.check import bundle, host
+from pyrun.runtime.create import Options
+from pyrun.runtime.log import Log
+from pyrun.spec import config, strictjson
+from pyrun.spec.audit import audit
+from pyrun.spec.example import example
+from pyrun.spec.faults import Invalid
+
+Edit = Callable[[dict[str, Any]], object]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A bundle with which nothing is wrong."""
+    (tmp_path / "rootfs/bin").mkdir(parents=True)
+    (tmp_path / "rootfs/bin/sh").touch(mode=0o755)
+    write(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, *edits: Edit) -> dict[str, Any]:
+    document: dict[str, Any] = strictjson.loads(strictjson.dumps(example()).encode())
+    for edit in edits:
+        edit(document)
+    (folder / "config.json").write_text(json.dumps(document))
+    return document
+
+
+def check(folder: Path, *flags: str) -> tuple[int, dict[str, Any]]:
+    done = subprocess.run([PYRUN, "check", "--json", *flags, folder], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout)
+
+
+def put(pointer: str, value: Any) -> Edit:
+    """An edit that sets a value; `-` appends to a list."""
+    *parents, last = pointer[1:].split("/")
+
+    def edit(c: dict[str, Any]) -> None:
+        node: Any = c
+        for name in parents:
+            node = node[int(name) if isinstance(node, list) else name]
+        if last == "-":
+            node.append(value)
+        else:
+            node[int(last) if isinstance(node, list) else last] = value
+
+    return edit
+
+
+def pointers(rows: list[dict[str, str]]) -> list[str]:
+    return [row["pointer"] for row in rows]
+
+
+def test_nothing_wrong(folder: Path) -> None:
+    code, said = check(folder)
+    assert (code, said) == (0, {"bundle": str(folder), "valid": True, "errors": [], "warnings": []})
+    done = subprocess.run([PYRUN, "check"], cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{folder}: nothing wrong\n"
+
+
+def test_all_at_once(folder: Path) -> None:
+    """Faults of shape, of rules, of files, of what is refused at compiling: none waits for another to be mended."""
+
+    def break_it(c: dict[str, Any]) -> None:
+        c["process"]["cwd"] = "relative"
+        c["process"]["args"] = ["nope"]
+        c["root"]["path"] = "nowhere"
+        c["hooks"] = {"prestart": [{"path": "x", "timeout": 0}]}
+        c["mounts"] += [
+            {"destination": "/proc/1", "type": "tmpfs"},
+            {"destination": "/x", "source": "nowhere", "options": ["bind"]},
+        ]
+        c["annotations"] = {"org.opencontainers.mine": "x"}
+
+    write(folder, break_it)
+    code, said = check(folder)
+    assert code == 1
+    assert set(pointers(said["errors"])) == {
+        "/process/cwd",
+        "/root/path",
+        "/hooks/prestart/0/path",
+        "/hooks/prestart/0/timeout",
+        "/mounts/7/destination",
+        "/mounts/8/source",
+    }
+    assert pointers(said["warnings"]) == ["/annotations/org.opencontainers.mine"]
+    assert {row["pointer"]: row["rule"] for row in said["errors"]}["/process/cwd"] == "MUST 54"
+
+
+def test_rules_are_told_beside_a_wrong_shape(folder: Path) -> None:
+    def break_it(c: dict[str, Any]) -> None:
+        c["process"]["terminal"] = "yes"
+        c["process"]["cwd"] = "relative"
+        c["linux"]["namespaces"].append({"type": "pid"})
+        c["mounts"][0]["destination"] = 7
+
+    write(folder, break_it)
+    _, said = check(folder)
+    found = pointers(said["errors"])
+    assert {"/process/terminal", "/mounts/0/destination", "/process/cwd", "/linux/namespaces/5/type"} <= set(found)
+    assert len(found) == len(set(found))
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"", "a value is expected"),
+        (b"{", "property name"),
+        (b"\xff", "UTF-8"),
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"ociVersion": "1.0.0", "ociVersion": "1.0.0"}', "ociVersion"),
+        (b'{"root": {"path": "a\\u0000b"}, "ociVersion": "1.0.0"}', "NUL"),
+        (b'{"a": "\\ud800"}', "surrogate"),
+        (b"[" * 100000, "deep"),
+        (b'{"a":' * 300 + b"1" + b"}" * 300, "deep"),
+        (b"[1e999]", "1e999"),
+        (b"[]", "object"),
+        (b"null", "object"),
+    ],
+)
+def test_what_is_no_config(folder: Path, raw: bytes, words: str) -> None:
+    (folder / "config.json").write_bytes(raw)
+    code, said = check(folder)
+    assert code == 1
+    assert not said["valid"]
+    assert words in " ".join(row["pointer"] + row["problem"] + row["hint"] for row in said["errors"])
+
+
+def test_no_bundle_at_all(tmp_path: Path) -> None:
+    done = subprocess.run([PYRUN, "check", tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "config.json not found" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("edit", "pointer"),
+    [
+        (lambda c: c["process"].update(args=["/bin/nope"]), "/process/args/0"),
+        (lambda c: c["process"].update(args=["/bin"]), "/process/args/0"),
+        (lambda c: c["process"].update(args=["/loop"]), "/process/args/0"),
+        (lambda c: c["process"].update(args=["sh"], env=["PATH=/sbin"]), "/process/args/0"),
+        (lambda c: c["process"].update(args=["bin/sh"], cwd="/etc"), "/process/args/0"),
+        (lambda c: c.update(hooks={"startContainer": [{"path": "/hook"}]}), "/hooks/startContainer/0/path"),
+        (lambda c: c["root"].update(path="config.json"), "/root/path"),
+        (lambda c: c["mounts"].append({"destination": "/", "type": "tmpfs"}), "/mounts/7/destination"),
+    ],
+)
+def test_what_the_bundle_lacks(folder: Path, edit: Edit, pointer: str) -> None:
+    (folder / "rootfs/loop").symlink_to("loop")
+    write(folder, edit)
+    assert pointer in pointers(check(folder)[1]["errors"])
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c["process"].update(args=["/link/sh"]),
+        lambda c: c["process"].update(args=["../bin/sh"], cwd="/etc"),
+        lambda c: c["process"].update(args=["/dev/shm/program"]),  # who knows what is mounted there
+        lambda c: c["process"].update(args=["sh"], env=["PATH=/sbin:/absolute"]),
+        lambda c: c.update(hooks={"startContainer": [{"path": "/bin/sh"}]}),
+    ],
+)
+def test_what_is_found(folder: Path, edit: Edit) -> None:
+    """Links lead where they would lead inside."""
+    (folder / "rootfs/link").symlink_to("../../../../bin")
+    (folder / "rootfs/absolute").symlink_to("/bin")
+    write(folder, edit)
+    assert check(folder)[1]["errors"] == []
+
+
+def user(c: dict[str, Any]) -> None:
+    c["linux"]["namespaces"].append({"type": "user"})
+    for name in ("uidMappings", "gidMappings"):
+        c["linux"][name] = [{"containerID": 0, "hostID": 1000, "size": 10}]
+
+
+@pytest.mark.parametrize(
+    ("edit", "pointer"),
+    [
+        (lambda c: c["process"].update(user={"uid": 10, "gid": 0}), "/process/user/uid"),
+        (lambda c: c["process"].update(user={"uid": 0, "gid": 77}), "/process/user/gid"),
+        (lambda c: c["process"]["user"].update(additionalGids=[3, 11]), "/process/user/additionalGids/1"),
+        (
+            lambda c: c["linux"].update(
+                uidMappings=[*c["linux"]["uidMappings"], {"containerID": 9, "hostID": 1, "size": 1}]
+            ),
+            "/linux/uidMappings/1",
+        ),
+        (
+            lambda c: c["linux"].update(
+                gidMappings=[*c["linux"]["gidMappings"], {"containerID": 50, "hostID": 999, "size": 2}]
+            ),
+            "/linux/gidMappings/1",
+        ),
+    ],
+)
+def test_ids_that_do_not_fit(folder: Path, edit: Edit, pointer: str) -> None:
+    write(folder, user, edit)
+    assert pointers(check(folder)[1]["errors"]) == [pointer]
+
+
+def host_pointers(folder: Path, *edits: Edit) -> tuple[list[str], list[str]]:
+    document = write(folder, *edits)
+    found = config.load(json.dumps(document).encode())
+    this = host.Host(found, Options(str(folder)), Log())
+    return [f.pointer for f in host.errors(this)], [f.pointer for f in host.warnings(this)]
+
+
+@pytest.mark.parametrize(
+    ("edit", "pointer"),
+    [
+        (lambda c: c["linux"]["namespaces"][0].update(path="/nowhere"), "/linux/namespaces/0/path"),
+        (lambda c: c["linux"]["namespaces"][0].update(path="/proc/self/ns/uts"), "/linux/namespaces/0/path"),
+        (lambda c: c["linux"]["namespaces"][0].update(path="/etc/passwd"), "/linux/namespaces/0/path"),
+        (lambda c: c["mounts"].append({"destination": "/x", "source": "/no", "options": ["bind"]}), "/mounts/7/source"),
+        (lambda c: c.update(hooks={"poststop": [{"path": "/nowhere"}]}), "/hooks/poststop/0/path"),
+        (lambda c: c["linux"].update(netDevices={"nonsense0": {}}), "/linux/netDevices/nonsense0"),
+        (lambda c: c["linux"].update(sysctl={"net.ipv4.nonsense": "1"}), "/linux/sysctl/net.ipv4.nonsense"),
+        (
+            lambda c: c["linux"].update(
+                seccomp={"defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_PARISC64"]}
+            ),
+            "/linux/seccomp/architectures/0",
+        ),
+        (
+            lambda c: c["linux"].update(
+                seccomp={
+                    "defaultAction": "SCMP_ACT_ALLOW",
+                    "listenerPath": "/nowhere",
+                    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}],
+                }
+            ),
+            "/linux/seccomp/listenerPath",
+        ),
+        (lambda c: c["linux"].update(memoryPolicy={"mode": "MPOL_BIND", "nodes": "1000"}), "/linux/memoryPolicy/nodes"),
+        (lambda c: c["process"].update(execCPUAffinity={"final": "8000"}), "/process/execCPUAffinity/final"),
+        (put("/linux/devices", [{"path": "/dev/none", "type": "c", "major": 1, "minor": 3}]), "/linux/devices/0/path"),
+        (
+            lambda c: c["linux"].update(resources={"rdma": {"mlx5_1": {"hcaHandles": 3}}}),
+            "/linux/resources/rdma/mlx5_1",
+        ),
+        (lambda c: c["linux"].update(intelRdt={"closID": "x"}), "/linux/intelRdt"),
+        (lambda c: c["process"].update(selinuxLabel="a:b:c:d"), "/process/selinuxLabel"),
+    ],
+)
+def test_what_this_host_lacks(folder: Path, edit: Edit, pointer: str) -> None:
+    if "rdma" in pointer and "rdma" in Path("/proc/cgroups").read_text():
+        pytest.skip("rdma is here")
+    if "intelRdt" in pointer and os.path.exists("/sys/fs/resctrl/tasks"):
+        pytest.skip("resctrl is here")
+    edits = [user, edit] if "devices" in pointer else [edit]
+    assert host_pointers(folder, *edits)[0] == [pointer]
+
+
+def test_what_this_host_only_warns_of(folder: Path) -> None:
+    edit: Edit = lambda c: c["mounts"].append({"destination": "/x", "type": "nonsensefs"})  # noqa: E731
+    assert host_pointers(folder, edit)[1][-1] == "/mounts/7/type"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 1 << 33) | st.text(max_size=5) | st.sampled_from(["/", "..", "1.0.0"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(data=st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Whatever stands in the config: no traceback, and whoever load() refuses, check does too."""
+    document: Any = json.loads(json.dumps(example()))
+    for _ in range(data.draw(st.integers(1, 3))):
+        node, path = document, []
+        while (isinstance(node, dict | list) and node and data.draw(st.booleans())) or not path:
+            key = data.draw(st.sampled_from(sorted(node) if isinstance(node, dict) else range(len(node))))
+            path.append((node, key))
+            node = node[key]
+        parent, key = path[-1]
+        parent[key] = data.draw(VALUES)
+    raw = json.dumps(document).encode()
+    found = audit(raw)
+    try:
+        config.load(raw)
+    except Invalid as e:
+        assert {f.pointer for f in e.faults} <= {f.pointer for f in found.errors}
+    else:
+        assert found.config is not None
+        folder = tmp_path_factory.getbasetemp()
+        options = Options(str(folder))
+        for fault in (*bundle.errors(found.config, options), *bundle.warnings(found.config, options)):
+            assert str(fault)
+        this = host.Host(found.config, options, Log())
+        for fault in (*host.errors(this), *host.warnings(this)):
+            assert str(fault)
