@@ -7,7 +7,7 @@ import select
 from errno import ENXIO
 
 from pyrun.runtime.cgroups.frozen import is_frozen
-from pyrun.runtime.errors import Error
+from pyrun.runtime.errors import Error, NotRunningError
 from pyrun.runtime.signals import pidfd_send_signal
 from pyrun.runtime.state import Entry, alive, start_time
 from pyrun.spec.namespaces import CLONE_NEWPID
@@ -134,14 +134,14 @@ def _executed(state: State, result: int, pidfd: int) -> None:
 
 
 def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> None:
-    """Send a signal to init, or to all of the container's processes. Raises Error "container not running"."""
+    """Send a signal to init, or to all of the container's processes. Raises NotRunningError."""
     status = status_of(entry, state)
     if everything:
         # Hidden in runc and without effect but this: a stopped container is no error.
         cgroup_of(state).kill(signal)
         return
     if status not in ("created", "running", "paused"):
-        raise Error("container not running")
+        raise NotRunningError()
     if signal == _SIGKILL and not state.get("namespaces", 0) & CLONE_NEWPID:
         # Its other processes would outlive init.
         cgroup_of(state).kill(signal)
@@ -150,7 +150,7 @@ def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> N
     try:
         pidfd_send_signal(pidfd, signal)
     except ProcessLookupError:
-        raise Error("container not running") from None
+        raise NotRunningError() from None
     finally:
         posix.close(pidfd)
     if signal == _SIGKILL and status == "paused":
@@ -167,17 +167,25 @@ def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
             f"cannot delete container {entry.container} that is not stopped: {status}", hint="kill it, or use --force"
         )
     if status != "stopped":
-        pidfd = _open(state)
         try:
-            pidfd_send_signal(pidfd, _SIGKILL)
-            if status == "paused":
-                cgroup_of(state).thaw()
-            _wait(pidfd)
-        except ProcessLookupError:
-            pass
-        finally:
-            posix.close(pidfd)
+            _end_init(state, paused=status == "paused")
+        except NotRunningError:
+            pass  # it has ended meanwhile
     destroy(entry, state, log)
+
+
+def _end_init(state: State, *, paused: bool) -> None:
+    """Kill init and wait for its end. Raises NotRunningError when it came by itself."""
+    pidfd = _open(state)
+    try:
+        pidfd_send_signal(pidfd, _SIGKILL)
+        if paused:
+            cgroup_of(state).thaw()
+        _wait(pidfd)
+    except ProcessLookupError:
+        raise NotRunningError() from None
+    finally:
+        posix.close(pidfd)
 
 
 def destroy(entry: Entry, state: State, log: Log) -> None:
@@ -212,10 +220,10 @@ def _open(state: State) -> int:
     try:
         pidfd = posix.pidfd_open(state["pid"])
     except ProcessLookupError:
-        raise Error("container not running") from None
+        raise NotRunningError() from None
     if start_time(state["pid"]) != state["started"]:
         posix.close(pidfd)
-        raise Error("container not running")
+        raise NotRunningError()
     return pidfd
 
 

@@ -70,6 +70,13 @@ class DoesNotExistError(Error):
         super().__init__("container does not exist")
 
 
+class NotRunningError(Error):
+    """The container has no process any more. containerd looks for these words."""
+
+    def __init__(self) -> None:
+        super().__init__("container not running")
+
+
 def from_faults(faults: list[Fault], what: str = "invalid config") -> Error:
     """All faults of a document in one line, in the order found."""
     text = "; ".join(str(f) for f in faults)

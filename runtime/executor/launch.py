@@ -170,8 +170,9 @@ class Executor:
         while True:
             try:
                 raw, ancillary, _, _ = whom.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
-            except ConnectionResetError:  # it ended without having read all that it was told
-                raise EndedError from None
+            except ConnectionResetError:
+                # It ended without having read all that it was told; told once, this hides no more what it has said.
+                continue
             if not raw:
                 raise EndedError
             said, index, value, words = parse_message(raw)

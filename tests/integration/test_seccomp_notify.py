@@ -69,7 +69,10 @@ class Agent:
         """False once nobody can ask any more."""
         poll = select.poll()
         poll.register(listener)
-        if not poll.poll(0)[0][1] & select.POLLIN:
+        events = poll.poll(0)
+        if not events:  # who asked has been killed meanwhile
+            return True
+        if not events[0][1] & select.POLLIN:
             return False
         request = bytearray(80)
         try:
