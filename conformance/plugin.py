@@ -61,8 +61,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # Whatever outlives its runtime becomes a child of the tests: so a leaked process is seen, and can be waited for.
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     hugetlb = Path("/sys/fs/cgroup/hugetlb")
-    if "crun" in str(config.getoption("runtime")) and hugetlb.is_dir():
+    if "crun" in str(config.getoption("runtime")) and Path("/sys/fs/cgroup/unified").exists():
         # crun 1.8 refuses the hybrid mode unless this controller is off cgroup v2.
+        hugetlb.mkdir(exist_ok=True)
         libc.mount(b"cgroup", bytes(hugetlb), b"cgroup", 0, b"hugetlb")
 
 

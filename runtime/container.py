@@ -14,6 +14,7 @@ from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyrun.runtime.cgroups.cgroup import Cgroup
@@ -156,6 +157,32 @@ def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> N
     if signal == _SIGKILL and status == "paused":
         # On cgroup v1 a frozen process dies only when it is thawed.
         cgroup_of(state).thaw()
+
+
+def pause(entry: Entry, state: State) -> None:
+    """Stop all processes of a container that is created or running; the entry is locked. Raises Error."""
+    status = status_of(entry, state)
+    if status == "paused":
+        raise Error("container is paused already", hint="resume it")
+    if status not in ("created", "running"):
+        raise NotRunningError()
+    _asked_of(cgroup_of(state).freeze)
+
+
+def resume(entry: Entry, state: State) -> None:
+    """Let them run again. Raises Error."""
+    if status_of(entry, state) != "paused":
+        raise Error("container not paused")
+    _asked_of(cgroup_of(state).thaw)
+
+
+def _asked_of(act: Callable[[], None]) -> None:
+    from pyrun.runtime.cgroups.errors import CgroupError
+
+    try:
+        act()
+    except CgroupError as e:
+        raise Error(e.message, error=e.errno, hint=e.hint) from None
 
 
 def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:

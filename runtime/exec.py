@@ -28,7 +28,7 @@ _SIGKILL = 9
 class Options:
     """What the command line of exec says, but for what makes the process."""
 
-    __slots__ = ("console_socket", "ignore_paused", "keyring", "pid_file", "pidfd_socket", "preserve_fds")
+    __slots__ = ("cgroup", "console_socket", "ignore_paused", "keyring", "pid_file", "pidfd_socket", "preserve_fds")
 
     def __init__(
         self,
@@ -36,6 +36,7 @@ class Options:
         console_socket: str = "",
         pid_file: str = "",
         pidfd_socket: str = "",
+        cgroup: list[str] | None = None,
         preserve_fds: int = 0,
         ignore_paused: bool = False,
         keyring: bool = True,
@@ -43,6 +44,7 @@ class Options:
         self.console_socket = console_socket
         self.pid_file = pid_file
         self.pidfd_socket = pidfd_socket
+        self.cgroup = cgroup or []
         self.preserve_fds = preserve_fds
         self.ignore_paused = ignore_paused
         self.keyring = keyring
@@ -69,6 +71,7 @@ def execute(
     found = joining.facts(
         state,
         layout,
+        options.cgroup,
         seccomp=filtered[0],
         seccomp_flags=filtered[1],
         preserve=options.preserve_fds,

@@ -4,29 +4,85 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.runtime.cgroups import files
 from pyrun.runtime.container import cgroup_of
 from pyrun.runtime.create import own_capabilities
+from pyrun.runtime.errors import Error
 from pyrun.runtime.plan.facts import Facts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.runtime.cgroups.cgroup import Cgroup
+    from pyrun.runtime.cgroups.files import Directory
     from pyrun.runtime.executor.launch import Layout
     from pyrun.runtime.state import State
 
 
-def facts(state: State, layout: Layout, **more: Any) -> Facts:
-    """Facts for the container of `state`; `more` as for Facts itself."""
+def facts(state: State, layout: Layout, below: list[str] | None = None, **more: Any) -> Facts:
+    """Facts for the container of `state`; `below`: cgroups of the container's own, as `exec --cgroup` names them;
+    `more` as for Facts itself. Raises Error."""
     cgroup = cgroup_of(state)
+    chosen = _chosen(cgroup, below or [])
+    unified, v1 = "", []
+    for directory in cgroup.directories:
+        path = directory.path + chosen.get(directory.controllers, "")
+        if directory.controllers:
+            v1.append(path)
+        elif below:
+            unified = path
+        else:
+            unified = _habitable(directory, state["pid"]) if cgroup.mode == "v2" else path
     return Facts(
         layout,
         state["bundle"],
         state["id"],
         privileged=posix.geteuid() == 0,
         capabilities=own_capabilities(),
-        unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
-        v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
+        unified_cgroup=unified,
+        v1_cgroups=v1,
         cgroups_optional=cgroup.rootless,
         **more,
     )
+
+
+def _habitable(directory: Directory, pid: int) -> str:
+    """The container's cgroup, or where its init is: what runs inside may have made cgroups of its own, and one that has
+    given controllers to others takes no process itself (cgroups(7), "no internal processes")."""
+    try:
+        if not files.read(f"{directory.path}/cgroup.subtree_control").strip():
+            return directory.path
+        for line in files.read(f"/proc/{pid}/cgroup").splitlines():
+            if line.startswith("0::"):
+                found = directory.top + line[3:]
+                return found if found.startswith(f"{directory.path}/") else directory.path
+    except OSError:
+        pass  # the cgroup can't be looked at: the program will tell
+    return directory.path
+
+
+def _chosen(cgroup: Cgroup, below: list[str]) -> dict[tuple[str, ...], str]:
+    """For each hierarchy the path below the container's cgroup. `below`: PATH, or on v1 CONTROLLER,...:PATH."""
+    found: dict[tuple[str, ...], str] = {}
+    for text in below:
+        names, colon, path = text.rpartition(":")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts or "\0" in path:
+            raise Error(f"--cgroup {text}", words="must not lead out of the container's cgroup with ..")
+        inner = "".join(f"/{part}" for part in parts)
+        wanted = set(names.split(",")) if colon else set()
+        if wanted and cgroup.mode == "v2":
+            raise Error(f"--cgroup {text}", words="cgroup v2 has one path for all controllers", hint="leave them out")
+        missing = set(wanted)
+        for directory in cgroup.directories:
+            controllers = {name.removeprefix("name=") for name in directory.controllers}
+            if wanted and not wanted & controllers:
+                continue
+            if not files.exists(directory.path + inner):
+                raise Error(f"--cgroup {text}", words=f"no such cgroup: {directory.path}{inner}")
+            found[directory.controllers] = inner
+            missing -= controllers
+        if missing:
+            raise Error(f"--cgroup {text}", words=f"no hierarchy for {', '.join(sorted(missing))}")
+    return found

@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
-_FILES = ("exec.fifo", "exec.status", "config.json", "state.json", ".state.json")
+_FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", "state.json", ".state.json")
 
 
 def default_root() -> str:
@@ -181,7 +181,10 @@ class Entry:
 
     def write(self, state: State) -> None:
         self.write_file(".state.json", strictjson.dumps(state).encode())
-        posix.rename(".state.json", "state.json", src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        self.rename(".state.json", "state.json")
+
+    def rename(self, old: str, new: str) -> None:
+        posix.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def read_file(self, name: str) -> bytes:
         fd = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)

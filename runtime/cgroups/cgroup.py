@@ -180,6 +180,33 @@ class Cgroup:
                 self._file, self._fd = "", -1
         return warnings
 
+    def change(self, writes: list[Write]) -> list[Fault]:
+        """As `apply`; when one of the writes fails, the files have what they had before."""
+        before = self._contents(writes)
+        try:
+            return self.apply(writes)
+        except CgroupError:
+            for _ in range(2):  # of two files that the kernel checks together the second may have to go first
+                for path, text in reversed(before):
+                    try:
+                        files.write(path, text)
+                    except OSError:
+                        continue
+            raise
+
+    def _contents(self, writes: list[Write]) -> list[tuple[str, str]]:
+        """(path, content) of the files that have one value, in the order in which they would be written."""
+        found: dict[str, str] = {}
+        for write in writes:
+            try:
+                path = f"{self._directory(write.controller, write.pointer)}/{write.file}"
+                text = files.read(path).strip()
+            except (CgroupError, OSError):
+                continue
+            if "\n" not in text and path not in found:
+                found[path] = text.removeprefix("default ")
+        return list(found.items())
+
     def _put(self, writes: list[Write], i: int, warnings: list[Fault]) -> int:
         """Executes writes[i], its pair first where the kernel wants it so. Returns the index to go on with."""
         write, after = writes[i], i + 1

@@ -16,15 +16,24 @@ _SIGKILL = 9
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     force = bool(values["force"])
+    if values["regex"]:
+        from pyrun.runtime.cli._matching import each
+
+        return each(context, arguments[0], lambda name: _delete(context, name, force))
+    _delete(context, arguments[0], force)
+    return 0
+
+
+def _delete(context: Context, container: str, force: bool) -> None:
     try:
-        entry = Entry(context.root, arguments[0])
+        entry = Entry(context.root, container)
         if force:
             _end(entry)
         entry.lock()
     except DoesNotExistError:
         # Managers delete what may be gone already, and call it done.
         if force:
-            return 0
+            return
         raise
     try:
         state = entry.read()
@@ -33,9 +42,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
             raise
         # Nothing is known of it but its folder.
         entry.remove()
-        return 0
+        return
     delete(entry, state, context.log, force)
-    return 0
 
 
 def _end(entry: Entry) -> None:

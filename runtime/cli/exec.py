@@ -32,9 +32,6 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 
 
 def _run(context: Context, values: Values, arguments: list[str]) -> int:
-    for flag in ("cgroup",):
-        if values[flag]:
-            raise Error(f"--{flag.replace('_', '-')} is not supported yet")
     entry = Entry(context.root, arguments[0])
     state = entry.read()
     try:
@@ -54,6 +51,7 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
         console_socket=socket,
         pid_file=str(values["pid_file"]),
         pidfd_socket=str(values["pidfd_socket"]),
+        cgroup=_list(values, "cgroup"),
         preserve_fds=int(str(values["preserve_fds"] or 0)),
         ignore_paused=bool(values["ignore_paused"]),
     )

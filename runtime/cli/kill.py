@@ -15,11 +15,21 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    entry = Entry(context.root, arguments[0])
     try:
         signal = signals.parse(arguments[1] if len(arguments) > 1 else "TERM")
     except Invalid as e:
         raise from_faults(e.faults, "") from None
-    # Without the lock: a create or start that hangs must be possible to end.
-    kill(entry, entry.read(), signal, bool(values["all"]))
+    everything = bool(values["all"])
+    if values["regex"]:
+        from pyrun.runtime.cli._matching import each
+
+        return each(context, arguments[0], lambda name: _kill(context, name, signal, everything))
+    _kill(context, arguments[0], signal, everything)
     return 0
+
+
+def _kill(context: Context, container: str, signal: int, everything: bool) -> None:
+    # Without the lock: a create or start that hangs must be possible to end.
+    entry = Entry(context.root, container)
+    kill(entry, entry.read(), signal, everything)
+    entry.close()

@@ -36,7 +36,8 @@ _CREATE: tuple[Option, ...] = (
     (("--preserve-fds",), "N", "preserve_fds", "give the container N more descriptors, from 3 on"),
 )
 _HELP: Option = (("--help", "-h"), "", "help", "print this")
-_REGEX: Option = (("--force", "-f"), "", "force", "kill it first if it runs; remove what is broken")
+_FORCE: Option = (("--force", "-f"), "", "force", "kill it first if it runs; remove what is broken")
+_REGEX: Option = (("--regex", "-r"), "", "regex", "all containers whose id matches, ID being a regular expression")
 
 
 class Command:
@@ -76,8 +77,9 @@ COMMANDS = {
         1,
         2,
         (("--all", "-a"), "", "all", "to all processes of the container"),
+        _REGEX,
     ),
-    "delete": Command("remove a stopped container", "ID", 1, 1, _REGEX),
+    "delete": Command("remove a stopped container", "ID", 1, 1, _FORCE, _REGEX),
     "exec": Command(
         "run one more program in a container",
         "ID [COMMAND] [ARGS]...",
@@ -98,9 +100,52 @@ COMMANDS = {
         (("--ignore-paused",), "", "ignore_paused", "in a paused container too, where it waits"),
         (("--apparmor",), "PROFILE", "apparmor", "its AppArmor profile"),
         (("--process-label",), "LABEL", "process_label", "its SELinux label"),
-        (("--cgroup",), "PATH", "cgroup", "not supported yet"),
+        (("--cgroup",), "[CONTROLLER:]PATH...", "cgroup", "in a cgroup below the container's"),
         (("--pidfd-socket",), "SOCKET", "pidfd_socket", "unix socket that gets a pidfd of it"),
         rest=True,
+    ),
+    "pause": Command("stop all processes of a container", "ID", 1, 1),
+    "resume": Command("let the processes of a paused container run", "ID", 1, 1),
+    "ps": Command(
+        "list the processes of a container",
+        "ID [ARGS]...",
+        1,
+        1 << 16,
+        (("--format", "-f"), "FORMAT", "format", "table, or json: only pids"),
+        rest=True,
+    ),
+    "events": Command(
+        "print what a container uses, and when it runs out of memory",
+        "ID",
+        1,
+        1,
+        (("--interval",), "DURATION", "interval", "how often (default: 5s)"),
+        (("--stats",), "", "stats", "once, and end"),
+    ),
+    "update": Command(
+        "change the limits of a container",
+        "ID",
+        1,
+        1,
+        (("--resources", "-r"), "FILE", "resources", "all of them as in config.json, - for stdin; not the others then"),
+        (("--blkio-weight",), "N", "blkio_weight", "share of block I/O, 10 to 1000"),
+        (("--cpu-period",), "N", "cpu_period", "period of the quota, in µs"),
+        (("--cpu-quota",), "N", "cpu_quota", "time on CPUs in a period, in µs; -1 for no limit"),
+        (("--cpu-burst",), "N", "cpu_burst", "unused quota to be used later, in µs"),
+        (("--cpu-share", "--cpu-shares"), "N", "cpu_share", "share of the CPUs"),
+        (("--cpu-rt-period",), "N", "cpu_rt_period", "period of the real-time budget, in µs"),
+        (("--cpu-rt-runtime",), "N", "cpu_rt_runtime", "real-time budget in a period, in µs"),
+        (("--cpu-idle",), "N", "cpu_idle", "1: only when nothing else wants the CPUs"),
+        (("--cpuset-cpus",), "LIST", "cpuset_cpus", "CPUs, such as 0-2,5"),
+        (("--cpuset-mems",), "LIST", "cpuset_mems", "memory nodes"),
+        (("--memory",), "BYTES", "memory", "limit; 64m and the like, -1 for none"),
+        (("--memory-reservation",), "BYTES", "memory_reservation", "what is left to it under pressure"),
+        (("--memory-swap",), "BYTES", "memory_swap", "limit of memory and swap together"),
+        (("--kernel-memory",), "BYTES", "kernel_memory", "no kernel heeds it any more: a warning"),
+        (("--kernel-memory-tcp",), "BYTES", "kernel_memory_tcp", "buffers of TCP, on cgroup v1"),
+        (("--pids-limit",), "N", "pids_limit", "most processes; -1 for no limit"),
+        (("--l3-cache-schema",), "TEXT", "l3_cache_schema", "line for the L3 cache, of intelRdt"),
+        (("--mem-bw-schema",), "TEXT", "mem_bw_schema", "line for the memory bandwidth, of intelRdt"),
     ),
     "list": Command(
         "list the containers",

@@ -1,0 +1,31 @@
+"""--regex: a command for all containers whose id matches (crun's)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pyrun.runtime.errors import Error
+from pyrun.runtime.state import containers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pyrun.runtime.cli.main import Context
+
+
+def each(context: Context, pattern: str, act: Callable[[str], None]) -> int:
+    """`act` on every id that holds a match. One that fails doesn't spare the others; the exit code tells."""
+    try:
+        wanted = re.compile(pattern)
+    except re.error as e:
+        raise Error(f"--regex: {pattern!r} is no regular expression", words=str(e)) from None
+    failed = False
+    for name in containers(context.root):
+        if wanted.search(name):
+            try:
+                act(name)
+            except Error as e:
+                failed = True
+                context.log.error(f"{name}: {e}")
+    return 1 if failed else 0

@@ -1,0 +1,88 @@
+"""pyrun events ID: what the container uses, and when it runs out of memory; a JSON object a line."""
+
+from __future__ import annotations
+
+import posix
+import select
+import time
+from typing import TYPE_CHECKING, Any
+
+from pyrun.runtime.cgroups import oom
+from pyrun.runtime.cgroups.statistics import statistics
+from pyrun.runtime.container import cgroup_of, status_of
+from pyrun.runtime.errors import Error, NotRunningError
+from pyrun.runtime.state import Entry
+from pyrun.spec import strictjson
+
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+    from pyrun.runtime.state import State
+
+# Go's units of time, which runc's --interval takes.
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    interval = seconds(str(values["interval"] or "5s"))
+    entry = Entry(context.root, arguments[0])
+    state = entry.read()
+    if status_of(entry, state) in ("stopped", "creating"):
+        raise NotRunningError()
+    if values["stats"]:
+        _print("stats", state)
+        return 0
+    _follow(state, interval)
+    return 0
+
+
+def seconds(text: str) -> float:
+    """A duration in Go's words: 5s, 1m30s, 100ms. Raises Error."""
+    total, rest = 0.0, text
+    while rest:
+        digits = 0
+        while digits < len(rest) and (rest[digits].isdigit() or rest[digits] == "."):
+            digits += 1
+        unit = next((u for u in sorted(_UNITS, key=len, reverse=True) if rest[digits:].startswith(u)), "")
+        try:
+            total += float(rest[:digits]) * _UNITS[unit]
+        except (KeyError, ValueError):
+            raise Error(f"--interval is a duration such as 5s or 100ms, not {text!r}") from None
+        rest = rest[digits + len(unit) :]
+    if not total > 0:
+        raise Error(f"--interval must be more than 0, not {text!r}")
+    return total
+
+
+def _follow(state: State, interval: float) -> None:
+    """Until init has ended."""
+    poll = select.poll()
+    try:
+        pidfd = posix.pidfd_open(state["pid"])
+    except ProcessLookupError:
+        raise NotRunningError() from None
+    poll.register(pidfd, select.POLLIN)
+    notices = None
+    try:
+        notices = oom.notices(cgroup_of(state))
+        poll.register(notices.fd, notices.events)
+    except OSError:
+        pass  # a host without a memory controller has nothing to tell
+    due = time.monotonic() + interval
+    while True:
+        ready = dict(poll.poll(max(0.0, due - time.monotonic()) * 1000))
+        if notices and notices.fd in ready:
+            for _ in range(notices.take()):
+                _print("oom", state)
+        if pidfd in ready:
+            return
+        if time.monotonic() >= due:
+            _print("stats", state)
+            due += interval
+
+
+def _print(kind: str, state: State) -> None:
+    event: dict[str, Any] = {"type": kind, "id": state["id"]}
+    if kind == "stats":
+        event["data"] = statistics(cgroup_of(state), state["pid"])
+    print(strictjson.dumps(event), flush=True)

@@ -1,0 +1,64 @@
+"""pyrun ps ID [ARGS...]: the container's processes, as the host sees them."""
+
+from __future__ import annotations
+
+import posix
+import subprocess
+
+from pyrun.runtime.container import cgroup_of, status_of
+from pyrun.runtime.errors import Error, NotRunningError
+from pyrun.runtime.state import Entry
+from pyrun.spec import strictjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+# A manager may call us without PATH.
+_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    form = values["format"] or "table"
+    if form not in ("table", "json"):
+        raise Error(f"--format is table or json, not {form}")
+    entry = Entry(context.root, arguments[0])
+    state = entry.read()
+    if status_of(entry, state) in ("stopped", "creating"):
+        raise NotRunningError()
+    pids = cgroup_of(state).processes()
+    if not pids and cgroup_of(state).optional:
+        pids = [state["pid"]]  # without a cgroup of its own the container is known by its init
+    if form == "json":
+        print(strictjson.dumps(pids))
+        return 0
+    heading, *lines = _host(arguments[1:] or ["-ef"])
+    column = _column(heading)
+    print(heading)
+    wanted = {str(pid) for pid in pids}
+    for line in lines:
+        fields = line.split()
+        if len(fields) > column and fields[column] in wanted:
+            print(line)
+    return 0
+
+
+def _host(arguments: list[str]) -> list[str]:
+    """What ps(1) of the host prints."""
+    program = next((p for f in _FOLDERS if posix.access(p := f"{f}/ps", posix.X_OK)), "")
+    if not program:
+        words = f"ps not found in {':'.join(_FOLDERS)}"
+        raise Error("list the processes", words=words, hint="--format json needs none")
+    done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        raise Error("list the processes", tried=" ".join(["ps", *arguments]), words=done.stderr.strip())
+    return lines
+
+
+def _column(heading: str) -> int:
+    names = heading.split()
+    if "PID" not in names:
+        raise Error("list the processes", words="the output of ps has no column PID", hint="ask for it: -o pid,args")
+    return names.index("PID")

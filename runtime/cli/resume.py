@@ -1,0 +1,18 @@
+"""pyrun resume ID"""
+
+from __future__ import annotations
+
+from pyrun.runtime.container import resume
+from pyrun.runtime.state import Entry
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    entry = Entry(context.root, arguments[0])
+    entry.lock()
+    resume(entry, entry.read())
+    return 0

@@ -1,0 +1,91 @@
+"""pyrun update ID: other limits, from options or from a document."""
+
+from __future__ import annotations
+
+from pyrun.runtime.create import absolute
+from pyrun.runtime.errors import Error, from_faults
+from pyrun.runtime.state import Entry, read_all, read_path
+from pyrun.runtime.update import update
+from pyrun.spec import config as spec_config
+from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from pyrun.runtime.cli.main import Context
+    from pyrun.runtime.cli.parse import Values
+    from pyrun.spec.config import Resources
+
+_SUFFIXES = "kmgtp"
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes, with a suffix k, m, g, t or p (and b or ib behind it), or -1. Raises ValueError."""
+    number = text.lower().removesuffix("b").removesuffix("i")
+    factor = 1
+    if number[-1:] in _SUFFIXES and number[-1:]:
+        factor = 1024 ** (_SUFFIXES.index(number[-1]) + 1)
+        number = number[:-1]
+    return int(float(number) * factor) if "." in number else int(number) * factor
+
+
+# option, section, member, conversion
+OPTIONS: tuple[tuple[str, str, str, Callable[[str], Any]], ...] = (
+    ("blkio_weight", "blockIO", "weight", int),
+    ("cpu_period", "cpu", "period", int),
+    ("cpu_quota", "cpu", "quota", int),
+    ("cpu_burst", "cpu", "burst", int),
+    ("cpu_share", "cpu", "shares", int),
+    ("cpu_rt_period", "cpu", "realtimePeriod", int),
+    ("cpu_rt_runtime", "cpu", "realtimeRuntime", int),
+    ("cpu_idle", "cpu", "idle", int),
+    ("cpuset_cpus", "cpu", "cpus", str),
+    ("cpuset_mems", "cpu", "mems", str),
+    ("memory", "memory", "limit", _bytes),
+    ("memory_reservation", "memory", "reservation", _bytes),
+    ("memory_swap", "memory", "swap", _bytes),
+    ("kernel_memory", "memory", "kernel", _bytes),
+    ("kernel_memory_tcp", "memory", "kernelTCP", _bytes),
+    ("pids_limit", "pids", "limit", int),
+)
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    wanted = _document(str(values["resources"])) if values["resources"] else _options(values)
+    schemata = [(f"--{key.replace('_', '-')}", str(values[key])) for key in ("l3_cache_schema", "mem_bw_schema")]
+    entry = Entry(context.root, arguments[0])
+    entry.lock()
+    update(entry, entry.read(), wanted, [row for row in schemata if row[1]], context.log)
+    return 0
+
+
+def _options(values: Values) -> Resources:
+    found: dict[str, dict[str, Any]] = {}
+    for option, section, member, convert in OPTIONS:
+        text = str(values[option])
+        if not text:
+            continue
+        try:
+            found.setdefault(section, {})[member] = convert(text)
+        except ValueError:
+            raise Error(f"--{option.replace('_', '-')} takes a number, not {text!r}") from None
+    return _checked(strictjson.dumps(found).encode())
+
+
+def _document(path: str) -> Resources:
+    """Resources as in config.json, from a file, or from stdin for `-`."""
+    try:
+        raw = read_all(0) if path == "-" else read_path(absolute(path))
+    except OSError as e:
+        raise Error("read the resources", tried=f"open {path}", error=e.errno) from None
+    return _checked(raw)
+
+
+def _checked(raw: bytes) -> Resources:
+    try:
+        return spec_config.load_resources(raw)
+    except Invalid as e:
+        raise from_faults(e.faults, "invalid resources") from None
