@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -90,6 +91,7 @@ def test_a_stopped_container(container: Container, verb: str) -> None:
 
 
 def test_sigkill_ends_a_paused_container(running: Container) -> None:
+    running.unlike(crun="on cgroup v1 it waits for resume")
     pid = running.pid
     running.runtime.ok("pause", running.id)
     running.kill("KILL")
@@ -110,6 +112,7 @@ def test_ps(running: Container) -> None:
     pids = json.loads(running.runtime.ok("ps", "--format", "json", running.id))
     assert running.pid in pids
     assert len(pids) == 2
+    running.unlike(crun="prints only pids")
     heading, *lines = running.runtime.ok("ps", running.id).splitlines()
     assert heading.split()[:2] == ["UID", "PID"]
     assert sorted(int(line.split()[1]) for line in lines) == sorted(pids)
@@ -150,12 +153,13 @@ def test_stats(container: Container) -> None:
     assert 0 < data["memory"]["usage"]["usage"] < 64 << 20
     assert data["memory"]["raw"]
     assert data["cpu"]["usage"]["total"] > 0
-    assert data["cpu"]["throttling"].keys() == {"periods", "throttledPeriods", "throttledTime"}
+    if container.runtime.name == "pyrun":  # the others leave out what is 0
+        assert data["cpu"]["throttling"].keys() == {"periods", "throttledPeriods", "throttledTime"}
     assert all(name in data for name in ("blkio", "hugetlb", "cpuset"))
 
 
+@pytest.mark.pyrun_only("crun 1.8 has no events, and runc's don't always end")
 def test_events_until_the_end(running: Container) -> None:
-    running.unlike(crun="1.8 has no events")
     command = running.runtime.command("events", "--interval", "50ms", running.id)
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as events:
         assert events.stdout
@@ -198,7 +202,7 @@ def test_oom_notices(container: Container) -> None:
     events = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
     assert events.stdout
     try:
-        while events.poll() is None and "poll" not in Path(f"/proc/{events.pid}/wchan").read_text():
+        while events.poll() is None and not watches(events.pid):
             pass
         os.write(write, b"go\n")
         assert json.loads(events.stdout.readline()) == {"type": "oom", "id": container.id}
@@ -213,6 +217,15 @@ def test_oom_notices(container: Container) -> None:
         events.stdout.close()
         os.close(write)
     container.delete()
+
+
+def watches(pid: int) -> bool:
+    for entry in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            name = os.readlink(f"/proc/{pid}/fd/{entry}")
+            if "eventfd" in name or "memory.events" in name:
+                return True
+    return False
 
 
 @pytest.mark.pyrun_only("its own words")
