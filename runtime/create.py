@@ -20,6 +20,7 @@ from pyrun.runtime.executor.messages import (
     LIMITS,
     MAPS,
     MIDDLE,
+    PLACED,
     READY,
     RUNTIME_HOOKS,
 )
@@ -39,6 +40,7 @@ from pyrun.spec.version import SPEC_VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.cgroups.host import Hierarchies
+    from pyrun.runtime.cgroups.resources import Write
     from pyrun.runtime.log import Log
     from pyrun.runtime.net_devices import NetDevices
     from pyrun.runtime.program import Program
@@ -55,6 +57,7 @@ class Options:
 
     __slots__ = (
         "bundle",
+        "cgroup_manager",
         "config",
         "console_socket",
         "keep_console",
@@ -80,6 +83,7 @@ class Options:
         keyring: bool = True,
         preserve_fds: int = 0,
         keep_console: bool = False,
+        cgroup_manager: str = "",
         rootless: bool | None = None,
         trace: bool = False,
         sockets: int = 0,
@@ -93,6 +97,7 @@ class Options:
         self.keyring = keyring
         self.preserve_fds = preserve_fds
         self.keep_console = keep_console
+        self.cgroup_manager = cgroup_manager
         self.rootless = rootless
         self.trace = trace
         # The first of the descriptors preserved are sockets that systemd has passed.
@@ -173,6 +178,20 @@ def mapped(config: Config) -> list[mounts.Entry]:
     return [mounts.Entry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
 
 
+def own_cgroup(options: Options, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:
+    """The container's cgroup, not made yet, by the driver that the command line asks for. Raises Invalid."""
+    path = config.get("linux", {}).get("cgroupsPath")
+    rootless = posix.geteuid() != 0 if options.rootless is None else options.rootless
+    if options.cgroup_manager == "systemd":
+        from pyrun.runtime.cgroups.systemd import SystemdCgroup
+
+        annotations = config.get("annotations", {})
+        return SystemdCgroup(hierarchies, container, path, rootless=rootless, annotations=annotations)
+    if options.cgroup_manager == "disabled":
+        return Cgroup.disabled(hierarchies)
+    return Cgroup(hierarchies, container, path, rootless=rootless)
+
+
 def resources(config: Config, cgroup: Cgroup) -> Resources:
     """linux.resources, with a rule that denies all devices when there is none, as with runc: a container's /dev has the
     default ones, and CAP_MKNOD should not be a way to all others."""
@@ -227,6 +246,7 @@ def facts(
         unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
         v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
         cgroups_optional=cgroup.optional,
+        held=cgroup.needs_process,
         seccomp=filter_,
         seccomp_flags=flags,
         preserve=options.preserve_fds,
@@ -344,7 +364,6 @@ class _Creation:
         # The state comes first: whatever is made from here on can be found and removed by `delete --force`, even if
         # we are killed in the middle of it.
         hierarchies = host()
-        rootless = posix.geteuid() != 0 if options.rootless is None else options.rootless
         if b"NOTIFY_SOCKET" in posix.environ or options.sockets:
             from pyrun.runtime import notify
 
@@ -352,7 +371,7 @@ class _Creation:
                 notify.prepare(entry, config)
             if options.sockets:
                 notify.pass_sockets(config, options.sockets)
-        self.cgroup = cgroup = Cgroup(hierarchies, entry.container, self.linux.get("cgroupsPath"), rootless=rootless)
+        self.cgroup = cgroup = own_cgroup(options, hierarchies, entry.container, config)
         cgroup.foresee()
         state["cgroup"] = cgroup.to_state()
         namespaces = Namespaces(config)
@@ -369,18 +388,13 @@ class _Creation:
         entry.write(state)
         warnings: list[Fault] = []
         writes = cgroup.writes(resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]
-        cgroup.create()
-        self.cgroup_made = True
-        state["cgroup"] = cgroup.to_state()
-        state["freezer"] = cgroup.freezer
-        warnings += cgroup.apply(writes)
+        if not cgroup.needs_process:
+            warnings += self._limit(cgroup, writes)
         if self.resctrl:
             self.resctrl.create(self.linux["intelRdt"])
         found = facts(entry.container, config, options, hierarchies, cgroup, cache_folder("seccomp"), self.log)
         if "process" in config:
             warnings += identity.warnings(config["process"], identity.available(found, namespaces.user))
-        for fault in warnings:
-            self.log.warning(str(fault))
         program = compile_container(config, found)
         self.fds = [entry.make_fifo("exec.fifo"), entry.make_fifo("exec.status", write_only=True)]
         self.fds += self._id_maps()
@@ -390,8 +404,21 @@ class _Creation:
             [*self.fds[:2], *range(3, 3 + options.preserve_fds), *self.fds[2:]],
             trace=options.trace,
         )
+        if cgroup.needs_process:
+            warnings += self._limit(cgroup, writes, executor.pid)
+            executor.tell(executor.host, PLACED)
+        for fault in warnings:
+            self.log.warning(str(fault))
         self._talk(executor, program, namespaces, found)
         return Created(entry, state, self.console, executor)
+
+    def _limit(self, cgroup: Cgroup, writes: list[Write], pid: int = 0) -> list[Fault]:
+        """Make the cgroup and set its limits; returns warnings."""
+        self.cgroup_made = True
+        cgroup.create(pid)
+        self.state["cgroup"] = cgroup.to_state()
+        self.state["freezer"] = cgroup.freezer
+        return cgroup.apply(writes)
 
     def _id_maps(self) -> list[int]:
         """A user namespace for each mount whose ids are to be mapped: with its own mappings, or the container's."""

@@ -1,7 +1,7 @@
 """A container's cgroup by the cgroupfs driver: plain mkdir, write and rmdir below /sys/fs/cgroup.
 
-Another driver (systemd) is another class with these methods. A container has one directory in each hierarchy of version
-1, one in all on version 2; only what `create` made is removed by `destroy` (MUST 40, 41).
+The systemd driver is another class with these methods (`systemd`). A container has one directory in each hierarchy of
+version 1, one in all on version 2; only what `create` made is removed by `destroy` (MUST 40, 41).
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class Cgroup:
     rootless: a host that denies the cgroup is no error until a limit is asked for.
     """
 
+    needs_process = False  # `create` takes the pid of a process that the cgroup is to begin with
+
     __slots__ = ("_fd", "_file", "_limited", "_unavailable", "directories", "mode", "rootless")
 
     def __init__(
@@ -53,6 +55,10 @@ class Cgroup:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Cgroup:
         """The cgroup that `to_state` told of."""
+        if cls is Cgroup and state["driver"] == "systemd":
+            from pyrun.runtime.cgroups.systemd import SystemdCgroup
+
+            return SystemdCgroup.from_state(state)
         self = cls.__new__(cls)
         self.mode = state["mode"]
         self.rootless = state["rootless"]
@@ -60,9 +66,21 @@ class Cgroup:
         self._reset()
         return self
 
+    @classmethod
+    def disabled(cls, hierarchies: Hierarchies) -> Cgroup:
+        """No cgroup: the container stays where its caller is. A limit is an error."""
+        self = cls.__new__(cls)
+        self.mode = hierarchies.mode
+        self.rootless = True
+        self.directories = []
+        self._reset()
+        hint = "leave the limit out, or take another --cgroup-manager"
+        self._unavailable["*"] = CgroupError("", "the container has no cgroup", errno.ENOENT, hint)
+        return self
+
     def _reset(self) -> None:
         self._limited = False  # a limit has been set: being outside the cgroup is an error then
-        self._unavailable: dict[str, CgroupError] = {}  # controller → why it can't be had
+        self._unavailable: dict[str, CgroupError] = {}  # controller → why it can't be had; "*": why none can
         self._file = ""  # the file that `_fd` has open for writing
         self._fd = -1
 
@@ -77,7 +95,7 @@ class Cgroup:
 
     # Making and limiting ----------------------------------------------------------------------------------------------
 
-    def create(self) -> None:
+    def create(self, pid: int = 0) -> None:
         """Makes the directories, with their parents. On an error nothing stays.
 
         An existing cgroup is taken if it is empty and not frozen (MUST 96).
@@ -91,6 +109,10 @@ class Cgroup:
             for directory in self.directories:
                 files.remove(directory)
             raise
+
+    def steps(self) -> list[tuple[str, str]]:
+        """What `create` will do, and the JSON pointer of what asks for it."""
+        return [(f"mkdir {directory.path}", POINTER) for directory in self.directories]
 
     def foresee(self) -> None:
         """Note which directories `create` will make, so that a state written before it knows what to remove after a
@@ -186,13 +208,17 @@ class Cgroup:
         try:
             return self.apply(writes)
         except CgroupError:
-            for _ in range(2):  # of two files that the kernel checks together the second may have to go first
-                for path, text in reversed(before):
-                    try:
-                        files.write(path, text)
-                    except OSError:
-                        continue
+            self._put_back(before)
             raise
+
+    @staticmethod
+    def _put_back(contents: list[tuple[str, str]]) -> None:
+        for _ in range(2):  # of two files that the kernel checks together the second may have to go first
+            for path, text in reversed(contents):
+                try:
+                    files.write(path, text)
+                except OSError:
+                    continue
 
     def _contents(self, writes: list[Write]) -> list[tuple[str, str]]:
         """(path, content) of the files that have one value, in the order in which they would be written."""
@@ -262,7 +288,8 @@ class Cgroup:
     def _directory(self, controller: str, pointer: str) -> str:
         """The container's directory which has the controller's files."""
         # "": all of version 2, where there is one directory and it could not be made.
-        error = self._unavailable.get(controller) or (self._unavailable.get("") if self.mode == "v2" else None)
+        none = self._unavailable.get("*") or (self._unavailable.get("") if self.mode == "v2" else None)
+        error = self._unavailable.get(controller) or none
         if error:
             raise CgroupError(pointer, error.message, error.errno, error.hint)
         for directory in self.directories:

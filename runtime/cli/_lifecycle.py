@@ -23,6 +23,7 @@ def create_options(context: Context, values: Values, *, keep_console: bool = Fal
         preserve_fds=sockets + int(str(values["preserve_fds"] or 0)),
         sockets=sockets,
         keep_console=keep_console,
+        cgroup_manager=context.cgroup_manager,
         rootless=context.rootless,
         trace=trace,
     )

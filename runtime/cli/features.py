@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     document = features(
-        cgroup={"v1": True, "v2": True, "systemd": False, "systemdUser": False, "rdma": True},
+        cgroup={"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         seccomp_flags=seccomp.FLAGS,
-        unsafe_annotations=["bundle"],
+        unsafe_annotations=["bundle", "org.systemd.property."],
         annotations={"org.pyrun.version": VERSION},
     )
     document["linux"]["seccomp"]["actions"] = sorted(seccomp.RETURNS)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # What this machine has run out of: no mistake of ours, wherever it is noticed.
 _EXHAUSTED = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
+_MANAGERS = ("cgroupfs", "systemd", "disabled")
 _ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
 
 
@@ -41,7 +42,7 @@ def _interrupt(signum: int, frame: object) -> None:
 class Context:
     """What every command is given. explicit_root: --root was said."""
 
-    __slots__ = ("explicit_root", "log", "root", "rootless")
+    __slots__ = ("cgroup_manager", "explicit_root", "log", "root", "rootless")
 
     def __init__(self, wide: Values, log: Log) -> None:
         from pyrun.runtime.state import default_root
@@ -58,8 +59,10 @@ class Context:
         if rootless not in ("", "true", "false", "auto"):
             raise Error(f"--rootless is true, false or auto, not {rootless}")
         self.rootless = {"true": True, "false": False}.get(rootless)
-        if wide["systemd_cgroup"]:
-            raise Error("--systemd-cgroup is not supported yet", hint="leave it out: cgroupfs is used")
+        self.cgroup_manager = str(wide["cgroup_manager"]) or ("systemd" if wide["systemd_cgroup"] else "cgroupfs")
+        if self.cgroup_manager not in _MANAGERS or (wide["systemd_cgroup"] and self.cgroup_manager != "systemd"):
+            given = f"not {self.cgroup_manager}" + (" with --systemd-cgroup" if wide["systemd_cgroup"] else "")
+            raise Error(f"--cgroup-manager is cgroupfs, systemd or disabled, {given}")
 
 
 def main(argv: list[str]) -> int:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.host import host
-from pyrun.runtime.create import Options, absolute, facts, read_config, resources
+from pyrun.runtime.create import Options, absolute, facts, own_cgroup, read_config, resources
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.listing import lines
 from pyrun.runtime.plan.create import compile_container
@@ -26,13 +25,18 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     form = values["format"] or "text"
     if form not in ("text", "json"):
         raise Error(f"--format is text or json, not {form}")
-    options = Options(str(values["bundle"] or "."), config=str(values["config"]))
+    options = Options(
+        str(values["bundle"] or "."),
+        config=str(values["config"]),
+        cgroup_manager=context.cgroup_manager,
+        rootless=bool(context.rootless),
+    )
     _, config = read_config(options)
     container = arguments[0] if arguments else absolute(options.bundle).rstrip("/").rpartition("/")[2]
     check_id(container)
     try:
         hierarchies = host()
-        cgroup = Cgroup(hierarchies, container, config.get("linux", {}).get("cgroupsPath"))
+        cgroup = own_cgroup(options, hierarchies, container, config)
         writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
         found = facts(container, config, options, hierarchies, cgroup, "", context.log)
         # What root would run, whoever asks; with --rootless=true, what a user would.
@@ -44,8 +48,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         raise from_faults(e.faults) from None
     except OverflowError as e:
         raise Error(str(e)) from None
-    rows = [(f"mkdir {directory.path}", "/linux/cgroupsPath") for directory in cgroup.directories]
-    rows += [(f"write {write.value!r} to {write.file}", write.pointer) for write in writes]
+    rows = cgroup.steps() + [(f"write {write.value!r} to {write.file}", write.pointer) for write in writes]
     steps = lines(program)
     if form == "json":
         print(

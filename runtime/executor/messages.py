@@ -5,6 +5,7 @@ A message is {u32 code, u32 instruction, s64 value}, followed in an error by the
 
 from __future__ import annotations
 
+PLACED = 13  # runtime: the executor is in the scope that systemd has made for it, go on
 MIDDLE = 1  # executor: value is the pid of the process that makes or joins the user namespace
 MAPS = 2  # runtime: the id maps are written (executor: and now I need them)
 INIT = 3  # executor: value is the pid of the container's init

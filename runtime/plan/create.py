@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import RUNTIME_HOOKS
+from pyrun.runtime.executor.messages import PLACED, RUNTIME_HOOKS
 from pyrun.runtime.linux import (
     AT_FDCWD,
     BPF_CGROUP_DEVICE,
@@ -50,6 +50,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
 
     # On the host, with the runtime's rights: whatever is the host's is opened here and only used later.
     host = p.label()
+    if facts.held:
+        p.free(p.await_(PLACED))
     p.call("umask", 0)
     # What the runtime's caller left open is not for init, not even until execve: somebody may wait for its end.
     p.call("close_range", facts.layout.end, 0xFFFFFFFF, 0)

@@ -22,6 +22,7 @@ class Facts:
     unified_cgroup  the container's folder in the cgroup2 tree, also of a hybrid host; "" when there is none
     v1_cgroups  its folders in the hierarchies of v1
     cgroups_optional  not to be allowed into them is no error
+    held        the executor is to wait until the runtime has put it into its cgroup (systemd)
     device_filter  eBPF for unified_cgroup on v2; b"" for none
     seccomp     the BPF program of linux.seccomp, b"" without one; seccomp_flags: for loading it
     preserve    how many descriptors from 3 on belong to the container
@@ -37,6 +38,7 @@ class Facts:
         "cgroups_optional",
         "container",
         "device_filter",
+        "held",
         "keyring",
         "layout",
         "links",
@@ -60,6 +62,7 @@ class Facts:
         capabilities: int = (1 << 41) - 1,
         cgroup_v2: bool = True,
         cgroups: list[tuple[str, str, str]] | None = None,
+        held: bool = False,
         device_filter: bytes = b"",
         unified_cgroup: str = "",
         v1_cgroups: list[str] | None = None,
@@ -79,6 +82,7 @@ class Facts:
         self.capabilities = capabilities
         self.cgroup_v2 = cgroup_v2
         self.cgroups = cgroups or []
+        self.held = held
         self.device_filter = device_filter
         self.unified_cgroup = unified_cgroup
         self.v1_cgroups = v1_cgroups or []

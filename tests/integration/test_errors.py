@@ -238,7 +238,8 @@ def test_bad_global_options(runtime: Runtime, options: tuple[str, ...]) -> None:
         (["create", "x", "--bundle"], 1, "flag needs an argument: --bundle"),
         (["create", "--preserve-fds", "x", "y"], 1, "--preserve-fds"),
         (["run", "--detach=maybe", "x"], 1, "--detach"),
-        (["--systemd-cgroup", "state", "x"], 1, "--systemd-cgroup"),
+        (["--cgroup-manager", "magic", "state", "x"], 1, "--cgroup-manager is cgroupfs, systemd or disabled"),
+        (["--systemd-cgroup", "--cgroup-manager=cgroupfs", "state", "x"], 1, "--cgroup-manager is cgroupfs,"),
     ],
 )  # fmt: skip
 def test_usage(runtime: Runtime, arguments: list[str], code: int, words: str) -> None:

@@ -1,0 +1,206 @@
+"""systemd's manager over D-Bus (org.freedesktop.systemd1(5)). jeepney writes and reads the messages; the socket is
+ours, so that every wait has an end: a manager that doesn't answer must not hold a container's lock for ever."""
+
+from __future__ import annotations
+
+import errno
+import posix
+from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
+from time import monotonic
+
+from jeepney import DBusAddress, HeaderFields, MessageType, Parser, new_method_call
+from jeepney.bus import get_connectable_addresses
+from pyrun.runtime.cgroups.errors import CgroupError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from jeepney import Message
+
+# For all that one command asks of a manager together. systemd itself gives up on a job after 90.
+SECONDS = 30.0
+
+_MANAGER = DBusAddress(
+    "/org/freedesktop/systemd1", bus_name="org.freedesktop.systemd1", interface="org.freedesktop.systemd1.Manager"
+)
+_DRIVER = DBusAddress("/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus")
+_PROPERTIES = "org.freedesktop.DBus.Properties"
+_JOBS = f"type='signal',interface='{_MANAGER.interface}',member='JobRemoved'"
+_NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
+_UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
+
+
+class RefusedError(Exception):
+    """An error that was answered: its D-Bus name, and words."""
+
+    def __init__(self, name: str, words: str) -> None:
+        super().__init__(name, words)
+        self.name = name
+        self.words = words
+
+
+class Manager:
+    """A connection to the manager of the system, or with `user` to the caller's own. Methods raise CgroupError when
+    there is none or it doesn't answer within `seconds`, all calls together, and RefusedError where they say so."""
+
+    def __init__(self, user: bool, seconds: float = SECONDS) -> None:
+        self._end = monotonic() + seconds
+        self._seconds = seconds
+        self._parser = Parser()
+        self._serial = 0
+        self._jobs: dict[str, str] = {}  # those that have ended: object path → result
+        self._bus = "user" if user else "system"
+        self._socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
+        try:
+            path = next(iter(get_connectable_addresses(_address(user))))
+            self._wait(lambda: self._socket.connect(path))
+            self._authenticate()
+            self._call(_DRIVER, "Hello")
+            self._call(_DRIVER, "AddMatch", "s", _JOBS)
+        except (RefusedError, RuntimeError, ValueError) as e:  # the latter two: an address that can't be understood
+            self.close()
+            raise self._unreachable(str(e)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._socket.close()
+
+    # What is asked ----------------------------------------------------------------------------------------------------
+
+    def cgroup(self) -> str:
+        """The cgroup that all units are below: "" for the top one."""
+        return str(self._get(_MANAGER, str(_MANAGER.interface), "ControlGroup")).rstrip("/")
+
+    def start_scope(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> str:
+        """Make a transient scope and wait until it is there; returns "done", or what became of it instead. One of the
+        same name that has failed is taken away. Raises RefusedError."""
+        try:
+            return self._start(unit, properties)
+        except RefusedError as e:
+            if e.name != _UNIT_EXISTS:
+                raise
+        self.forget(unit)
+        return self._start(unit, properties)
+
+    def _start(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> str:
+        (job,) = self._call(_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", properties, [])
+        return self._job(job)
+
+    def stop(self, unit: str) -> str:
+        """Stop a unit and wait until it is: "done", also when there is none. Raises RefusedError."""
+        try:
+            (job,) = self._call(_MANAGER, "StopUnit", "ss", unit, "replace")
+            result = self._job(job)
+        except RefusedError as e:
+            if e.name != _NO_SUCH_UNIT:
+                raise
+            return "done"
+        self.forget(unit)
+        return result
+
+    def forget(self, unit: str) -> None:
+        """Take away a unit that has failed, if there is one."""
+        try:
+            self._call(_MANAGER, "ResetFailedUnit", "s", unit)
+        except RefusedError:
+            return
+
+    def properties(self, unit: str) -> dict[str, tuple[str, Any]]:
+        """A scope's, as D-Bus variants. Raises RefusedError."""
+        (path,) = self._call(_MANAGER, "GetUnit", "s", unit)
+        address = DBusAddress(path, bus_name=_MANAGER.bus_name, interface=_PROPERTIES)
+        (found,) = self._call(address, "GetAll", "s", "org.freedesktop.systemd1.Scope")
+        return dict(found)
+
+    def set_properties(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
+        """Until the unit ends. When it returns systemd has written its files. Raises RefusedError, and then has changed
+        nothing."""
+        self._call(_MANAGER, "SetUnitProperties", "sba(sv)", unit, True, properties)
+        # The files are written after the answer, but before anything else is done for us.
+        self.cgroup()
+
+    # The protocol -----------------------------------------------------------------------------------------------------
+
+    def _authenticate(self) -> None:
+        """By what the kernel says of us: so it holds in a user namespace too, where our id is another one."""
+        self._wait(lambda: self._socket.sendall(b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n"))
+        said = b""
+        while said.count(b"\r\n") < 2:
+            said += self._receive()
+            if b"REJECTED" in said or b"ERROR" in said:
+                raise self._unreachable("it does not let us in")
+
+    def _get(self, address: DBusAddress, interface: str, name: str) -> Any:
+        (value,) = self._call(address.with_interface(_PROPERTIES), "Get", "ss", interface, name)
+        return value[1]
+
+    def _job(self, job: str) -> str:
+        while job not in self._jobs:
+            self._next()
+        return self._jobs.pop(job)
+
+    def _call(self, address: DBusAddress, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
+        self._serial += 1
+        message = new_method_call(address, member, signature or None, body).serialise(serial=self._serial)
+        self._wait(lambda: self._socket.sendall(message))
+        while True:
+            answer = self._next()
+            fields = answer.header.fields
+            if fields.get(HeaderFields.reply_serial) != self._serial:
+                continue
+            if answer.header.message_type == MessageType.error:
+                words = str(answer.body[0]) if answer.body else ""
+                raise RefusedError(fields.get(HeaderFields.error_name, ""), words)
+            result: tuple[Any, ...] = answer.body
+            return result
+
+    def _next(self) -> Message:
+        """The next message; the end of a job is noted."""
+        while (message := self._parser.get_next_message()) is None:
+            self._parser.add_data(self._receive())
+        if message.header.fields.get(HeaderFields.member) == "JobRemoved":
+            _, job, _, result = message.body
+            self._jobs[job] = result
+        return message
+
+    def _receive(self) -> bytes:
+        data: bytes = self._wait(lambda: self._socket.recv(1 << 16))
+        if not data:
+            raise self._unreachable("it has hung up")
+        return data
+
+    def _wait(self, act: Callable[[], Any]) -> Any:
+        """Do it, unless it takes longer than there is time left."""
+        left = self._end - monotonic()
+        try:
+            if left <= 0:
+                raise TimeoutError
+            self._socket.settimeout(left)
+            return act()
+        except TimeoutError:
+            words = f"systemd's {self._bus} manager has not answered within {self._seconds:g} s"
+            raise CgroupError("", words, errno.ETIMEDOUT) from None
+        except OSError as e:
+            raise self._unreachable("", e.errno or 0) from None
+
+    def _unreachable(self, words: str, number: int = 0) -> CgroupError:
+        hint = "leave out --systemd-cgroup where systemd does not run"
+        if self._bus == "user":
+            hint = "without root it takes a login session: DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR"
+        what = f"reach systemd on the {self._bus} bus"
+        return CgroupError("", f"{what}: {words}" if words else what, number, hint)
+
+
+def _address(user: bool) -> str:
+    variable = b"DBUS_SESSION_BUS_ADDRESS" if user else b"DBUS_SYSTEM_BUS_ADDRESS"
+    given = posix.environ.get(variable, b"").decode("utf-8", "surrogateescape")
+    if given:
+        return given
+    if not user:
+        return "unix:path=/run/dbus/system_bus_socket"
+    folder = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    return f"unix:path={folder or f'/run/user/{posix.geteuid()}'}/bus"

@@ -1,0 +1,199 @@
+"""What systemd's manager may answer, or not answer: with a bus of the test's own in its place."""
+
+from __future__ import annotations
+
+import errno
+import posix
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jeepney import (
+    DBusAddress,
+    HeaderFields,
+    Message,
+    Parser,
+    new_error,
+    new_method_return,
+    new_signal,
+)
+from pyrun.runtime.cgroups.bus import Manager
+from pyrun.runtime.cgroups.errors import CgroupError
+from pyrun.runtime.cgroups.host import Hierarchies, Hierarchy
+from pyrun.runtime.cgroups.systemd import SystemdCgroup
+
+JOB = "/org/freedesktop/systemd1/job/1"
+MANAGER = DBusAddress("/org/freedesktop/systemd1", interface="org.freedesktop.systemd1.Manager")
+Answer = Callable[[Message], list[Message] | None]
+
+
+class Bus:
+    """Takes one caller. answers: what is said to a call, by its member; None is silence. heard: what was called."""
+
+    def __init__(self, path: Path, answers: dict[str, Answer]) -> None:
+        self.answers = {"Hello": lambda call: [new_method_return(call, "s", (":1.1",))], **answers}
+        self.heard: list[str] = []
+        self.properties: dict[str, Any] = {}
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(str(path))
+        self.listening.listen()
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listening.accept()
+            except OSError:
+                return
+            with connection:
+                self.talk(connection)
+
+    def talk(self, connection: socket.socket) -> None:
+        data = b""
+        while b"BEGIN\r\n" not in data:
+            data += connection.recv(4096)
+        connection.sendall(b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\n")
+        parser, serial = Parser(), 0
+        parser.add_data(data.partition(b"BEGIN\r\n")[2])
+        while True:
+            message = parser.get_next_message()
+            if message is None:
+                data = connection.recv(4096)
+                if not data:
+                    return
+                parser.add_data(data)
+                continue
+            member = message.header.fields[HeaderFields.member]
+            self.heard.append(member)
+            if member == "StartTransientUnit":
+                self.properties = {name: value for name, (_, value) in message.body[2]}
+            for answer in self.answers.get(member, lambda call: [new_method_return(call)])(message) or []:
+                serial += 1
+                connection.sendall(answer.serialise(serial=serial))
+
+    def close(self) -> None:
+        self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+        self.thread.join(10)
+
+
+@pytest.fixture
+def bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bus]]:
+    made: list[Bus] = []
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus")
+    # `posix` has the environment as it was at the start.
+    monkeypatch.setitem(__import__("posix").environ, b"DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/bus".encode())
+
+    def make(**answers: Answer) -> Bus:
+        made.append(Bus(tmp_path / "bus", answers))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def ended(result: str) -> Answer:
+    """A job which has ended by the time that the caller is told of it."""
+
+    def answer(call: Message) -> list[Message]:
+        signal = new_signal(MANAGER, "JobRemoved", "uoss", (1, JOB, "x.scope", result))
+        return [signal, new_method_return(call, "o", (JOB,))]
+
+    return answer
+
+
+def refused(name: str, words: str) -> Answer:
+    return lambda call: [new_error(call, f"org.freedesktop.systemd1.{name}", "s", (words,))]
+
+
+def control_group(call: Message) -> list[Message]:
+    return [new_method_return(call, "v", (("s", "/above"),))]
+
+
+def cgroup(tmp_path: Path, **more: Any) -> SystemdCgroup:
+    tree = tmp_path / "cgroup"
+    tree.mkdir(exist_ok=True)
+    return SystemdCgroup(Hierarchies("v2", [Hierarchy((), str(tree), "/", "/")]), "box", **more)
+
+
+def test_a_scope_is_started_and_stopped(bus: Callable[..., Bus], tmp_path: Path) -> None:
+    fake = bus(StartTransientUnit=ended("done"), StopUnit=ended("done"), Get=control_group)
+    made = cgroup(tmp_path)
+    made.foresee()
+    assert made.path == f"{tmp_path}/cgroup/above/system.slice/pyrun-box.scope"
+    assert made.writes({"memory": {"limit": 1 << 20}})
+    made.create(4242)
+    assert fake.properties | {"PIDs": [4242], "Slice": "system.slice", "MemoryMax": 1 << 20} == fake.properties
+    assert fake.properties["Delegate"] is True
+    SystemdCgroup.from_state(made.to_state()).destroy()
+    assert fake.heard.count("StopUnit") == 1
+    assert not Path(str(made.path)).exists()
+
+
+@pytest.mark.parametrize("result", ["failed", "timeout", "canceled"])
+def test_a_job_that_fails(bus: Callable[..., Bus], tmp_path: Path, result: str) -> None:
+    bus(StartTransientUnit=ended(result))
+    with pytest.raises(CgroupError, match=f"start pyrun-box.scope: systemd says '{result}'"):
+        cgroup(tmp_path).create(1)
+
+
+def test_the_property_that_is_refused_is_named(bus: Callable[..., Bus], tmp_path: Path) -> None:
+    bus(StartTransientUnit=refused("PropertyReadOnly", "Cannot set property Frob, or unknown property."))
+    made = cgroup(tmp_path, annotations={"org.systemd.property.Frob": "1"})
+    with pytest.raises(CgroupError, match=r"start pyrun-box.scope: systemd says .*property Frob") as caught:
+        made.create(1)
+    assert caught.value.pointer == "/annotations/org.systemd.property.Frob"
+
+
+def test_a_scope_of_that_name_that_failed_is_taken_away(bus: Callable[..., Bus], tmp_path: Path) -> None:
+    answers = iter([refused("UnitExists", "Unit pyrun-box.scope already exists."), ended("done")])
+    fake = bus(StartTransientUnit=lambda call: next(answers)(call))
+    cgroup(tmp_path).create(1)
+    assert fake.heard[2:] == ["StartTransientUnit", "ResetFailedUnit", "StartTransientUnit"]
+
+
+def test_a_scope_of_that_name_that_lives(bus: Callable[..., Bus], tmp_path: Path) -> None:
+    bus(StartTransientUnit=refused("UnitExists", "Unit pyrun-box.scope already exists."))
+    with pytest.raises(CgroupError, match="already exists"):
+        cgroup(tmp_path).create(1)
+
+
+def test_a_scope_that_is_gone_is_stopped(bus: Callable[..., Bus], tmp_path: Path) -> None:
+    bus(StopUnit=refused("NoSuchUnit", "Unit pyrun-box.scope not loaded."))
+    cgroup(tmp_path).destroy()
+
+
+@pytest.mark.parametrize("member", ["Hello", "StartTransientUnit"])
+def test_a_manager_that_never_answers(
+    bus: Callable[..., Bus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, member: str
+) -> None:
+    bus(**{member: lambda call: None})
+    monkeypatch.setattr(Manager.__init__, "__defaults__", (0.2,))
+    began = time.monotonic()
+    with pytest.raises(CgroupError, match=r"manager has not answered within 0\.2 s") as caught:
+        cgroup(tmp_path).create(1)
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert time.monotonic() - began < 5
+
+
+def test_a_job_without_an_end(bus: Callable[..., Bus], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus(StartTransientUnit=lambda call: [new_method_return(call, "o", (JOB,))])
+    monkeypatch.setattr(Manager.__init__, "__defaults__", (0.2,))
+    with pytest.raises(CgroupError, match="has not answered"):
+        cgroup(tmp_path).create(1)
+
+
+def test_no_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address, words in (
+        (f"unix:path={tmp_path}/none", "reach systemd on the system bus"),
+        ("tcp:x", "reach systemd"),
+    ):
+        monkeypatch.setitem(posix.environ, b"DBUS_SYSTEM_BUS_ADDRESS", address.encode())
+        with pytest.raises(CgroupError, match=words):
+            cgroup(tmp_path).create(1)

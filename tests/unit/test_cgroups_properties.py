@@ -1,0 +1,148 @@
+"""linux.resources and annotations as properties of a scope."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pyrun.runtime.cgroups.properties import INFINITY, annotated, device_rules, limits, together
+from pyrun.spec.faults import Invalid
+
+MIB = 1 << 20
+DRIVERS = "Character devices:\n  1 mem\n 10 misc\n136 pts\n\nBlock devices:\n  8 sd\n259 blkext\n"
+DENY_ALL = {"allow": False, "access": "rwm"}
+
+
+def said(resources: dict[str, Any], *, v2: bool = True) -> dict[str, Any]:
+    return {row.name: row.value for row in limits(resources, v2=v2)}
+
+
+@pytest.mark.parametrize(
+    ("resources", "v2", "v1"),
+    [
+        ({"memory": {"limit": MIB}}, {"MemoryMax": MIB}, {"MemoryLimit": MIB}),
+        ({"memory": {"limit": -1}}, {"MemoryMax": INFINITY, "MemorySwapMax": INFINITY}, {"MemoryLimit": INFINITY}),
+        ({"memory": {"limit": 0}}, {}, {}),
+        (
+            {"memory": {"limit": MIB, "swap": 3 * MIB, "reservation": 7}},
+            {"MemoryMax": MIB, "MemorySwapMax": 2 * MIB, "MemoryLow": 7},
+            {"MemoryLimit": MIB},
+        ),
+        ({"cpu": {"shares": 1024}}, {"CPUWeight": 100}, {"CPUShares": 1024}),
+        ({"cpu": {"shares": 1024, "idle": 1}}, {}, {"CPUShares": 1024}),
+        (
+            {"cpu": {"quota": 50000, "period": 200000}},
+            {"CPUQuotaPerSecUSec": 250000, "CPUQuotaPeriodUSec": 200000},
+            {"CPUQuotaPerSecUSec": 250000, "CPUQuotaPeriodUSec": 200000},
+        ),
+        ({"cpu": {"quota": 12345}}, {"CPUQuotaPerSecUSec": 130000}, {"CPUQuotaPerSecUSec": 130000}),
+        ({"cpu": {"quota": -1}}, {"CPUQuotaPerSecUSec": INFINITY}, {"CPUQuotaPerSecUSec": INFINITY}),
+        ({"cpu": {"cpus": "0,8-9", "mems": "0"}}, {"AllowedCPUs": b"\x01\x03", "AllowedMemoryNodes": b"\x01"}, {}),
+        ({"pids": {"limit": 5}}, {"TasksMax": 5}, {"TasksMax": 5}),
+        ({"pids": {"limit": -1}}, {"TasksMax": INFINITY}, {"TasksMax": INFINITY}),
+        ({"pids": {"limit": 0}}, {}, {}),  # systemd takes none below 1: the file has it
+        ({"blockIO": {"weight": 500}}, {"IOWeight": 4950}, {"BlockIOWeight": 500}),
+    ],
+)
+def test_limits(resources: dict[str, Any], v2: dict[str, Any], v1: dict[str, Any]) -> None:
+    assert said(resources) == v2
+    assert said(resources, v2=False) == v1
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "properties"),
+    [
+        ("cpu.max", "max 50000", {"CPUQuotaPerSecUSec": INFINITY, "CPUQuotaPeriodUSec": 50000}),
+        ("cpu.max", "20000", {"CPUQuotaPerSecUSec": 200000}),
+        ("cpu.weight", "42", {"CPUWeight": 42}),
+        ("cpuset.cpus", "1", {"AllowedCPUs": b"\x02"}),
+        ("memory.high", "8M", {"MemoryHigh": 8 * MIB}),
+        ("memory.min", "4096", {"MemoryMin": 4096}),
+        ("memory.swap.max", "max", {"MemorySwapMax": INFINITY}),
+        ("pids.max", "7", {"TasksMax": 7}),
+        ("io.max", "8:0 rbps=1", {}),
+        ("memory.high", "what", {}),
+    ],
+)
+def test_unified(key: str, text: str, properties: dict[str, Any]) -> None:
+    rows = limits({"unified": {key: text}}, v2=True)
+    assert {row.name: row.value for row in rows} == properties
+    assert all(row.pointer == f"/linux/resources/unified/{key}" for row in rows)
+
+
+def test_unified_is_written_last() -> None:
+    assert said({"memory": {"limit": MIB}, "unified": {"memory.max": "2M"}}) == {"MemoryMax": 2 * MIB}
+
+
+def test_devices() -> None:
+    rules = [DENY_ALL, {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}]
+    policy, allowed = device_rules(rules, DRIVERS)
+    assert (policy.name, policy.value) == ("DevicePolicy", "strict")
+    assert ("/dev/char/10:229", "rw") in allowed.value
+    assert ("/dev/char/1:3", "rwm") in allowed.value
+    assert ("char-pts", "rwm") in allowed.value
+    assert ("char-*", "m") in allowed.value
+
+
+def test_devices_of_a_driver_and_of_all() -> None:
+    rules = [DENY_ALL, {"allow": True, "type": "b", "major": 8, "access": "r"}, {"allow": True, "access": "w"}]
+    _, allowed = device_rules(rules, DRIVERS)
+    assert allowed.value[:3] == [("block-sd", "r"), ("block-*", "w"), ("char-*", "w")]
+
+
+def test_what_is_denied_again_is_not_allowed() -> None:
+    _, allowed = device_rules([{"allow": True, "access": "rwm"}, DENY_ALL], DRIVERS)
+    assert ("char-*", "rwm") not in allowed.value
+
+
+@pytest.mark.parametrize("rule", [{"minor": 3}, {"type": "c", "major": 250}])
+def test_devices_that_systemd_has_no_words_for(rule: dict[str, Any]) -> None:
+    """It would allow less than the rules."""
+    rows = device_rules([DENY_ALL, {"allow": True, "access": "rwm", **rule}], DRIVERS)
+    assert [(row.name, row.value) for row in rows] == [("DevicePolicy", "auto")]
+
+
+def test_no_rules_say_nothing() -> None:
+    assert device_rules([], DRIVERS) == []
+
+
+def test_annotations() -> None:
+    rows = annotated(
+        {
+            "org.systemd.property.TimeoutStopUSec": "uint64 5",
+            "org.systemd.property.CollectMode": "'inactive'",
+            "org.systemd.property.RuntimeMaxSec": "1.5",
+            "org.example": "nothing",
+        }
+    )
+    assert [(row.name, row.signature, row.value) for row in rows] == [
+        ("TimeoutStopUSec", "t", 5),
+        ("CollectMode", "s", "inactive"),
+        ("RuntimeMaxUSec", "t", 1_500_000),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("PIDs", "[uint32 1]", "PIDs can't be set"),
+        ("Slice", "'-.slice'", "Slice can't be set"),
+        ("Delegate", "false", "Delegate can't be set"),
+        ("DevicePolicy", "'auto'", "DevicePolicy can't be set"),
+        ("a/b", "1", "is no property"),
+        ("", "1", "is no property"),
+        ("TimeoutStopUSec", "soon", "'soon' where a value is expected"),
+        ("TimeoutStopSec", "-1", "is no number of seconds"),
+        ("TimeoutStopSec", "true", "is no number of seconds"),
+    ],
+)
+def test_annotations_that_are_refused(name: str, text: str, words: str) -> None:
+    with pytest.raises(Invalid, match=words) as caught:
+        annotated({f"org.systemd.property.{name}": text})
+    assert caught.value.faults[0].pointer.startswith("/annotations/org.systemd.property.")
+
+
+def test_one_property_twice() -> None:
+    other = annotated({"org.systemd.property.MemoryMax": "uint64 1"})
+    with pytest.raises(Invalid, match="MemoryMax is set by /linux/resources/memory/limit already"):
+        together(limits({"memory": {"limit": MIB}}, v2=True), other)
