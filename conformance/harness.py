@@ -16,7 +16,7 @@ import socket
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 MNT_DETACH = 2
 APPLETS = (
@@ -98,7 +98,10 @@ class Done:
 
 
 class Runtime:
-    """The binary with a --root of the test's own."""
+    """The binary with a --root of the test's own. wide: options for all of its commands, which the command line of the
+    tests asks for."""
+
+    wide: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, binary: str, folder: Path) -> None:
         self.binary = binary
@@ -108,7 +111,7 @@ class Runtime:
         self.containers: list[Container] = []
 
     def command(self, *arguments: str | Path, options: tuple[str, ...] = ()) -> list[str]:
-        return [self.binary, "--root", str(self.root), *options, *map(str, arguments)]
+        return [self.binary, "--root", str(self.root), *self.wide, *options, *map(str, arguments)]
 
     def __call__(self, *arguments: str | Path, options: tuple[str, ...] = (), **popen: Any) -> Done:
         """Run it to its end. Output goes through files: a pipe would be held open by a container that lives on."""

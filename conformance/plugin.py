@@ -43,6 +43,7 @@ CLONE_NEWNS, MS_REC, MS_PRIVATE, PR_SET_CHILD_SUBREAPER = 0x20000, 1 << 14, 1 <<
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("conformance")
     group.addoption("--runtime", help="the runtime to test: a path, or a name on PATH")
+    group.addoption("--systemd-cgroup", action="store_true", help="let systemd make the cgroups")
     group.addoption("--expected", metavar="NAME", help="fail where the outcome is not the one in deviations.toml")
     group.addoption("--results", metavar="FILE", type=Path, help="write the outcomes as JSON")
 
@@ -53,7 +54,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.runtime = os.environ.get("RUNTIME") or default_runtime()
     if config.getoption("runtime"):
         config.option.runtime = shutil.which(config.option.runtime) or config.option.runtime
+    config.addinivalue_line("markers", "cgroupfs: about paths that only the cgroupfs driver takes")
     config.pluginmanager.register(Report(config), "conformance-report")
+    if config.getoption("systemd_cgroup"):
+        Runtime.wide = ("--systemd-cgroup",)
     if not ROOT or config.getoption("collectonly"):
         return
     if libc.unshare(CLONE_NEWNS) or libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None):
@@ -79,6 +83,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     runtime = config.getoption("runtime")
     if runtime and not os.access(runtime, os.X_OK) and any(map(is_ours, items)):
         raise pytest.UsageError(f"--runtime={runtime}: no such program")
+    if config.getoption("systemd_cgroup"):
+        for item in items:
+            if item.get_closest_marker("cgroupfs"):
+                item.add_marker(pytest.mark.skip("about paths of the cgroupfs driver"))
     for item in filter(is_ours, items):
         item.user_properties.append(("must", " ".join(map(str, musts(item)))))
         if not ROOT:

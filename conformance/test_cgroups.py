@@ -36,7 +36,14 @@ def own(container: Container, controller: str) -> Path:
 
 
 @pytest.mark.must(28, 97)
-@pytest.mark.parametrize("form", ["/{id}", "{id}", ""], ids=["absolute", "relative", "none"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param("/{id}", marks=pytest.mark.cgroupfs, id="absolute"),
+        pytest.param("{id}", marks=pytest.mark.cgroupfs, id="relative"),
+        pytest.param("", id="none"),
+    ],
+)
 @pytest.mark.parametrize(
     ("resources", "v1", "v2"),
     [
@@ -61,6 +68,7 @@ def test_limits(
     assert str(container.pid) in (folder / "cgroup.procs").read_text().split()
 
 
+@pytest.mark.cgroupfs
 @pytest.mark.must(98)
 def test_an_absolute_path_is_from_the_mount(container: Container) -> None:
     container.linux["cgroupsPath"] = f"/{container.id}"
@@ -78,6 +86,7 @@ def test_in_every_hierarchy(container: Container) -> None:
             assert container.id in path, line
 
 
+@pytest.mark.cgroupfs
 @pytest.mark.must(17, 40, 41)
 def test_delete_removes_what_create_made(container: Container) -> None:
     """And nothing else: a parent that was there stays, in every hierarchy."""
@@ -95,6 +104,7 @@ def test_delete_removes_what_create_made(container: Container) -> None:
         tidy([], set(), [str(parent) for parent in parents if parent.exists()])
 
 
+@pytest.mark.cgroupfs
 @pytest.mark.must(17, 40)
 def test_delete_removes_the_parents_that_create_made(container: Container) -> None:
     container.linux["cgroupsPath"] = f"/{container.id}/middle/inner"
@@ -140,6 +150,7 @@ def test_a_path_that_climbs(container: Container, path: str) -> None:
     container.refused()
 
 
+@pytest.mark.cgroupfs
 @pytest.mark.must(99)
 def test_the_same_path_is_the_same_place(container: Container) -> None:
     found = []
@@ -171,6 +182,7 @@ def test_resources_that_cannot_be_had(container: Container, resources: dict[str,
     container.refused()
 
 
+@pytest.mark.cgroupfs
 @pytest.mark.must(104)
 def test_a_limit_below_what_is_used(container: Container) -> None:
     """Memory that outlives its process: a file on a tmpfs stays charged to the cgroup."""

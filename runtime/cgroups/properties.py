@@ -54,8 +54,11 @@ def _limit(value: int) -> int | None:
 
 
 def _mask(text: str) -> bytes | None:
-    """A list of CPUs or memory nodes as a bit mask, the lowest first."""
-    numbers = ranges.parse(text)
+    """A list of CPUs or memory nodes as a bit mask, the lowest first; none for what only the kernel can judge."""
+    try:
+        numbers = ranges.parse(text)
+    except ValueError:
+        return None
     if not numbers:
         return None
     return sum(1 << number for number in numbers).to_bytes(numbers[-1] // 8 + 1, "little")
@@ -167,15 +170,16 @@ def device_rules(rules: list[dict[str, Any]], drivers: str) -> list[Property]:
         elif (kind, major, minor, access) == _EVERYTHING:
             allowed.clear()
     names = _drivers(drivers)
-    lines = []
+    lines: dict[str, int] = {}  # systemd takes the last of two entries for one device
     for kind, major, minor, access in allowed:
         line = _device(kind, major, minor, names)
         if not line:
             return [Property(devices.POINTER, "DevicePolicy", "s", "auto")]
-        lines.append((line, "".join(letter for letter, bit in _ACCESS if access & bit)))
+        lines[line] = lines.get(line, 0) | access
+    said = [(line, "".join(letter for letter, bit in _ACCESS if bits & bit)) for line, bits in lines.items()]
     return [
         Property(devices.POINTER, "DevicePolicy", "s", "strict"),
-        Property(devices.POINTER, "DeviceAllow", "a(ss)", lines),
+        Property(devices.POINTER, "DeviceAllow", "a(ss)", said),
     ]
 
 

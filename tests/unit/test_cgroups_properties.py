@@ -38,6 +38,7 @@ def said(resources: dict[str, Any], *, v2: bool = True) -> dict[str, Any]:
         ({"cpu": {"quota": 12345}}, {"CPUQuotaPerSecUSec": 130000}, {"CPUQuotaPerSecUSec": 130000}),
         ({"cpu": {"quota": -1}}, {"CPUQuotaPerSecUSec": INFINITY}, {"CPUQuotaPerSecUSec": INFINITY}),
         ({"cpu": {"cpus": "0,8-9", "mems": "0"}}, {"AllowedCPUs": b"\x01\x03", "AllowedMemoryNodes": b"\x01"}, {}),
+        ({"cpu": {"cpus": "9999"}}, {}, {}),  # the kernel's to refuse
         ({"pids": {"limit": 5}}, {"TasksMax": 5}, {"TasksMax": 5}),
         ({"pids": {"limit": -1}}, {"TasksMax": INFINITY}, {"TasksMax": INFINITY}),
         ({"pids": {"limit": 0}}, {}, {}),  # systemd takes none below 1: the file has it
@@ -87,7 +88,8 @@ def test_devices() -> None:
 def test_devices_of_a_driver_and_of_all() -> None:
     rules = [DENY_ALL, {"allow": True, "type": "b", "major": 8, "access": "r"}, {"allow": True, "access": "w"}]
     _, allowed = device_rules(rules, DRIVERS)
-    assert allowed.value[:3] == [("block-sd", "r"), ("block-*", "w"), ("char-*", "w")]
+    # One line a device: of two systemd would take the last.
+    assert allowed.value[:3] == [("block-sd", "r"), ("block-*", "wm"), ("char-*", "wm")]
 
 
 def test_what_is_denied_again_is_not_allowed() -> None:
