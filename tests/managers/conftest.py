@@ -6,13 +6,18 @@ of its own: `make test-managers`, or `pytest tests/managers --runtime=/usr/sbin/
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
+import platform
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from containerd import IMAGE, PAUSE, Containerd
 from harness import APPLETS, CHECKOUT, PYRUN, libc
 
 CLONE_NEWNET = 0x40000000
@@ -86,3 +91,46 @@ def rootfs_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(path, "w") as tar:
         tar.add(folder, ".")
     return path
+
+
+@pytest.fixture(scope="session")
+def archive(rootfs_tar: Path) -> Callable[[str, list[str]], Path]:
+    """A function that writes an archive as `docker save` does: (name, command) -> path."""
+
+    def make(name: str, command: list[str]) -> Path:
+        layer = rootfs_tar.read_bytes()
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+        config = json.dumps(
+            {
+                "architecture": machine,
+                "os": "linux",
+                "config": {"Cmd": command, "Env": ["PATH=/bin"]},
+                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+            }
+        ).encode()
+        digest = hashlib.sha256(config).hexdigest()
+        manifest = json.dumps([{"Config": f"{digest}.json", "RepoTags": [name], "Layers": ["layer.tar"]}]).encode()
+        path = rootfs_tar.parent / f"{digest}.tar"
+        with tarfile.open(path, "w") as tar:
+            for member, content in ((f"{digest}.json", config), ("layer.tar", layer), ("manifest.json", manifest)):
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def containerd(
+    oci: str, kind: str, archive: Callable[[str, list[str]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Containerd]:
+    made = Containerd(oci, kind, tmp_path_factory.mktemp("containerd"))
+    made.daemon.start()
+    try:
+        made.ok("image", "import", archive(IMAGE, ["sh"]))
+        made.ok("--namespace", "k8s.io", "image", "import", archive(IMAGE, ["sh"]))
+        made.ok("--namespace", "k8s.io", "image", "import", archive(PAUSE, ["sleep", "100000"]))
+        yield made
+    finally:
+        made.daemon.stop()
