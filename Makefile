@@ -32,7 +32,7 @@ GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py devi
               $(addprefix conformance/test_, cgroups.py devices.py lifecycle.py namespaces.py root.py)
 export GUEST_CACHE
 
-.PHONY: build setup run test test-here test-guest conformance conformance-all lint bench install uninstall clean
+.PHONY: build setup run test test-here test-guest test-managers conformance conformance-all lint bench install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/lib build/pyrun
@@ -70,6 +70,11 @@ build/venv/ready: pyproject.toml
 	$(REQUIREMENTS) dev > build/requirements-dev.txt
 	mkdir -p $(WHEELS)
 	$(call INSTALL,-r build/requirements-dev.txt,-r build/requirements-dev.txt)
+	touch $@
+
+build/venv/managers: build/venv/ready
+	$(REQUIREMENTS) managers > build/requirements-managers.txt
+	$(call INSTALL,-r build/requirements-managers.txt,-r build/requirements-managers.txt)
 	touch $@
 
 build/dependencies: build/venv/ready
@@ -116,6 +121,13 @@ test: setup
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
 test-here:
 	$(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest tests
+
+# Real managers from Debian's packages, with RUNTIME below them; they run in namespaces of their own.
+MANAGERS = buildah catatonit conmon containerd containernetworking-plugins docker.io iproute2 iptables netavark podman
+test-managers: build build/venv/managers
+	@$(MAKE) --no-print-directory setup NEEDS="$(NEEDS) $(MANAGERS)"
+	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
+	unshare -m $(VENV)/python -m pytest tests/managers $(if $(filter-out pyrun,$(RUNTIME)),--runtime=$(shell command -v $(RUNTIME)))
 
 # Less what pyrun does otherwise on purpose (conformance/deviations.toml, MUST 39).
 GUEST_LESS  = --deselect conformance/test_lifecycle.py::test_delete_of_a_created_container

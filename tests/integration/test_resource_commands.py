@@ -113,6 +113,8 @@ def test_ps(running: Container) -> None:
     assert running.pid in pids
     assert len(pids) == 2
     running.unlike(crun="prints only pids")
+    if subprocess.run(["ps", "-ef"], capture_output=True, check=False).returncode:
+        pytest.skip("the host's own ps fails")
     heading, *lines = running.runtime.ok("ps", running.id).splitlines()
     assert heading.split()[:2] == ["UID", "PID"]
     assert sorted(int(line.split()[1]) for line in lines) == sorted(pids)

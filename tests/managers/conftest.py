@@ -1,0 +1,136 @@
+"""The runtime below real managers, each started by the tests themselves, with whatever they write out of sight.
+
+All of it runs in a mount namespace with file systems of its own where managers keep things, and in a network namespace
+of its own: `make test-managers`, or `pytest tests/managers --runtime=/usr/sbin/runc`. pyrun is the installed form.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import platform
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from containerd import IMAGE, PAUSE, Containerd
+from harness import APPLETS, CHECKOUT, PYRUN, libc
+
+CLONE_NEWNET = 0x40000000
+STAGE = CHECKOUT / "build/stage/bin/pyrun"
+# Where managers keep images, states and sockets.
+FOLDERS = ("/run", "/var/lib/containers", "/var/lib/docker", "/var/lib/containerd", "/etc/cni", "/etc/containerd")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> None:
+    """In place of the leak check of single runtimes: managers leave much, all of it in what is thrown away."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def apart() -> Iterator[None]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    for folder in FOLDERS:
+        Path(folder).mkdir(exist_ok=True)
+        subprocess.run(["mount", "-t", "tmpfs", "managers", folder], check=True)
+    for folder in ("/run/lock", "/run/netns"):
+        Path(folder).mkdir()
+    hugetlb = Path("/sys/fs/cgroup/hugetlb")
+    if Path("/sys/fs/cgroup/unified").exists() and not hugetlb.exists():
+        # Podman makes a plain folder where it misses this controller's, and can't remove it then; crun refuses.
+        hugetlb.mkdir()
+        subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "hugetlb", hugetlb], check=True)
+    before = os.open("/proc/self/ns/net", os.O_RDONLY)
+    assert libc.unshare(CLONE_NEWNET) == 0
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    os.environ["PATH"] = f"/usr/sbin:/usr/bin:/sbin:/bin:{os.environ['PATH']}"
+    yield
+    libc.setns(before, CLONE_NEWNET)
+    for folder in reversed(FOLDERS):
+        subprocess.run(["umount", "--lazy", folder], check=True)
+    if os.path.ismount(hugetlb):
+        subprocess.run(["umount", hugetlb], check=True)
+        hugetlb.rmdir()
+
+
+@pytest.fixture(scope="session")
+def oci(request: pytest.FixtureRequest) -> str:
+    """The path of the runtime's binary."""
+    path = str(request.config.getoption("runtime"))
+    if path != str(PYRUN):
+        return path
+    assert STAGE.exists(), "make install PREFIX=build/stage first"
+    return str(STAGE)
+
+
+@pytest.fixture(scope="session")
+def kind(oci: str) -> str:
+    """pyrun, runc or crun."""
+    return Path(oci).name
+
+
+@pytest.fixture(scope="session")
+def rootfs_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A busybox image's files: managers fetch nothing."""
+    folder = tmp_path_factory.mktemp("files")
+    for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "root", "var"):
+        (folder / name).mkdir()
+    (folder / "bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
+    (folder / "bin/busybox").chmod(0o755)
+    names = subprocess.check_output(["/bin/busybox", "--list"], text=True).split()
+    for name in {*names, *APPLETS} - {"busybox"}:
+        (folder / "bin" / name).symlink_to("busybox")
+    (folder / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
+    (folder / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
+    path = folder.parent / f"{folder.name}.tar"
+    with tarfile.open(path, "w") as tar:
+        tar.add(folder, ".")
+    return path
+
+
+@pytest.fixture(scope="session")
+def archive(rootfs_tar: Path) -> Callable[[str, list[str]], Path]:
+    """A function that writes an archive as `docker save` does: (name, command) -> path."""
+
+    def make(name: str, command: list[str]) -> Path:
+        layer = rootfs_tar.read_bytes()
+        machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+        config = json.dumps(
+            {
+                "architecture": machine,
+                "os": "linux",
+                "config": {"Cmd": command, "Env": ["PATH=/bin"]},
+                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
+            }
+        ).encode()
+        digest = hashlib.sha256(config).hexdigest()
+        manifest = json.dumps([{"Config": f"{digest}.json", "RepoTags": [name], "Layers": ["layer.tar"]}]).encode()
+        path = rootfs_tar.parent / f"{digest}.tar"
+        with tarfile.open(path, "w") as tar:
+            for member, content in ((f"{digest}.json", config), ("layer.tar", layer), ("manifest.json", manifest)):
+                info = tarfile.TarInfo(member)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def containerd(
+    oci: str, kind: str, archive: Callable[[str, list[str]], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Containerd]:
+    made = Containerd(oci, kind, tmp_path_factory.mktemp("containerd"))
+    made.daemon.start()
+    try:
+        made.ok("image", "import", archive(IMAGE, ["sh"]))
+        made.ok("--namespace", "k8s.io", "image", "import", archive(IMAGE, ["sh"]))
+        made.ok("--namespace", "k8s.io", "image", "import", archive(PAUSE, ["sleep", "100000"]))
+        yield made
+    finally:
+        made.daemon.stop()

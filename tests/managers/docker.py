@@ -1,0 +1,49 @@
+"""A dockerd of the tests' own, with the runtime as its default one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from managers import Daemon
+
+IMAGE = "local/busybox:latest"
+
+
+class Docker:
+    def __init__(self, oci: str, kind: str, folder: Path, name: str = "docker", enter: tuple[str, ...] = ()) -> None:
+        """enter: a command that runs another somewhere, such as in a network namespace."""
+        self.folder = folder
+        self.socket = folder / f"{name}.sock"
+        settings = {
+            # runc is a name that dockerd keeps for itself.
+            "runtimes": {f"the-{kind}": {"path": oci}},
+            "default-runtime": f"the-{kind}",
+            "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 1024, "Hard": 1024}},
+            "data-root": f"/var/lib/docker/{name}",
+            "exec-root": f"/run/{name}",
+            "pidfile": f"/run/{name}.pid",
+            "hosts": [f"unix://{self.socket}"],
+            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "live-restore": False,
+        }
+        config = folder / f"{name}.json"
+        config.write_text(json.dumps(settings))
+        command = [*enter, "dockerd", "--config-file", config]
+        self.daemon = Daemon(command, folder / f"{name}.log", self.socket, env={**os.environ, "DOCKER_RAMDISK": "1"})
+        client = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
+        self.command: list[str | Path] = [client, "--host", f"unix://{self.socket}"]
+
+    def __call__(self, *arguments: str | Path, **popen: Any) -> subprocess.CompletedProcess[str]:
+        popen.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run(
+            [*self.command, *arguments], capture_output=True, text=True, timeout=120, check=False, **popen
+        )
+
+    def ok(self, *arguments: str | Path, **popen: Any) -> str:
+        done = self(*arguments, **popen)
+        assert done.returncode == 0, (done, self.daemon.log.read_text()[-2000:])
+        return done.stdout.strip()
