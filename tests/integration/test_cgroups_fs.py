@@ -307,7 +307,7 @@ def test_a_busy_parent_is_named() -> None:
             try:
                 with pytest.raises(CgroupError, match="controller memory is not enabled in") as caught:
                     child.apply(child.writes({"memory": {"limit": 16 * MIB}}))
-                assert "write +memory to /sys/fs/cgroup/" in caught.value.hint
+                assert "move them to a cgroup below it, then echo +memory > /sys/fs/cgroup/" in caught.value.hint
             finally:
                 child.destroy()
                 process.kill()
