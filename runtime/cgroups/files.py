@@ -9,6 +9,12 @@ from time import monotonic
 
 from pyrun.runtime.cgroups.errors import refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
 
 class Directory:
     """The container's cgroup in one hierarchy.
@@ -79,8 +85,8 @@ def remove(directory: Directory) -> bool:
         return True
     path = directory.path
     if not rmdir(path):
-        for cgroup in below(path):
-            rmdir(cgroup)
+        for _, parent, name in below(path):
+            _try_rmdir(name, parent)
         if not rmdir(path):
             return False
     for _ in range(directory.made - 1):
@@ -92,8 +98,13 @@ def remove(directory: Directory) -> bool:
 
 
 def rmdir(path: str) -> bool:
+    """Whether it is gone. Raises CgroupError."""
+    return _try_rmdir(path)
+
+
+def _try_rmdir(path: str, parent: int | None = None) -> bool:
     try:
-        posix.rmdir(path)
+        posix.rmdir(path, dir_fd=parent)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -103,31 +114,73 @@ def rmdir(path: str) -> bool:
     return True
 
 
-def below(path: str) -> list[str]:
-    """All cgroups below a cgroup, deepest first. Links are not followed (cgroupfs has none)."""
-    result = []
+def below(path: str) -> Iterator[tuple[int, int, str]]:
+    """All cgroups below a cgroup, the deepest first: (descriptor of it, of the one above, its name). Both are
+    good until the next step; the cgroup may be removed in it. Links are not followed (cgroupfs has none).
+
+    What is inside was made by the container: it may lie deeper than a path can be long, or than Python can recurse, and
+    be more than there are descriptors to be had. So this goes down and up step by step, and holds two at most.
+    """
     try:
-        with posix.scandir(path) as entries:
-            children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        here = posix.open(path, _FOLDER)
     except FileNotFoundError:
-        return []
-    for child in children:
-        result += below(child)
-        result.append(child)
-    return result
+        return
+    above = -1
+    try:
+        trail = [("", _children(here))]
+        while True:
+            name, ahead = trail[-1]
+            if ahead:
+                child = ahead.pop()
+                try:
+                    down = posix.open(child, _FOLDER, dir_fd=here)
+                except FileNotFoundError:
+                    continue
+                posix.close(here)
+                here = down
+                trail.append((child, _children(here)))
+                continue
+            trail.pop()
+            if not trail:
+                return
+            above = posix.open("..", _FOLDER, dir_fd=here)
+            yield here, above, name
+            posix.close(here)
+            here, above = above, -1
+    except FileNotFoundError:  # it was removed meanwhile, and there is no way up from it
+        return
+    finally:
+        posix.close(here)
+        if above >= 0:
+            posix.close(above)
+
+
+def _children(cgroup: int) -> list[str]:
+    with posix.scandir(cgroup) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def processes(path: str, recursive: bool = True) -> list[int]:
     """The pids in a cgroup, 0 for a process of a foreign pid namespace; none if it is gone."""
-    result = []
-    for cgroup in (path, *(below(path) if recursive else ())):
-        try:
-            result += [int(pid) for pid in read(cgroup + "/cgroup.procs").split()]
-        except OSError as error:
-            # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
-            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-                raise refused("", "read", cgroup + "/cgroup.procs", error) from None
+    result = _members(path, path + "/cgroup.procs", None)
+    if recursive:
+        for cgroup, _, _ in below(path):
+            result += _members(path, "cgroup.procs", cgroup)
     return result
+
+
+def _members(path: str, file: str, cgroup: int | None) -> list[int]:
+    try:
+        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=cgroup)
+        try:
+            return [int(pid) for pid in read_all(fd).split()]
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return []
+        raise refused("", "read", path + "/cgroup.procs", error) from None
 
 
 def wait_frozen(path: str, seconds: float = 2.0) -> bool:
@@ -171,15 +224,19 @@ def exists(path: str) -> bool:
 def read(path: str) -> str:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        parts = []
-        while part := posix.read(fd, 65536):
-            parts.append(part)
+        return read_all(fd).decode("utf-8", "surrogateescape")
     except OSError as error:
         error.filename = path
         raise
     finally:
         posix.close(fd)
-    return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def read_all(fd: int) -> bytes:
+    parts = []
+    while part := posix.read(fd, 65536):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def write(path: str, value: str | bytes) -> None:
