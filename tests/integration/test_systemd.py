@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import Container, cgroups
+from harness import PYRUN, Container, cgroups
 
 MIB = 1 << 20
 pytestmark = pytest.mark.skipif(
@@ -315,3 +316,78 @@ def test_no_cgroup_at_all(container: Container) -> None:
     container.delete()
     container.linux["resources"]["pids"] = {"limit": 5}
     container.refused("/linux/resources/pids/limit", "the container has no cgroup")
+
+
+# A user's own manager -------------------------------------------------------------------------------------------------
+
+USER = 65534
+
+
+@pytest.fixture
+def manager(container: Container) -> Iterator[Path]:
+    """systemd for a user, as a login would have it: XDG_RUNTIME_DIR."""
+    if not Path("/usr/lib/systemd/user/dbus.socket").exists():
+        pytest.skip("no D-Bus for users")
+    folder = Path(f"/run/{container.id}")
+    folder.mkdir(mode=0o700)
+    os.chown(folder, USER, USER)
+    name = f"{container.id}-manager"
+    command = [
+        "systemd-run",
+        "--quiet",
+        "--collect",
+        f"--unit={name}",
+        f"--uid={USER}",
+        f"--gid={USER}",
+        "-pDelegate=yes",
+    ]
+    command += ["-pType=notify", f"-EXDG_RUNTIME_DIR={folder}", f"-EDBUS_SESSION_BUS_ADDRESS=unix:path={folder}/bus"]
+    subprocess.run([*command, "-EHOME=/tmp", "/lib/systemd/systemd", "--user", "--unit=dbus.socket"], check=True)
+    end = time.monotonic() + 20
+    while not (folder / "bus").exists():
+        assert time.monotonic() < end, "the user's bus does not come up"
+        time.sleep(0.05)
+    yield folder
+    subprocess.run(["systemctl", "stop", name], check=True)
+    shutil.rmtree(folder)
+
+
+def by_user(container: Container, runtime_dir: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """pyrun run, by a user with one id."""
+    container.namespace("user")
+    container.without_namespace("network")
+    container.without_mount("/sys")
+    for key in ("uidMappings", "gidMappings"):
+        container.linux[key] = [{"containerID": 0, "hostID": USER, "size": 1}]
+    for mount in container.config["mounts"]:
+        mount["options"] = [o for o in mount.get("options", []) if not o.startswith(("gid=", "uid="))]
+    container.sh(script)
+    container.write()
+    for path, names, others in os.walk(container.path):
+        for name in (".", *names, *others):
+            if name != "busybox":
+                os.chown(os.path.join(path, name), USER, USER, follow_symlinks=False)
+    options = ["--root", container.path / "state", "--systemd-cgroup", "run", "--bundle", container.path]
+    return subprocess.run(
+        [PYRUN, *options, container.id],
+        user=USER, group=USER, extra_groups=[], env={"XDG_RUNTIME_DIR": str(runtime_dir)}, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.pyrun_only("its own way of asking")
+def test_without_root(container: Container, manager: Path) -> None:
+    """A scope of the user's own manager; limits are set, and nothing is left."""
+    container.linux["resources"] |= {"pids": {"limit": 17}, "memory": {"limit": 64 * MIB}}
+    script = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/memory.max"
+    done = by_user(container, manager, script)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["17", str(64 * MIB)], "")
+    assert [path for path in cgroups(container.id) if path.endswith(".scope")] == []
+
+
+@pytest.mark.pyrun_only("its own words")
+def test_without_root_and_without_a_manager(container: Container, tmp_path: Path) -> None:
+    done = by_user(container, tmp_path, "true")
+    assert done.returncode == 1
+    assert "reach systemd on the user bus" in done.stderr
+    assert "DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR" in done.stderr
