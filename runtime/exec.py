@@ -5,11 +5,11 @@ from __future__ import annotations
 import posix
 
 from pyrun.runtime import joining
-from pyrun.runtime.container import status_of
+from pyrun.runtime.container import cgroup_of, status_of
 from pyrun.runtime.create import write_pid_file
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
-from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, LISTENER, READY
+from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, LISTENER, PLACED, READY
 from pyrun.runtime.home import answer
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.plan import limits
@@ -19,6 +19,7 @@ from pyrun.spec.namespaces import CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.runtime.cgroups.cgroup import Cgroup
     from pyrun.runtime.state import Entry, State
     from pyrun.spec.config import Process, Seccomp
 
@@ -77,6 +78,8 @@ def execute(
         preserve=options.preserve_fds,
         keyring=options.keyring,
     )
+    cgroup = cgroup_of(state)
+    found.held = cgroup.attaches
     program = compile_exec(process, namespaces, found)
     pidfd = posix.pidfd_open(state["pid"])
     try:
@@ -85,6 +88,8 @@ def execute(
         posix.close(pidfd)
     pid, console = 0, -1
     try:
+        if found.held:
+            _attach(cgroup, executor)
         pid, _ = executor.expect(executor.host, INIT)
         if "resctrl" in state:
             from pyrun.runtime.resctrl import Group
@@ -135,6 +140,16 @@ def execute(
             raise explain(program, e, {"process": process}) from None
         raise
     raise AssertionError("a program speaks after its end")
+
+
+def _attach(cgroup: Cgroup, executor: Executor) -> None:
+    from pyrun.runtime.cgroups.errors import CgroupError
+
+    try:
+        cgroup.attach(executor.pid)
+    except CgroupError as e:
+        raise Error(e.message, error=e.errno, hint=e.hint) from None
+    executor.tell(executor.host, PLACED)
 
 
 def _end(pid: int, executor: Executor) -> None:

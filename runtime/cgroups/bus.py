@@ -102,6 +102,10 @@ class Manager:
         self.forget(unit)
         return result
 
+    def attach(self, unit: str, pid: int) -> None:
+        """Move a process of the caller's into a unit. Raises RefusedError."""
+        self._call(_MANAGER, "AttachProcessesToUnit", "ssau", unit, "", [pid])
+
     def forget(self, unit: str) -> None:
         """Take away a unit that has failed, if there is one."""
         try:

@@ -336,6 +336,15 @@ class Cgroup:
         """The version 2 directory, for clone3's CLONE_INTO_CGROUP; None where a process must be added by its pid."""
         return self.directories[0].path if self.mode == "v2" and self.directories else None
 
+    @property
+    def attaches(self) -> bool:
+        """A process can't enter by itself: `attach` is to do it."""
+        return False
+
+    def attach(self, pid: int) -> None:
+        """For drivers that say so, have a process moved into the cgroup."""
+        raise NotImplementedError
+
     def add(self, pid: int) -> None:
         """Moves a process into the cgroup of every hierarchy."""
         line = b"%d\n" % pid

@@ -182,6 +182,18 @@ class SystemdCgroup(Cgroup):
         finally:
             self.close()
 
+    @property
+    def attaches(self) -> bool:
+        """Without root nobody may move a process from the cgroup of one login to that of another but systemd."""
+        return self.rootless
+
+    def attach(self, pid: int) -> None:
+        """Move a process of the caller's into the scope."""
+        try:
+            self._ask(f"attach process {pid} to {self.unit}", [], lambda manager: manager.attach(self.unit, pid))
+        finally:
+            self.close()
+
     # Taking away ------------------------------------------------------------------------------------------------------
 
     def destroy(self) -> None:

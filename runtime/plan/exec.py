@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import INIT
+from pyrun.runtime.executor.messages import INIT, PLACED
 from pyrun.runtime.linux import AT_FDCWD, O_DIRECTORY, O_PATH, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL
 from pyrun.runtime.plan import identity, keyring, labels, limits, process
 from pyrun.runtime.plan.namespaces import become_root, clone
@@ -24,6 +24,8 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     layout = facts.layout
     pidfd = layout["pidfd"]
     user = bool(namespaces & CLONE_NEWUSER)
+    if facts.held:
+        p.free(p.await_(PLACED))
     p.call("umask", 0)
     p.call("close_range", layout.end, 0xFFFFFFFF, 0)
     # From here on others in the container see the process, but not into it (CVE-2016-9962).
@@ -37,17 +39,19 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     _run_on(p, affinity.get("initial", ""), "initial")
     placement = Placement(p, facts)
     with p.source("/linux/namespaces"):
-        # Only that of pids before the clone: from another cgroup namespace the cgroup could not be found.
-        if namespaces & CLONE_NEWPID:
-            p.call("setns", pidfd, CLONE_NEWPID)
+        # Only that of pids before the clone: from another cgroup namespace the cgroup could not be found. Without
+        # privilege that takes the rights that the user namespace gives.
+        first = namespaces & (CLONE_NEWPID if facts.privileged else CLONE_NEWPID | CLONE_NEWUSER)
+        if first:
+            p.call("setns", pidfd, first)
         clone(p, 0, INIT, host, placement)
         p.channel(layout.init)
         p.call("close", layout.host)
         p.prctl(PR_SET_PDEATHSIG, SIGKILL)
         placement.enter(p)
         _run_on(p, affinity.get("final", ""), "final")
-        if namespaces & ~CLONE_NEWPID:
-            p.call("setns", pidfd, namespaces & ~CLONE_NEWPID)
+        if namespaces & ~first:
+            p.call("setns", pidfd, namespaces & ~first)
         if user:
             become_root(p)
     p.call("setsid")

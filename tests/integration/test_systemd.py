@@ -352,8 +352,8 @@ def manager(container: Container) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def by_user(container: Container, runtime_dir: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """pyrun run, by a user with one id."""
+def for_user(container: Container) -> None:
+    """Its bundle, and one id for it."""
     container.namespace("user")
     container.without_namespace("network")
     container.without_mount("/sys")
@@ -361,33 +361,66 @@ def by_user(container: Container, runtime_dir: Path, script: str) -> subprocess.
         container.linux[key] = [{"containerID": 0, "hostID": USER, "size": 1}]
     for mount in container.config["mounts"]:
         mount["options"] = [o for o in mount.get("options", []) if not o.startswith(("gid=", "uid="))]
-    container.sh(script)
     container.write()
     for path, names, others in os.walk(container.path):
         for name in (".", *names, *others):
             if name != "busybox":
                 os.chown(os.path.join(path, name), USER, USER, follow_symlinks=False)
-    options = ["--root", container.path / "state", "--systemd-cgroup", "run", "--bundle", container.path]
-    return subprocess.run(
-        [PYRUN, *options, container.id],
-        user=USER, group=USER, extra_groups=[], env={"XDG_RUNTIME_DIR": str(runtime_dir)}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+
+
+def by_user(container: Container, runtime_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [PYRUN, "--root", container.path / "state", "--systemd-cgroup", *arguments]
+    with open(container.path.parent / "said", "w+") as said, open(container.path.parent / "complained", "w+") as err:
+        done = subprocess.run(
+            command,
+            user=USER, group=USER, extra_groups=[], env={"XDG_RUNTIME_DIR": str(runtime_dir)},
+            stdin=subprocess.DEVNULL, stdout=said, stderr=err, timeout=60, check=False,
+        )  # fmt: skip
+        said.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, done.returncode, said.read(), err.read())
 
 
 @pytest.mark.pyrun_only("its own way of asking")
 def test_without_root(container: Container, manager: Path) -> None:
     """A scope of the user's own manager; limits are set, and nothing is left."""
     container.linux["resources"] |= {"pids": {"limit": 17}, "memory": {"limit": 64 * MIB}}
-    script = "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/memory.max"
-    done = by_user(container, manager, script)
+    container.sh("cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/memory.max")
+    for_user(container)
+    done = by_user(container, manager, "run", "--bundle", str(container.path), container.id)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["17", str(64 * MIB)], "")
+    assert [path for path in cgroups(container.id) if path.endswith(".scope")] == []
+
+
+@pytest.mark.pyrun_only("its own way of asking")
+def test_exec_and_update_without_root(container: Container, manager: Path) -> None:
+    """From outside of the user's session, where only systemd may move a process into the scope."""
+    container.args = ["/bin/sleep", "1000"]
+    for_user(container)
+
+    def ok(*arguments: str) -> str:
+        done = by_user(container, manager, *arguments)
+        assert (done.returncode, done.stderr) == (0, ""), done
+        return done.stdout
+
+    ok("run", "--detach", "--bundle", str(container.path), container.id)
+    pid = int(json.loads(ok("state", container.id))["pid"])
+    try:
+        assert ok("exec", container.id, "cat", "/proc/self/cgroup") == "0::/\n"  # as seen from the container's own
+        ok("update", "--pids-limit", "23", container.id)
+        assert ok("exec", container.id, "cat", "/sys/fs/cgroup/pids.max") == "23\n"
+        assert ok("ps", "--format", "json", container.id).strip() == f"[{pid}]"
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        ok("delete", container.id)
     assert [path for path in cgroups(container.id) if path.endswith(".scope")] == []
 
 
 @pytest.mark.pyrun_only("its own words")
 def test_without_root_and_without_a_manager(container: Container, tmp_path: Path) -> None:
-    done = by_user(container, tmp_path, "true")
+    for_user(container)
+    done = by_user(container, tmp_path, "run", "--bundle", str(container.path), container.id)
     assert done.returncode == 1
     assert "reach systemd on the user bus" in done.stderr
     assert "DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR" in done.stderr
