@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import termios
@@ -31,12 +32,17 @@ runtime_supports_nocgroups = ["pyrun", "crun"]
 [containers]
 init_path = "/usr/bin/catatonit"
 default_ulimits = ["nofile=1024:1024", "nproc=4096:4096"]
-pids_limit = 200
+pids_limit = {pids}
+{network}
 [network]
 network_backend = "netavark"
 """
 
 CGROUPS = os.environ.get("CGROUP_MANAGER", "cgroupfs")
+# Whom Podman runs as, "" for root; it has a line in /etc/subuid and no cgroups of its own.
+USER = os.environ.get("PODMAN_USER", "")
+# The guest's kernel has no nf_tables.
+NETWORK = 'netns = "none"' if USER or CGROUPS == "systemd" else ""
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
@@ -44,9 +50,17 @@ class Podman:
     def __init__(self, oci: str, folder: Path) -> None:
         self.oci = oci
         conf = folder / "containers.conf"
-        conf.write_text(CONF.format(path=oci, kind=Path(oci).name, cgroups=CGROUPS))
+        conf.write_text(
+            CONF.format(path=oci, kind=Path(oci).name, cgroups=CGROUPS, network=NETWORK, pids=0 if USER else 200)
+        )
         self.environment = {**os.environ, "CONTAINERS_CONF": str(conf), "HOME": str(folder)}
         self.command = ["podman", "--log-level", "error"]
+        if USER:
+            become = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--init-groups"]
+            self.command = [*become, *self.command]
+            self.environment |= {"XDG_RUNTIME_DIR": str(folder), "USER": USER}
+            for path in (folder, conf):
+                shutil.chown(path, USER, USER)
 
     def __call__(self, *arguments: str | Path, **popen: Any) -> subprocess.CompletedProcess[str]:
         popen.setdefault("stdin", subprocess.DEVNULL)
@@ -68,7 +82,12 @@ class Podman:
 
 @pytest.fixture(scope="session")
 def engine(oci: str, rootfs_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Podman:
-    made = Podman(oci, tmp_path_factory.mktemp("podman"))
+    folder = tmp_path_factory.mktemp("podman")
+    if USER:
+        folder = Path(f"/run/podman-{USER}")
+        folder.mkdir(mode=0o700)
+        rootfs_tar = Path(shutil.copy(rootfs_tar, "/run/files.tar"))
+    made = Podman(oci, folder)
     path = "ENV=PATH=/bin"
     made.ok("import", "--change", path, "--change", 'CMD=["/bin/sh"]', rootfs_tar, IMAGE)
     made.ok("import", "--change", 'CMD=["sleep","100000"]', rootfs_tar, "localhost/pause:latest")
@@ -98,7 +117,7 @@ def terminal(podman: Podman, *arguments: str, typed: bytes = b"") -> tuple[int, 
     """Run a command under a pty: (exit status, all that it showed)."""
     pid, master = pty.fork()
     if not pid:
-        os.execvpe("podman", [*podman.command, *arguments], podman.environment)
+        os.execvpe(podman.command[0], [*podman.command, *arguments], podman.environment)
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
     said = b""
     end = time.monotonic() + 30
