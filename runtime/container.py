@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pyrun.runtime.state import State, Status
 
 _SIGKILL = 9
+OUT_OF_MEMORY = "org.pyrun.out-of-memory"  # an annotation that a stopped container's state may have
 
 
 def cgroup_of(state: State) -> Cgroup:
@@ -55,10 +56,18 @@ def describe(entry: Entry, state: State) -> dict[str, Any]:
         "rootfs": state["rootfs"],
         "created": state["created"],
     }
-    if state["annotations"]:
-        shown["annotations"] = state["annotations"]
+    annotations = state["annotations"]
+    if status == "stopped" and (words := out_of_memory(state)):
+        annotations = {**annotations, OUT_OF_MEMORY: words}
+    if annotations:
+        shown["annotations"] = annotations
     shown["owner"] = state["owner"]
     return shown
+
+
+def out_of_memory(state: State) -> str:
+    """How the kernel's want of memory has ended processes of the container; "" if it has not, or nobody knows."""
+    return cgroup_of(state).out_of_memory() if "cgroup" in state else ""
 
 
 def start(entry: Entry, state: State, log: Log) -> None:

@@ -416,9 +416,31 @@ class _Creation:
         """Make the cgroup and set its limits; returns warnings."""
         self.cgroup_made = True
         cgroup.create(pid)
+        owner = self._cgroup_owner()
+        if owner:
+            cgroup.delegate(owner)
         self.state["cgroup"] = cgroup.to_state()
         self.state["freezer"] = cgroup.freezer
         return cgroup.apply(writes)
+
+    def _cgroup_owner(self) -> int:
+        """Whom the container's cgroup is to belong to, as an id of the host's: its user, if it has a view of its own
+        and a file system to write to (config-linux.md, "Cgroup ownership"). 0: it stays root's."""
+        new = any(n["type"] == "cgroup" and not n.get("path") for n in self.linux.get("namespaces", []))
+        writable = any(
+            mount.get("type") in ("cgroup", "cgroup2") and "ro" not in mount.get("options", ())
+            for mount in self.config.get("mounts", [])
+        )
+        if not (new and writable):
+            return 0
+        uid: int = self.config.get("process", {}).get("user", {}).get("uid", 0)
+        maps = self.linux.get("uidMappings")
+        if not maps:
+            return uid
+        for row in maps:
+            if 0 <= uid - row["containerID"] < row["size"]:
+                return row["hostID"] + uid - row["containerID"]
+        return 0
 
     def _id_maps(self) -> list[int]:
         """A user namespace for each mount whose ids are to be mapped: with its own mappings, or the container's."""
@@ -557,7 +579,7 @@ class _Creation:
             assert self.executor and self.cgroup
             if isinstance(error, ProgramError):
                 return explain(self.executor.program, error, self.config)
-            return died(self._end(), self.cgroup)
+            return died(self._end(), self.cgroup, self.config)
         return error
 
     def _end(self) -> int | None:
@@ -569,8 +591,10 @@ class _Creation:
             posix.close(self.pidfd)
             self.pidfd = -1
         if self.executor:
-            self.executor.close()
+            ended = self.executor.close()
             self.executor = None
+            if status is None and ended and posix.WIFSIGNALED(ended):
+                status = ended  # it never came to an init
         return status
 
     def _undo(self) -> None:

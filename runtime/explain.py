@@ -86,16 +86,18 @@ def attempt(instruction: Instruction) -> str:
     return " ".join([str(instruction.name), *strings])
 
 
-def died(status: int | None, cgroup: Cgroup) -> Error:
+def died(status: int | None, cgroup: Cgroup, config: Config) -> Error:
     """init ended in silence: by what, and why."""
     code = -9 if status is None else posix.waitstatus_to_exitcode(status)
-    if code == -9 and cgroup.oom_kills():
-        limit, peak = cgroup.memory_limit(), cgroup.memory_peak()
-        return Error(
-            "container init was OOM-killed (memory limit too low?)",
-            pointer="/linux/resources/memory",
-            words=f"the kernel had no memory left within the limit of {limit}, the peak was {peak}",
-        )
+    if code == -9:
+        limit = config.get("linux", {}).get("resources", {}).get("memory", {}).get("limit", 0)
+        words = cgroup.out_of_memory()
+        if not words and status is not None and limit > 0 and not cgroup.exists():
+            # systemd has taken the scope away, and the counters with it.
+            words = f"it was killed under a limit of {limit} bytes"
+        if words:
+            what = "container init was OOM-killed (memory limit too low?)"
+            return Error(what, pointer="/linux/resources/memory", words=words)
     if status is None:
         return Error("the container's init ended before it was ready")
     how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"

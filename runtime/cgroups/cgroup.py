@@ -283,7 +283,16 @@ class Cgroup:
             return
         if write.controller not in controllers:
             message = f"the controller {write.controller} is not available in {path}"
-            raise CgroupError(write.pointer, message, errno.ENOENT, f"it has: {' '.join(controllers) or 'none'}")
+            raise CgroupError(write.pointer, message, errno.ENOENT, self._lacking(write.controller, path))
+
+    def _lacking(self, controller: str, path: str) -> str:
+        """What would give the cgroup the controller."""
+        top = self.directories[0].top
+        if controller not in files.read(top + "/cgroup.controllers").split():
+            return f"this kernel has none, or a hierarchy of version 1 has it: see {top}/cgroup.controllers"
+        while controller not in files.read(path + "/cgroup.controllers").split():
+            path = path.rpartition("/")[0]
+        return _delegating(controller, path)
 
     def _directory(self, controller: str, pointer: str) -> str:
         """The container's directory which has the controller's files."""
@@ -299,7 +308,7 @@ class Cgroup:
         raise CgroupError(pointer, message, errno.ENOENT, "mount it, or leave the limit out")
 
     def delegate(self, uid: int) -> None:
-        """Gives the cgroup to the container's root (version 2 only: version 1 is not safe to delegate).
+        """Gives the cgroup to a user of the host's (version 2 only: version 1 is not safe to delegate).
 
         The files are those that the kernel lists; one that is missing is no failure (MUST 101, 102).
         """
@@ -316,6 +325,8 @@ class Cgroup:
             except FileNotFoundError:
                 continue
             except OSError as error:
+                if self.rootless and error.errno in _DENIED:
+                    return  # a SHOULD of the spec's, which takes root
                 raise refused(POINTER, f"chown {uid}", file, error) from None
 
     # Processes --------------------------------------------------------------------------------------------------------
@@ -428,6 +439,10 @@ class Cgroup:
         except OSError as error:
             raise refused("", f"write {value} to", path + file, error) from None
 
+    def exists(self) -> bool:
+        """Whether it has not been taken away."""
+        return any(files.exists(directory.path) for directory in self.directories)
+
     def is_frozen(self) -> bool:
         """Whether the processes are stopped, by a cgroup above too. False without a freezer or a cgroup."""
         return is_frozen(self.freezer)
@@ -482,6 +497,21 @@ class Cgroup:
         file = "memory.events" if self.mode == "v2" else "memory.oom_control"
         return self._figure(file, "oom_kill") or 0
 
+    def out_of_memory(self) -> str:
+        """Why processes of the cgroup were killed, in words; "" if the kernel killed none for want of memory, and for a
+        cgroup that is gone (systemd takes a scope away with its last process, and the counters with it)."""
+        kills = self.oom_kills()
+        if not kills:
+            return ""
+        limit, peak = self.memory_limit(), self.memory_peak()
+        why = (
+            f"its limit is {limit} bytes"
+            if limit
+            else "it has no limit itself, a cgroup above or the machine had no more"
+        )
+        most = f", the peak was {peak}" if peak else ""
+        return f"the kernel killed {kills} process{'es' if kills > 1 else ''} of it for want of memory: {why}{most}"
+
     def memory_limit(self) -> int | None:
         """The memory limit in bytes; None without one, or if it can't be known."""
         limit = self._figure("memory.max" if self.mode == "v2" else "memory.limit_in_bytes")
@@ -504,7 +534,15 @@ class Cgroup:
 def _not_enabled(controller: str, parent: str, error: OSError) -> CgroupError:
     file = parent + "/cgroup.subtree_control"
     if error.errno == errno.EBUSY:
-        hint = f"{parent} has processes of its own: move them to a cgroup below it, then write +{controller} to {file}"
+        hint = f"{parent} has processes of its own: move them to a cgroup below it, then echo +{controller} > {file}"
     else:
-        hint = f"write +{controller} to {file}"
+        hint = _delegating(controller, parent)
     return CgroupError("", f"the controller {controller} is not enabled in {parent}", error.errno or 0, hint)
+
+
+def _delegating(controller: str, parent: str) -> str:
+    """The line that gives a controller to the cgroups below `parent`."""
+    hint = f"as root: echo +{controller} > {parent}/cgroup.subtree_control"
+    if "/user.slice/" in f"{parent}/":
+        hint += f"; or under systemd Delegate={controller} in user@.service"
+    return hint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.runtime.cli._lifecycle import create_options
-from pyrun.runtime.container import delete, start
+from pyrun.runtime.container import delete, out_of_memory, start
 from pyrun.runtime.create import Created, create
 from pyrun.runtime.errors import Error
 
@@ -13,6 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.cli.main import Context
     from pyrun.runtime.cli.parse import Values
+
+
+_KILLED = 128 + 9
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -51,6 +54,8 @@ def attend(context: Context, created: Created, detach: bool, keep: bool, subreap
             notifications.wait()
         return 0
     code = foreground.wait()
+    if code == _KILLED and (words := out_of_memory(state)):
+        context.log.error(f"container {entry.container} was killed: {words}")
     if not keep:
         try:
             entry.lock()

@@ -181,11 +181,11 @@ class Executor:
             if said == code:
                 return value, int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
 
-    def close(self) -> None:
-        """Hang up: whatever of the program still waits for us ends. Reaps the host half."""
+    def close(self) -> int | None:
+        """Hang up: whatever of the program still waits for us ends. Reaps the host half; returns its wait status."""
         self.host.close()
         self.init.close()
-        reap(self.pid)
+        return reap(self.pid)
 
     def stamps(self) -> list[int]:
         """With trace: when each instruction began, in ns of CLOCK_MONOTONIC; 0 = did not run."""

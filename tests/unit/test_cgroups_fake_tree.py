@@ -105,7 +105,16 @@ def test_a_missing_controller_is_named(top: Path) -> None:
     fill(top / "pods/c")
     with pytest.raises(CgroupError, match="controller hugetlb is not available") as caught:
         cgroup(top).apply([Write("/linux/resources/unified/x", "hugetlb", "hugetlb.2MB.max", "0")])
-    assert caught.value.hint == "it has: cpu memory"  # MUST 110
+    assert caught.value.hint.startswith("this kernel has none, or a hierarchy of version 1 has it")  # MUST 110
+
+
+def test_a_controller_that_is_not_delegated(top: Path) -> None:
+    """The line that would give it is that of the cgroup where it ends."""
+    fill(top / "pods", cgroup_controllers="cpu memory\n")
+    fill(top / "pods/c", cgroup_controllers="cpu\n")
+    with pytest.raises(CgroupError, match=r"controller memory is not available in .*/pods/c") as caught:
+        cgroup(top).apply([Write(POINTER, "memory", "memory.swap.max", "0")])
+    assert caught.value.hint == f"as root: echo +memory > {top}/pods/cgroup.subtree_control"
 
 
 def test_a_missing_file(top: Path) -> None:
