@@ -32,7 +32,7 @@ GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py devi
               $(addprefix conformance/test_, cgroups.py devices.py lifecycle.py namespaces.py root.py)
 export GUEST_CACHE
 
-.PHONY: build setup run test test-here test-guest test-managers conformance conformance-all lint bench install uninstall clean
+.PHONY: build setup run test test-here test-guest test-managers test-managers-guest conformance conformance-all lint bench install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/lib build/pyrun
@@ -128,6 +128,19 @@ test-managers: build build/venv/managers
 	@$(MAKE) --no-print-directory setup NEEDS="$(NEEDS) $(MANAGERS)"
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	unshare -m $(VENV)/python -m pytest tests/managers $(if $(filter-out pyrun,$(RUNTIME)),--runtime=$(shell command -v $(RUNTIME)))
+
+# Podman in a throw-away machine with cgroup v2: with systemd's cgroups, and as a user without root.
+PODMAN_IN_GUEST = run or exit_codes or exec or pause or update or stop or kill or restart or stats or memory or no_cgroups
+PODMAN_ROOTLESS = test_run or exit_codes or exec or stop or kill or restart or volumes or no_cgroups or can_not
+test-managers-guest: build build/venv/managers
+	@$(MAKE) --no-print-directory setup NEEDS="$(NEEDS) $(MANAGERS)"
+	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
+	test -d $(GUEST_CACHE)/boot || $(GUEST) build
+	$(GUEST) run --systemd --host-root --share $(CURDIR) -- env CGROUP_MANAGER=systemd \
+		$(VENV)/python -m pytest --color=no -p no:cacheprovider tests/managers/test_podman.py -k "$(PODMAN_IN_GUEST)"
+	$(GUEST) run --host-root --share $(CURDIR) -- sh -c 'useradd --create-home box; grep -q box /etc/subuid || \
+		echo box:200000:65536 | tee -a /etc/subuid >> /etc/subgid; exec env PODMAN_USER=box $(VENV)/python -m pytest \
+		--color=no -p no:cacheprovider tests/managers/test_podman.py -k "$(PODMAN_ROOTLESS)"'
 
 # Less what pyrun does otherwise on purpose (conformance/deviations.toml, MUST 39).
 GUEST_LESS  = --deselect conformance/test_lifecycle.py::test_delete_of_a_created_container

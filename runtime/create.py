@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 from errno import ENOENT
 
+from pyrun.runtime import privilege
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
@@ -181,7 +182,7 @@ def mapped(config: Config) -> list[mounts.Entry]:
 def own_cgroup(options: Options, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:
     """The container's cgroup, not made yet, by the driver that the command line asks for. Raises Invalid."""
     path = config.get("linux", {}).get("cgroupsPath")
-    rootless = posix.geteuid() != 0 if options.rootless is None else options.rootless
+    rootless = privilege.rootless() if options.rootless is None else options.rootless
     if options.cgroup_manager == "systemd":
         from pyrun.runtime.cgroups.systemd import SystemdCgroup
 
@@ -225,7 +226,8 @@ def facts(
     """What the plan must know of this host. `cache`: a folder for compiled seccomp profiles, or ""."""
     device_filter = b""
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
-    if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0:
+    nested = privilege.nested()
+    if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
         from pyrun.runtime.cgroups.devices import v2_device_program
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
@@ -239,6 +241,7 @@ def facts(
         options.bundle,
         container,
         privileged=posix.geteuid() == 0,
+        nested=nested,
         capabilities=own_capabilities(),
         cgroup_v2=cgroup.mode == "v2",
         cgroups=_visible(hierarchies, cgroup),

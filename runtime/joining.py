@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.runtime import privilege
 from pyrun.runtime.cgroups import files
 from pyrun.runtime.container import cgroup_of
 from pyrun.runtime.create import own_capabilities
@@ -39,6 +40,7 @@ def facts(state: State, layout: Layout, below: list[str] | None = None, **more: 
         state["bundle"],
         state["id"],
         privileged=posix.geteuid() == 0,
+        nested=privilege.nested(),
         capabilities=own_capabilities(),
         unified_cgroup=unified,
         v1_cgroups=v1,

@@ -113,6 +113,15 @@ def box(podman: Podman) -> str:
     return "box"
 
 
+@pytest.fixture(autouse=True)
+def reachable(tmp_path: Path) -> None:
+    """For whom Podman runs as."""
+    if USER:
+        for folder in (*list(tmp_path.parents)[:2], tmp_path):
+            folder.chmod(0o711)
+        shutil.chown(tmp_path, USER, USER)
+
+
 def terminal(podman: Podman, *arguments: str, typed: bytes = b"") -> tuple[int, str]:
     """Run a command under a pty: (exit status, all that it showed)."""
     pid, master = pty.fork()
@@ -386,6 +395,8 @@ def test_user_namespaces(podman: Podman, userns: str) -> None:
 def test_volumes(podman: Podman, tmp_path: Path, option: str, script: str, code: int) -> None:
     (tmp_path / "tool").write_text("#!/bin/sh\necho tool\n")
     (tmp_path / "tool").chmod(0o755)
+    if USER:
+        shutil.chown(tmp_path / "tool", USER, USER)
     done = podman("run", "--rm", "-v", f"{tmp_path}:/data:{option}", IMAGE, "sh", "-c", script)
     assert done.returncode == code, done
 

@@ -1,0 +1,25 @@
+"""What the runtime itself may do: root may be root of a user namespace only (user_namespaces(7))."""
+
+from __future__ import annotations
+
+import posix
+
+_ALL_IDS = [b"0", b"0", b"4294967295"]
+
+
+def nested() -> bool:
+    """We are in another user namespace than the host's first, which has all ids as they are: no mknod(2) then, and no
+    bpf(2) then, whoever we are."""
+    try:
+        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:  # a kernel without user namespaces
+        return False
+    try:
+        return posix.read(fd, 4096).split() != _ALL_IDS
+    finally:
+        posix.close(fd)
+
+
+def rootless() -> bool:
+    """Cgroups may be out of reach."""
+    return posix.geteuid() != 0 or nested()
