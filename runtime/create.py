@@ -556,10 +556,12 @@ class _Creation:
                 executor.tell(executor.init, COPY_UP)
 
     def _root_ids(self) -> tuple[int, int]:
-        """The container's root, as ids of the host."""
-        maps = [self.linux.get("uidMappings", []), self.linux.get("gidMappings", [])]
-        uid, gid = (next((m["hostID"] for m in rows if not m["containerID"]), 0) for rows in maps)
-        return uid, gid
+        """The container's root, as ids of the host (proc_pid_uid_map(5))."""
+        found = []
+        for name in ("uid_map", "gid_map"):
+            rows = [line.split() for line in read_path(f"/proc/{self.state['pid']}/{name}").splitlines()]
+            found.append(next((int(outside) for inside, outside, _ in rows if inside == b"0"), 0))
+        return found[0], found[1]
 
     def _hooks(self) -> None:
         from pyrun.runtime.lifecycle_hooks import run_hooks
@@ -628,8 +630,14 @@ def write_pid_file(path: str, pid: int) -> None:
     """Renamed into place, without a newline: go-runc and conmon read the whole file as a number."""
     folder, _, name = absolute(path).rpartition("/")
     temporary = f"{folder}/.{name}"
+    # Never through what somebody else has put there: in /tmp that could be a link to any file.
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     try:
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o666)
+        try:
+            posix.unlink(temporary)  # of a create that was killed
+        except FileNotFoundError:
+            pass
+        fd = posix.open(temporary, flags, 0o666)
         posix.write(fd, str(pid).encode())
         posix.close(fd)
         posix.rename(temporary, path)

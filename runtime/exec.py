@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.runtime import joining
-from pyrun.runtime.container import status_of
+from pyrun.runtime.container import open_init, status_of
 from pyrun.runtime.create import write_pid_file
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
@@ -66,7 +66,9 @@ def execute(
         raise Error(f"cannot exec in a {status} container")
     if status == "paused" and not options.ignore_paused:
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
-    layout = Layout(["pidfd", *(f"preserved-{i}" for i in range(options.preserve_fds))], options.preserve_fds)
+    root = joining.open_root(state)
+    names = ["pidfd", *(f"preserved-{i}" for i in range(options.preserve_fds)), *("root" for _ in root)]
+    layout = Layout(names, options.preserve_fds)
     namespaces = state.get("namespaces", 0)
     found = joining.facts(
         state,
@@ -78,11 +80,12 @@ def execute(
         keyring=options.keyring,
     )
     program = compile_exec(process, namespaces, found)
-    pidfd = posix.pidfd_open(state["pid"])
+    pidfd = open_init(state)
     try:
-        executor = Executor(program, layout, [pidfd, *range(3, 3 + options.preserve_fds)])
+        executor = Executor(program, layout, [pidfd, *range(3, 3 + options.preserve_fds), *root])
     finally:
-        posix.close(pidfd)
+        for fd in (pidfd, *root):
+            posix.close(fd)
     pid, console = 0, -1
     try:
         pid, _ = executor.expect(executor.host, INIT)

@@ -9,6 +9,12 @@ from time import monotonic
 
 from pyrun.runtime.cgroups.errors import refused
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+
 
 class Directory:
     """The container's cgroup in one hierarchy.
@@ -79,8 +85,7 @@ def remove(directory: Directory) -> bool:
         return True
     path = directory.path
     if not rmdir(path):
-        for cgroup in below(path):
-            rmdir(cgroup)
+        each_below(path, lambda parent, name: _try_rmdir(name, parent))
         if not rmdir(path):
             return False
     for _ in range(directory.made - 1):
@@ -91,9 +96,13 @@ def remove(directory: Directory) -> bool:
     return True
 
 
-def rmdir(path: str) -> bool:
+def _try_rmdir(name: str, parent: int) -> None:
+    rmdir(name, parent)
+
+
+def rmdir(path: str, parent: int | None = None) -> bool:
     try:
-        posix.rmdir(path)
+        posix.rmdir(path, dir_fd=parent)
     except FileNotFoundError:
         return True
     except OSError as error:
@@ -103,30 +112,71 @@ def rmdir(path: str) -> bool:
     return True
 
 
-def below(path: str) -> list[str]:
-    """All cgroups below a cgroup, deepest first. Links are not followed (cgroupfs has none)."""
-    result = []
+def each_below(path: str, visit: Callable[[int, str], None]) -> None:
+    """visit(descriptor of the parent, name) of every cgroup below a cgroup, deepest first.
+
+    By descriptors, two at a time: what runs in a container may nest its cgroups deeper than a path can be long, or than
+    descriptors can be had. A cgroup that goes meanwhile is passed over. Links are not followed (cgroupfs has none)."""
     try:
-        with posix.scandir(path) as entries:
-            children = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        fd = posix.open(path, _FOLDER)
     except FileNotFoundError:
-        return []
-    for child in children:
-        result += below(child)
-        result.append(child)
-    return result
+        return
+    names: list[str] = []
+    todo = [_children(fd)]
+    try:
+        while True:
+            if todo[-1]:
+                name = todo[-1].pop()
+                try:
+                    inner = posix.open(name, _FOLDER, dir_fd=fd)
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                posix.close(fd)
+                fd = inner
+                names.append(name)
+                todo.append(_children(fd))
+                continue
+            todo.pop()
+            if not todo:
+                return
+            outer = posix.open("..", _FOLDER, dir_fd=fd)
+            posix.close(fd)
+            fd = outer
+            visit(fd, names.pop())
+    except FileNotFoundError:
+        return  # all of it is being removed
+    finally:
+        posix.close(fd)
+
+
+def _children(fd: int) -> list[str]:
+    with posix.scandir(fd) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def processes(path: str, recursive: bool = True) -> list[int]:
     """The pids in a cgroup, 0 for a process of a foreign pid namespace; none if it is gone."""
-    result = []
-    for cgroup in (path, *(below(path) if recursive else ())):
+    result: list[int] = []
+
+    def add(file: str, folder: int | None) -> None:
         try:
-            result += [int(pid) for pid in read(cgroup + "/cgroup.procs").split()]
+            fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=folder)
+            try:
+                parts = []
+                while part := posix.read(fd, 65536):
+                    parts.append(part)
+            finally:
+                posix.close(fd)
         except OSError as error:
             # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
             if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-                raise refused("", "read", cgroup + "/cgroup.procs", error) from None
+                raise refused("", "read", f"{path}/cgroup.procs", error) from None
+            return
+        result.extend(int(pid) for pid in b"".join(parts).split())
+
+    add(f"{path}/cgroup.procs", None)
+    if recursive:
+        each_below(path, lambda parent, name: add(f"{name}/cgroup.procs", parent))
     return result
 
 
