@@ -417,13 +417,15 @@ class _Creation:
 
     def _limit(self, cgroup: Cgroup, writes: list[Write], pid: int = 0) -> list[Fault]:
         """Make the cgroup and set its limits; returns warnings."""
-        self.cgroup_made = True
         cgroup.create(pid)
+        self.cgroup_made = True
         owner = self._cgroup_owner()
         if owner:
             cgroup.delegate(owner)
         self.state["cgroup"] = cgroup.to_state()
         self.state["freezer"] = cgroup.freezer
+        if pid:
+            self.entry.write(self.state)  # now it is known what is ours
         return cgroup.apply(writes)
 
     def _cgroup_owner(self) -> int:
