@@ -418,7 +418,7 @@ class _Creation:
     def _limit(self, cgroup: Cgroup, writes: list[Write], pid: int = 0) -> list[Fault]:
         """Make the cgroup and set its limits; returns warnings."""
         cgroup.create(pid)
-        self.cgroup_made = True
+        self.cgroup_made = True  # not before: what is in a cgroup that was refused is not ours to kill
         owner = self._cgroup_owner()
         if owner:
             cgroup.delegate(owner)
@@ -571,7 +571,7 @@ class _Creation:
         self.hooks_ran = True
         self.entry.write(self.state)
         for kind in ("prestart", "createRuntime", "createContainer"):
-            run_hooks(kind, self.state, "creating")
+            run_hooks(kind, self.state, "created")
 
     def _worded(self, error: BaseException) -> BaseException:
         if isinstance(error, Invalid):

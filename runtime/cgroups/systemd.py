@@ -11,6 +11,8 @@ of its directory, which no other cgroup ever has: nobody else's processes are ki
 
 from __future__ import annotations
 
+import posix
+
 from pyrun.runtime import privilege
 from pyrun.runtime.cgroups import files
 from pyrun.runtime.cgroups.cgroup import Cgroup
