@@ -19,7 +19,7 @@ MOST      = 16384
 FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
 
 BUILD_NEEDS = gcc libc6-dev libcap-dev python3-dev python3-venv
-TEST_NEEDS  = busybox-static crun golang-github-opencontainers-specs-dev iproute2 libseccomp2 procps qemu-user-static runc strace time uidmap util-linux
+TEST_NEEDS  = busybox-static crun dbus golang-github-opencontainers-specs-dev iproute2 libseccomp2 procps qemu-user-static runc strace systemd time uidmap util-linux
 ifneq ($(shell uname -m),aarch64)
 TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
@@ -28,8 +28,12 @@ NEEDS = $(BUILD_NEEDS) $(TEST_NEEDS)
 # The tests that look at what differs on cgroup v2.
 GUEST       = tests/guest/guest
 GUEST_CACHE ?= $(HOME)/.cache/guest
-GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py devices.py kernel_lore.py lifecycle.py namespaces.py rootfs.py)
-IN_GUEST    = { test -d $(GUEST_CACHE)/boot || $(GUEST) build; } && $(GUEST) run --host-root --share $(CURDIR) --timeout 900 --
+GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py delegation.py devices.py kernel_lore.py lifecycle.py limits.py \
+              namespaces.py resource_commands.py rootfs.py)
+# Those where it matters who makes the cgroups.
+SYSTEMD_TESTS = $(addprefix tests/integration/test_, cgroups.py exec.py lifecycle.py limits.py resource_commands.py systemd.py) \
+                $(addprefix conformance/test_, cgroups.py devices.py lifecycle.py)
+IN_GUEST    = { test -d $(GUEST_CACHE)/boot || $(GUEST) build; } && $(GUEST) run --host-root --share $(CURDIR) --timeout 900
 export GUEST_CACHE
 
 .PHONY: build setup run test test-here test-guest test-managers test-managers-guest conformance conformance-guest conformance-all lint bench install uninstall clean
@@ -142,13 +146,20 @@ test-managers-guest: build build/venv/managers
 		echo box:200000:65536 | tee -a /etc/subuid >> /etc/subgid; exec env PODMAN_USER=box $(VENV)/python -m pytest \
 		--color=no -p no:cacheprovider tests/managers/test_podman.py -k "$(PODMAN_ROOTLESS)"'
 
-# In a throw-away machine with this machine's files, a kernel of its own, and unified cgroup v2.
+# Less what pyrun does otherwise on purpose (conformance/deviations.toml), and what asks for a path of cgroupfs's form.
+GUEST_LESS   = $(addprefix --deselect conformance/, test_lifecycle.py::test_delete_of_a_created_container \
+               test_cgroups.py::test_a_default_device_that_is_denied)
+GUEST_PYTEST = $(VENV)/python -m pytest --color=no -p no:cacheprovider
+
+# In a throw-away machine with this machine's files, a kernel of its own, and unified cgroup v2: under the cgroupfs driver,
+# and under systemd's.
 test-guest: build
-	$(IN_GUEST) $(VENV)/python -m pytest --color=no -p no:cacheprovider $(GUEST_TESTS)
+	$(IN_GUEST) -- $(GUEST_PYTEST) $(GUEST_TESTS)
+	$(IN_GUEST) --systemd -- $(GUEST_PYTEST) $(GUEST_LESS) --systemd-cgroup $(SYSTEMD_TESTS)
 
 # All of conformance/, on cgroup v2.
 conformance-guest: build
-	$(IN_GUEST) $(VENV)/python -m conformance run pyrun --tb=short --color=no -p no:cacheprovider
+	$(IN_GUEST) -- $(VENV)/python -m conformance run pyrun --tb=short --color=no -p no:cacheprovider
 
 # make conformance RUNTIME=pyrun (or runc, crun, a path); RUNTIME_TOOLS=DIR: OCI runtime-tools' programs, built there.
 conformance: build

@@ -424,6 +424,8 @@ class _Creation:
             cgroup.delegate(owner)
         self.state["cgroup"] = cgroup.to_state()
         self.state["freezer"] = cgroup.freezer
+        if pid:
+            self.entry.write(self.state)  # now it is known what is ours
         return cgroup.apply(writes)
 
     def _cgroup_owner(self) -> int:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from pyrun.runtime.state import Entry, State
     from pyrun.spec.config import Resources
 
+# Members of which 0 and "" ask for nothing, as at create.
+_UNSET: dict[str, tuple[str, ...]] = {
+    "memory": ("limit", "reservation", "swap", "kernel", "kernelTCP"),
+    "cpu": ("shares", "quota", "period", "realtimePeriod", "realtimeRuntime", "cpus", "mems"),
+    "blockIO": ("weight", "leafWeight"),
+}
 # Members that the kernel takes together: where one changes, the others are said again.
 _TOGETHER = (("memory", ("limit", "swap")), ("cpu", ("period", "quota")), ("cpu", ("quota", "burst")))
 
@@ -30,6 +36,7 @@ def update(entry: Entry, state: State, wanted: Resources, schemata: list[tuple[s
     if status_of(entry, state) in ("stopped", "creating"):
         raise NotRunningError()
     config = spec_config.load(entry.read_file("config.json"))
+    wanted = _asked(wanted)
     merged = _merged(config.get("linux", {}).get("resources", {}), wanted)
     faults = resources_faults(merged)
     if faults:
@@ -50,6 +57,19 @@ def update(entry: Entry, state: State, wanted: Resources, schemata: list[tuple[s
     config.setdefault("linux", {})["resources"] = merged
     entry.write_file(".config.json", strictjson.dumps(config).encode())
     entry.rename(".config.json", "config.json")
+
+
+def _asked(wanted: Resources) -> Resources:
+    """`wanted` without what only fills a form, as runc's users send it; memory without a limit takes swap along, as
+    there, for version 1 allows none above that of both."""
+    found: dict[str, Any] = {**wanted}
+    for section, members in _UNSET.items():
+        if section in found:
+            found[section] = {k: v for k, v in found[section].items() if v or k not in members}
+    memory = found.get("memory", {})
+    if memory.get("limit") == -1:
+        found["memory"] = {"swap": -1, **memory}
+    return found  # type: ignore[return-value]
 
 
 def _merged(before: Resources, wanted: Resources) -> Resources:

@@ -109,6 +109,15 @@ class Manager:
         except RefusedError:
             return
 
+    def description(self, unit: str) -> str:
+        """A unit's; "" when there is none."""
+        try:
+            (path,) = self._call(_MANAGER, "GetUnit", "s", unit)
+            address = DBusAddress(path, bus_name=_MANAGER.bus_name, interface=_PROPERTIES)
+            return str(self._get(address, "org.freedesktop.systemd1.Unit", "Description"))
+        except RefusedError:
+            return ""
+
     def properties(self, unit: str) -> dict[str, tuple[str, Any]]:
         """A scope's, as D-Bus variants. Raises RefusedError."""
         (path,) = self._call(_MANAGER, "GetUnit", "s", unit)

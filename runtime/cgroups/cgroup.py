@@ -533,7 +533,7 @@ class Cgroup:
 
 def _not_enabled(controller: str, parent: str, error: OSError) -> CgroupError:
     file = parent + "/cgroup.subtree_control"
-    if error.errno == errno.EBUSY:
+    if files.processes(parent, recursive=False):
         hint = f"{parent} has processes of its own: move them to a cgroup below it, then echo +{controller} > {file}"
     else:
         hint = _delegating(controller, parent)

@@ -11,7 +11,7 @@ from pyrun.runtime.cgroups.errors import refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
 _FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
@@ -85,7 +85,8 @@ def remove(directory: Directory) -> bool:
         return True
     path = directory.path
     if not rmdir(path):
-        each_below(path, lambda parent, name: _try_rmdir(name, parent))
+        for _, parent, name in below(path):
+            _try_rmdir(name, parent)
         if not rmdir(path):
             return False
     for _ in range(directory.made - 1):
@@ -96,11 +97,12 @@ def remove(directory: Directory) -> bool:
     return True
 
 
-def _try_rmdir(name: str, parent: int) -> None:
-    rmdir(name, parent)
+def rmdir(path: str) -> bool:
+    """Whether it is gone. Raises CgroupError."""
+    return _try_rmdir(path)
 
 
-def rmdir(path: str, parent: int | None = None) -> bool:
+def _try_rmdir(path: str, parent: int | None = None) -> bool:
     try:
         posix.rmdir(path, dir_fd=parent)
     except FileNotFoundError:
@@ -112,72 +114,73 @@ def rmdir(path: str, parent: int | None = None) -> bool:
     return True
 
 
-def each_below(path: str, visit: Callable[[int, str], None]) -> None:
-    """visit(descriptor of the parent, name) of every cgroup below a cgroup, deepest first.
+def below(path: str) -> Iterator[tuple[int, int, str]]:
+    """All cgroups below a cgroup, the deepest first: (descriptor of it, of the one above, its name). Both are
+    good until the next step; the cgroup may be removed in it. Links are not followed (cgroupfs has none).
 
-    By descriptors, two at a time: what runs in a container may nest its cgroups deeper than a path can be long, or than
-    descriptors can be had. A cgroup that goes meanwhile is passed over. Links are not followed (cgroupfs has none)."""
+    What is inside was made by the container: it may lie deeper than a path can be long, or than Python can recurse, and
+    be more than there are descriptors to be had. So this goes down and up step by step, and holds two at most.
+    """
     try:
-        fd = posix.open(path, _FOLDER)
+        here = posix.open(path, _FOLDER)
     except FileNotFoundError:
         return
-    names: list[str] = []
-    todo = [_children(fd)]
+    above = -1
     try:
+        trail = [("", _children(here))]
         while True:
-            if todo[-1]:
-                name = todo[-1].pop()
+            name, ahead = trail[-1]
+            if ahead:
+                child = ahead.pop()
                 try:
-                    inner = posix.open(name, _FOLDER, dir_fd=fd)
-                except (FileNotFoundError, NotADirectoryError):
+                    down = posix.open(child, _FOLDER, dir_fd=here)
+                except FileNotFoundError:
                     continue
-                posix.close(fd)
-                fd = inner
-                names.append(name)
-                todo.append(_children(fd))
+                posix.close(here)
+                here = down
+                trail.append((child, _children(here)))
                 continue
-            todo.pop()
-            if not todo:
+            trail.pop()
+            if not trail:
                 return
-            outer = posix.open("..", _FOLDER, dir_fd=fd)
-            posix.close(fd)
-            fd = outer
-            visit(fd, names.pop())
-    except FileNotFoundError:
-        return  # all of it is being removed
+            above = posix.open("..", _FOLDER, dir_fd=here)
+            yield here, above, name
+            posix.close(here)
+            here, above = above, -1
+    except FileNotFoundError:  # it was removed meanwhile, and there is no way up from it
+        return
     finally:
-        posix.close(fd)
+        posix.close(here)
+        if above >= 0:
+            posix.close(above)
 
 
-def _children(fd: int) -> list[str]:
-    with posix.scandir(fd) as entries:
+def _children(cgroup: int) -> list[str]:
+    with posix.scandir(cgroup) as entries:
         return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
 
 
 def processes(path: str, recursive: bool = True) -> list[int]:
     """The pids in a cgroup, 0 for a process of a foreign pid namespace; none if it is gone."""
-    result: list[int] = []
-
-    def add(file: str, folder: int | None) -> None:
-        try:
-            fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=folder)
-            try:
-                parts = []
-                while part := posix.read(fd, 65536):
-                    parts.append(part)
-            finally:
-                posix.close(fd)
-        except OSError as error:
-            # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
-            if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
-                raise refused("", "read", f"{path}/cgroup.procs", error) from None
-            return
-        result.extend(int(pid) for pid in b"".join(parts).split())
-
-    add(f"{path}/cgroup.procs", None)
+    result = _members(path, path + "/cgroup.procs", None)
     if recursive:
-        each_below(path, lambda parent, name: add(f"{name}/cgroup.procs", parent))
+        for cgroup, _, _ in below(path):
+            result += _members(path, "cgroup.procs", cgroup)
     return result
+
+
+def _members(path: str, file: str, cgroup: int | None) -> list[int]:
+    try:
+        fd = posix.open(file, posix.O_RDONLY | posix.O_CLOEXEC, dir_fd=cgroup)
+        try:
+            return [int(pid) for pid in read_all(fd).split()]
+        finally:
+            posix.close(fd)
+    except OSError as error:
+        # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+            return []
+        raise refused("", "read", path + "/cgroup.procs", error) from None
 
 
 def wait_frozen(path: str, seconds: float = 2.0) -> bool:
@@ -221,15 +224,19 @@ def exists(path: str) -> bool:
 def read(path: str) -> str:
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        parts = []
-        while part := posix.read(fd, 65536):
-            parts.append(part)
+        return read_all(fd).decode("utf-8", "surrogateescape")
     except OSError as error:
         error.filename = path
         raise
     finally:
         posix.close(fd)
-    return b"".join(parts).decode("utf-8", "surrogateescape")
+
+
+def read_all(fd: int) -> bytes:
+    parts = []
+    while part := posix.read(fd, 65536):
+        parts.append(part)
+    return b"".join(parts)
 
 
 def write(path: str, value: str | bytes) -> None:

@@ -4,9 +4,14 @@ keeps, and which is the container's to divide (Delegate=).
 A scope begins with a process, so the executor is made first and waits: `create` takes its pid, and init is born in the
 scope. systemd is told every limit that it knows; the rest, and what it rounds, is written to the files as the cgroupfs
 driver does. On version 1 systemd knows some of the hierarchies only, and in the others the directories are made here.
+
+A scope ends with its last process, and its name is free for others then. So what was made is known again by the inode
+of its directory, which no other cgroup ever has: nobody else's processes are killed for having the name.
 """
 
 from __future__ import annotations
+
+import posix
 
 from pyrun.runtime import privilege
 from pyrun.runtime.cgroups import files
@@ -36,7 +41,7 @@ class SystemdCgroup(Cgroup):
 
     needs_process = True
 
-    __slots__ = ("_annotated", "_container", "_limits", "_manager", "_slice", "unit")
+    __slots__ = ("_annotated", "_container", "_inode", "_limits", "_manager", "_slice", "unit")
 
     def __init__(
         self,
@@ -62,20 +67,24 @@ class SystemdCgroup(Cgroup):
         self.directories = [Directory(t.controllers, t.mountpoint, t.mountpoint + below, 1) for t in hierarchies.trees]
         self._limits: list[Property] = []
         self._manager: Manager | None = None
+        self._inode = 0  # of the scope's directory, once there is one
         self._reset()
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SystemdCgroup:
         self = super().from_state(state)
         assert isinstance(self, SystemdCgroup)
-        self.unit = state["unit"]
-        self._container = self._slice = ""
+        self.unit, self._container, self._inode = state["unit"], state["container"], state["inode"]
+        self._slice = ""
+        if not self._inode or self._inode != _inode(self.directories):
+            self.directories = []
         self._annotated, self._limits = [], []
         self._manager = None
         return self
 
     def to_state(self) -> dict[str, Any]:
-        return {**super().to_state(), "driver": "systemd", "unit": self.unit}
+        known = {"driver": "systemd", "unit": self.unit, "container": self._container, "inode": self._inode}
+        return {**super().to_state(), **known}
 
     # Making and limiting ----------------------------------------------------------------------------------------------
 
@@ -112,6 +121,7 @@ class SystemdCgroup(Cgroup):
             raise CgroupError(
                 POINTER, f"start {self.unit}: systemd says {result!r}", hint=f"systemctl status {self.unit}"
             )
+        self._inode = _inode(self.directories)
         try:
             for directory in self.directories:
                 self._complete(directory)
@@ -126,11 +136,15 @@ class SystemdCgroup(Cgroup):
         chosen = {row.name for row in wanted}
         return [Property(POINTER, *row) for row in self._own(pid) if row[0] not in chosen] + wanted
 
+    @property
+    def _description(self) -> str:
+        return f"container {self._container}"
+
     def _own(self, pid: int) -> list[tuple[str, str, Any]]:
         """What every scope of ours has."""
         io = "IOAccounting" if self.mode == "v2" else "BlockIOAccounting"
         return [
-            ("Description", "s", f"container {self._container}"),
+            ("Description", "s", self._description),
             ("Slice", "s", "-.slice" if self._slice == "-" else self._slice),
             ("PIDs", "au", [pid]),
             ("Delegate", "b", True),
@@ -174,14 +188,18 @@ class SystemdCgroup(Cgroup):
     def destroy(self) -> None:
         """Stop the scope, and remove what is left of it; its processes must have ended."""
         try:
-            self._asked(lambda manager: manager.stop(self.unit))
+            self._asked(self._stop)
         except CgroupError:
-            # Without a manager an empty directory can still be removed, and if it can't that says more.
-            if not any(files.exists(directory.path) for directory in self.directories):
-                raise
+            pass  # without a manager an empty directory can still be removed, and if it can't that says more
         finally:
             self.close()
         super().destroy()
+
+    def _stop(self, manager: Manager) -> None:
+        # Without an inode create has died half-way, and may have come to a scope.
+        if self.directories or (not self._inode and manager.description(self.unit) == self._description):
+            manager.stop(self.unit)
+        manager.forget(self.unit)
 
     # The manager ------------------------------------------------------------------------------------------------------
 
@@ -199,6 +217,8 @@ class SystemdCgroup(Cgroup):
             return act(self._connected())
         except RefusedError as e:
             named = next((row for row in properties if row.name in e.words), None)
+            if not named and len(self._annotated) == 1:
+                named = self._annotated[0]  # of a value of the wrong type systemd does not say whose it is
             pointer = named.pointer if named else POINTER
             words = f"{what}: systemd says {e.words!r}"
             if named and f"{named.name!r}" not in words:
@@ -218,6 +238,18 @@ class SystemdCgroup(Cgroup):
                 ) from None
             self._manager = Manager(self.rootless and privilege.rootless())
         return self._manager
+
+
+def _inode(directories: list[Directory]) -> int:
+    """That of the scope in the hierarchy that systemd itself goes by; 0 without one."""
+    for names in ((), ("name=systemd",)):
+        for directory in directories:
+            if directory.controllers == names:
+                try:
+                    return posix.stat(directory.path).st_ino
+                except OSError:
+                    continue
+    return 0
 
 
 def _variants(properties: list[Property]) -> list[tuple[str, tuple[str, Any]]]:

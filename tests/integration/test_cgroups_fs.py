@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyrun.runtime.cgroups import files
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.devices import v2_device_program
 from pyrun.runtime.cgroups.errors import CgroupError
@@ -192,6 +193,25 @@ def test_sub_cgroups_belong_to_it(cgroup: Cgroup, sleeper: subprocess.Popen[byte
     assert sleeper.wait(10) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize(("name", "levels"), [("x" * 240, 20), ("x", 1200)], ids=["long", "many"])
+def test_cgroups_deeper_than_a_path(cgroup: Cgroup, sleeper: subprocess.Popen[bytes], name: str, levels: int) -> None:
+    """What a container may make of its cgroup: its processes are found, and destroy (in the fixture) removes it."""
+    path = directory(cgroup, "pids")
+    above = os.open(path, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=above)
+        below = os.open(name, os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    procs = os.open("cgroup.procs", os.O_WRONLY, dir_fd=above)
+    os.write(procs, str(sleeper.pid).encode())
+    os.close(procs)
+    os.close(above)
+    assert files.processes(str(path)) == [sleeper.pid]
+    sleeper.kill()
+    sleeper.wait()
+
+
 def test_kill_with_another_signal(cgroup: Cgroup, sleeper: subprocess.Popen[bytes]) -> None:
     cgroup.add(sleeper.pid)
     cgroup.kill(signal.SIGTERM)
@@ -307,7 +327,7 @@ def test_a_busy_parent_is_named() -> None:
             try:
                 with pytest.raises(CgroupError, match="controller memory is not enabled in") as caught:
                     child.apply(child.writes({"memory": {"limit": 16 * MIB}}))
-                assert "write +memory to /sys/fs/cgroup/" in caught.value.hint
+                assert "move them to a cgroup below it, then echo +memory > /sys/fs/cgroup/" in caught.value.hint
             finally:
                 child.destroy()
                 process.kill()
@@ -328,6 +348,7 @@ def test_delegate(cgroup: Cgroup) -> None:
 
 ROOTLESS = """
 import sys
+from pyrun.runtime.cgroups import files
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host

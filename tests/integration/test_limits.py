@@ -62,6 +62,8 @@ def test_seen_from_inside(
 ) -> None:
     container.linux["resources"] |= resources
     if V2:
+        if "shares" in str(resources):
+            container.unlike(runc="1.1 has an older formula", crun="1.8 has an older formula")
         controller = v2.partition(".")[0]
         if controller not in Path("/sys/fs/cgroup/cgroup.controllers").read_text().split():
             pytest.skip(f"no {controller} controller")

@@ -309,6 +309,31 @@ def test_no_limit_again(running: Container) -> None:
     assert limits(running)["memory"] == "max" if V2 else int(limits(running)["memory"]) > 1 << 60
 
 
+def test_no_limit_takes_swap_along(running: Container) -> None:
+    running.runtime.ok("update", "--memory", str(48 << 20), "--memory-swap", str(48 << 20), running.id)
+    running.unlike(crun="1.8 does not")
+    running.runtime.ok("update", "--memory=-1", running.id)
+    assert limits(running)["memory"] == "max" if V2 else int(limits(running)["memory"]) > 1 << 60
+
+
+def test_a_form_that_is_not_filled_in(running: Container, tmp_path: Path) -> None:
+    """runc's users send the whole form: 0 and "" leave things as they are."""
+    running.unlike(crun="1.8 takes 0 at its word")
+    running.runtime.ok("update", "--memory", str(48 << 20), "--memory-swap", str(64 << 20), running.id)
+    before = limits(running)
+    form = tmp_path / "form.json"
+    cpu = dict.fromkeys(("shares", "quota", "period", "realtimeRuntime", "realtimePeriod"), 0) | {
+        "cpus": "",
+        "mems": "",
+    }
+    memory = {"limit": 0, "reservation": 0, "swap": 0}
+    form.write_text(json.dumps({"memory": memory, "cpu": cpu, "blockIO": {"weight": 0}}))
+    running.runtime.ok("update", "--resources", form, running.id)
+    assert limits(running) == before
+    running.runtime.ok("update", "--memory-swap", str(80 << 20), running.id)  # the limit is still known
+    assert limits(running)["memory"] == before["memory"]
+
+
 @pytest.mark.parametrize(("first", "then"), [(32, 64), (64, 32)])
 def test_memory_and_swap_go_in_the_order_that_the_kernel_takes(running: Container, first: int, then: int) -> None:
     for size in (first, then):

@@ -122,18 +122,51 @@ def cgroup(tmp_path: Path, **more: Any) -> SystemdCgroup:
     return SystemdCgroup(Hierarchies("v2", [Hierarchy((), str(tree), "/", "/")]), "box", **more)
 
 
+def described(text: str) -> dict[str, Answer]:
+    return {
+        "GetUnit": lambda call: [new_method_return(call, "o", ("/org/freedesktop/systemd1/unit/x",))],
+        "Get": lambda call: [new_method_return(call, "v", (("s", text),))],
+    }
+
+
 def test_a_scope_is_started_and_stopped(bus: Callable[..., Bus], tmp_path: Path) -> None:
     fake = bus(StartTransientUnit=ended("done"), StopUnit=ended("done"), Get=control_group)
     made = cgroup(tmp_path)
     made.foresee()
     assert made.path == f"{tmp_path}/cgroup/above/system.slice/pyrun-box.scope"
     assert made.writes({"memory": {"limit": 1 << 20}})
+    Path(made.path).mkdir(parents=True)
     made.create(4242)
     assert fake.properties | {"PIDs": [4242], "Slice": "system.slice", "MemoryMax": 1 << 20} == fake.properties
     assert fake.properties["Delegate"] is True
     SystemdCgroup.from_state(made.to_state()).destroy()
     assert fake.heard.count("StopUnit") == 1
-    assert not Path(str(made.path)).exists()
+    assert not Path(made.path).exists()
+
+
+@pytest.mark.parametrize(("description", "stops"), [("container box", 1), ("something else", 0)])
+def test_a_create_that_died_half_way(bus: Callable[..., Bus], tmp_path: Path, description: str, stops: int) -> None:
+    """Whether there was a scope at all, and whether it is that container's."""
+    fake = bus(StopUnit=ended("done"), **described(description))
+    state = cgroup(tmp_path).to_state()
+    SystemdCgroup.from_state(state).destroy()
+    assert fake.heard.count("StopUnit") == stops
+
+
+def test_a_scope_of_another_with_the_name(bus: Callable[..., Bus], tmp_path: Path) -> None:
+    """The directory is not the one that was made: another's, and left alone."""
+    fake = bus(StartTransientUnit=ended("done"), StopUnit=ended("done"))
+    made = cgroup(tmp_path)
+    path = Path(str(made.path))
+    path.mkdir(parents=True)
+    made.create(1)
+    path.rename(tmp_path / "old")
+    path.mkdir()
+    again = SystemdCgroup.from_state(made.to_state())
+    assert (again.processes(), again.exists()) == ([], False)
+    again.destroy()
+    assert "StopUnit" not in fake.heard
+    assert path.exists()
 
 
 @pytest.mark.parametrize("result", ["failed", "timeout", "canceled"])
@@ -165,7 +198,7 @@ def test_a_scope_of_that_name_that_lives(bus: Callable[..., Bus], tmp_path: Path
 
 
 def test_a_scope_that_is_gone_is_stopped(bus: Callable[..., Bus], tmp_path: Path) -> None:
-    bus(StopUnit=refused("NoSuchUnit", "Unit pyrun-box.scope not loaded."))
+    bus(StopUnit=refused("NoSuchUnit", "Unit pyrun-box.scope not loaded."), **described("container box"))
     cgroup(tmp_path).destroy()
 
 

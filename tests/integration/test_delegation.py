@@ -1,0 +1,162 @@
+"""Cgroups of version 2 that do not belong to root: the container's own, and those of a user's containers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import PYRUN, Container
+
+TOP = Path("/sys/fs/cgroup")
+MIB = 1 << 20
+pytestmark = pytest.mark.skipif(not (TOP / "cgroup.controllers").exists(), reason="version 1 can't be delegated")
+USER = 65534
+
+
+def folder(container: Container) -> Path:
+    return TOP / Path(f"/proc/{container.pid}/cgroup").read_text().partition("::/")[2].strip()
+
+
+def writable(container: Container) -> None:
+    for mount in container.config["mounts"]:
+        if mount["type"] == "cgroup":
+            mount["options"].remove("ro")
+
+
+# The container's own (config-linux.md, "Cgroup ownership") ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [("user", "cgroup"), ("cgroup",)], ids=["root-of-a-user-namespace", "user"])
+def test_it_belongs_to_the_containers_user(container: Container, names: tuple[str, ...]) -> None:
+    container.unlike(runc="1.1 leaves it to root", crun="1.8 does so by an annotation only")
+    writable(container)
+    for name in names:
+        container.namespace(name)
+    if "user" in names:
+        container.user_namespace()
+    else:
+        container.process["user"] = {"uid": 100000, "gid": 100000}
+    container.sh("mkdir /sys/fs/cgroup/inner && echo $$ > /sys/fs/cgroup/inner/cgroup.procs && echo moved; read end")
+    read, write = os.pipe()
+    stdin, hold = os.pipe()
+    container.create(stdin=stdin, stdout=write)
+    os.close(write)
+    os.close(stdin)
+    at = folder(container)
+    for name in Path("/sys/kernel/cgroup/delegate").read_text().split():
+        if (at / name).exists():
+            assert (at / name).stat().st_uid == 100000, name
+    assert at.stat().st_uid == 100000
+    assert (at / "pids.max").stat().st_uid == 0
+    pid = container.pid
+    container.start()
+    assert os.read(read, 100) == b"moved\n"
+    os.close(hold)
+    assert container.wait(pid) == 1  # read has met the end
+    os.close(read)
+
+
+@pytest.mark.parametrize("lacking", ["namespace", "write"])
+def test_it_stays_roots(container: Container, lacking: str) -> None:
+    container.unlike(crun="1.8 gives it away with every user namespace")
+    container.user_namespace()
+    if lacking == "namespace":
+        container.without_namespace("cgroup")
+    else:
+        container.namespace("cgroup")
+    if lacking != "write":
+        writable(container)
+    container.create()
+    assert folder(container).stat().st_uid == 0
+
+
+# A user's containers --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def home(container: Container) -> Iterator[Path]:
+    """A cgroup that is delegated to a user, whose processes are in one below it."""
+    at = TOP / f"{container.id}-user"
+    (at / "shell").mkdir(parents=True)
+    (TOP / "cgroup.subtree_control").write_text("+memory +pids")
+    (at / "cgroup.subtree_control").write_text("+memory +pids")
+    for path in (at, at / "shell"):
+        for name in (".", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"):
+            os.chown(path / name, USER, USER)
+    yield at
+    (at / "shell").rmdir()
+    at.rmdir()
+
+
+def run(container: Container, shell: Path | None = None, script: str = "") -> subprocess.CompletedProcess[str]:
+    """pyrun run, by a user with one id, from the cgroup `shell`."""
+    if not os.access(PYRUN, os.X_OK):
+        pytest.skip("the checkout can't be read by another user")
+    container.process["user"] = {"uid": 0, "gid": 0}
+    container.namespace("user")
+    for key in ("uidMappings", "gidMappings"):
+        container.linux[key] = [{"containerID": 0, "hostID": USER, "size": 1}]
+    for mount in container.config["mounts"]:
+        mount["options"] = [o for o in mount.get("options", []) if not o.startswith(("gid=", "uid="))]
+    if script:
+        container.sh(script)
+    container.write()
+    for path, names, others in os.walk(container.path):
+        for name in (".", *names, *others):
+            if name != "busybox":
+                os.chown(os.path.join(path, name), USER, USER, follow_symlinks=False)
+    state = container.path / "state"
+
+    def enter() -> None:
+        if shell:
+            (shell / "cgroup.procs").write_text("0")
+        os.setgroups([])
+        os.setresgid(USER, USER, USER)
+        os.setresuid(USER, USER, USER)
+
+    command = [PYRUN, "--root", state, "run", "--bundle", container.path, container.id]
+    return subprocess.run(
+        command, preexec_fn=enter, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.pyrun_only("its own way of asking")
+def test_limits_in_a_delegated_cgroup(container: Container, home: Path) -> None:
+    container.linux["resources"] |= {"pids": {"limit": 17}, "memory": {"limit": 64 * MIB}}
+    container.without_namespace("network")
+    container.without_mount("/sys")
+    done = run(container, home / "shell", "cat /sys/fs/cgroup/pids.max /sys/fs/cgroup/memory.max")
+    assert (done.returncode, done.stdout.split()) == (0, ["17", str(64 * MIB)]), done
+    assert sorted(path.name for path in home.iterdir() if path.is_dir()) == ["shell"]
+
+
+@pytest.mark.pyrun_only("its own words")
+@pytest.mark.parametrize("resources", [{"pids": {"limit": 17}}, {"memory": {"limit": 64 * MIB}}, {}])
+def test_without_delegation(container: Container, resources: dict[str, Any]) -> None:
+    """Limits that can't be set are an error; who asks for none goes on."""
+    container.linux["resources"] |= resources
+    done = run(container, None, "echo up")
+    if not resources:
+        assert (done.returncode, done.stdout) == (0, "up\n"), done
+        return
+    assert done.returncode == 1
+    (section,) = resources
+    assert f"(/linux/resources/{section}/limit)" in done.stderr
+    assert "permission denied" in done.stderr
+    assert "must be delegated" in done.stderr
+
+
+@pytest.mark.pyrun_only("its own words")
+def test_a_controller_that_is_not_delegated(container: Container, home: Path) -> None:
+    """The error has the line that would give it."""
+    (home / "cgroup.subtree_control").write_text("-memory")
+    os.chown(home / "cgroup.subtree_control", 0, 0)
+    container.linux["resources"]["memory"] = {"limit": 64 * MIB}
+    done = run(container, home / "shell", "echo up")
+    assert done.returncode == 1
+    assert f"the controller memory is not enabled in {home}" in done.stderr
+    assert f"as root: echo +memory > {home}/cgroup.subtree_control" in done.stderr
