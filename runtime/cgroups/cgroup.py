@@ -373,11 +373,10 @@ class Cgroup:
             try:
                 files.write(directory.path + "/cgroup.kill", "1")
                 return
-            except FileNotFoundError:
-                if not files.exists(directory.path):
+            except OSError as error:
+                if error.errno in files.GONE and not files.exists(directory.path):
                     return
-            except OSError as error:  # a threaded cgroup has none
-                if error.errno != errno.EOPNOTSUPP:
+                if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):  # an old kernel, a threaded cgroup
                     raise refused("", "write 1 to", directory.path + "/cgroup.kill", error) from None
         frozen = True
         try:
@@ -477,14 +476,14 @@ class Cgroup:
     def destroy(self) -> None:
         """Removes what `create` made, and the cgroups made below it since; the processes must have ended.
 
-        A killed process leaves its cgroup a moment after its death: EBUSY is waited out for about half a second.
+        A killed process leaves its cgroup a moment after its death: EBUSY is waited out for half a
+        second, and for some seconds where no process is to be seen any more: a busy kernel takes its time.
         """
         pending = [directory for directory in self.directories if directory.made]
         wait = 0.001
         while pending := [directory for directory in pending if not files.remove(directory)]:
-            if wait > 0.3:
-                path = pending[0].path
-                count = len(files.processes(path))
+            path = pending[0].path
+            if wait > 0.3 and ((count := len(files.processes(path))) or wait > 3):
                 hint = "kill them first" if count else ""
                 raise CgroupError("", f"rmdir {path}: {count} process(es) still in it", errno.EBUSY, hint)
             sleep(wait)

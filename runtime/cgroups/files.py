@@ -13,6 +13,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# What a cgroup that has been removed says: to its path, and to a descriptor of something in it.
+GONE = (errno.ENOENT, errno.ENODEV)
 _FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
@@ -105,9 +107,9 @@ def rmdir(path: str) -> bool:
 def _try_rmdir(path: str, parent: int | None = None) -> bool:
     try:
         posix.rmdir(path, dir_fd=parent)
-    except FileNotFoundError:
-        return True
     except OSError as error:
+        if error.errno in GONE:
+            return True
         if error.errno in (errno.EBUSY, errno.ENOTEMPTY):
             return False
         raise refused("", "rmdir", path, error) from None
@@ -134,8 +136,10 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
                 child = ahead.pop()
                 try:
                     down = posix.open(child, _FOLDER, dir_fd=here)
-                except FileNotFoundError:
-                    continue
+                except OSError as error:
+                    if error.errno in GONE:
+                        continue
+                    raise
                 posix.close(here)
                 here = down
                 trail.append((child, _children(here)))
@@ -147,8 +151,10 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
             yield here, above, name
             posix.close(here)
             here, above = above, -1
-    except FileNotFoundError:  # it was removed meanwhile, and there is no way up from it
-        return
+    except OSError as error:
+        if error.errno not in GONE:
+            raise refused("", "look below", path, error) from None
+        # It was removed meanwhile, and there is no way up from it.
     finally:
         posix.close(here)
         if above >= 0:
@@ -178,7 +184,7 @@ def _members(path: str, file: str, cgroup: int | None) -> list[int]:
             posix.close(fd)
     except OSError as error:
         # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
-        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP):
+        if error.errno in (*GONE, errno.EOPNOTSUPP):
             return []
         raise refused("", "read", path + "/cgroup.procs", error) from None
 

@@ -208,3 +208,18 @@ def test_writes_of_one_file_are_one_line_each(top: Path) -> None:
     leaf = fill(top / "pods/c")
     cgroup(top).apply([Write(POINTER, "memory", "memory.max", value) for value in ("1", "22", "3")])
     assert (leaf / "memory.max").read_text() == "1223"  # a real file appends where the kernel takes each as a command
+
+
+def test_a_cgroup_that_goes_while_it_is_killed(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """systemd takes a scope away with its last process, between our open and write."""
+    leaf = fill(top / "pods/c")
+    c = cgroup(top)
+
+    def write(path: str, value: str) -> None:
+        for file in leaf.iterdir():
+            file.unlink()
+        leaf.rmdir()
+        raise OSError(errno.ENODEV, "No such device", path)
+
+    monkeypatch.setattr("pyrun.runtime.cgroups.files.write", write)
+    c.kill(9)
