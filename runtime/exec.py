@@ -6,12 +6,12 @@ import posix
 
 from pyrun.runtime import joining
 from pyrun.runtime.container import open_init, status_of
-from pyrun.runtime.create import write_pid_file
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
 from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, LISTENER, READY
 from pyrun.runtime.home import answer
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
+from pyrun.runtime.pid_file import write_pid_file
 from pyrun.runtime.plan import limits
 from pyrun.runtime.plan.exec import compile_exec
 from pyrun.runtime.signals import pidfd_send_signal

@@ -7,9 +7,9 @@ import posix
 from pyrun.runtime import privilege
 from pyrun.runtime.cgroups import files
 from pyrun.runtime.container import cgroup_of
-from pyrun.runtime.create import own_capabilities
 from pyrun.runtime.errors import Error, NotRunningError
 from pyrun.runtime.plan.facts import Facts
+from pyrun.runtime.privilege import own_capabilities
 from pyrun.runtime.state import alive
 from pyrun.spec.namespaces import CLONE_NEWNS
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.runtime.state import read_path
+
 _ALL_IDS = [b"0", b"0", b"4294967295"]
 
 
@@ -23,3 +25,11 @@ def nested() -> bool:
 def rootless() -> bool:
     """Cgroups may be out of reach."""
     return posix.geteuid() != 0 or nested()
+
+
+def own_capabilities() -> int:
+    """The capabilities that this process could pass on: permitted and in the bounding set (proc(5), status)."""
+    _, _, tail = read_path("/proc/self/status").partition(b"CapPrm:")
+    permitted, _, tail = tail.partition(b"\n")
+    _, _, tail = tail.partition(b"CapBnd:")
+    return int(permitted, 16) & int(tail.partition(b"\n")[0], 16)

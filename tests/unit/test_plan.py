@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pyrun.runtime.create import Options, layout
+from pyrun.runtime.bundle import Options
 from pyrun.runtime.errors import Error
+from pyrun.runtime.gather import layout
 from pyrun.runtime.listing import lines
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
