@@ -18,6 +18,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from conformance import programs
 from conformance.musts import MUSTS
 
 HERE = Path(__file__).parent
@@ -148,47 +149,59 @@ def shortened(names: list[str]) -> list[str]:
 # docs/conformance.md --------------------------------------------------------------------------------------------------
 
 
-def collected() -> dict[int, list[str]]:
-    """MUST → the names of its tests, parameters left out: from the markers."""
+def collected() -> dict[str, list[int]]:
+    """Every test, without its parameters, and the MUSTs that it shows: from the markers."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "collected.json")
         command = [sys.executable, "-m", "pytest", str(HERE), "--collect-only", "-qq", f"--results={file}"]
         subprocess.run([*command, "-p", "no:cacheprovider"], cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
         names: dict[str, list[int]] = json.loads(file.read_text())
-    tests: dict[int, list[str]] = {number: [] for number in MUSTS}
+    found: dict[str, list[int]] = {}
     for name, numbers in names.items():
-        for number in numbers:
-            if (plain := name.partition("[")[0]) not in tests[number]:
-                tests[number].append(plain)
-    return tests
+        found.setdefault(name.partition("[")[0], []).extend(numbers)
+    return found
 
 
-def document() -> str:
-    tests = collected()
+def document(tests: dict[str, list[int]]) -> str:
+    by_must = {number: [name for name, numbers in tests.items() if number in numbers] for number in MUSTS}
+    shown = sum(bool(names) for names in by_must.values())
     lines = [
         "# Conformance",
         "",
         "What the [OCI runtime spec 1.3](https://github.com/opencontainers/runtime-spec) demands of a runtime,",
         "numbered, with the tests of [conformance/](../conformance/README.md) that show it, or the reason why no test",
-        "from outside can. [RESULTS.md](../conformance/RESULTS.md) has the outcomes of pyrun, runc and crun.",
+        "from outside can; and below, what each of the validation programs of OCI runtime-tools looks at.",
+        "[RESULTS.md](../conformance/RESULTS.md) has the outcomes of pyrun, runc and crun.",
         "",
-        "`python -m conformance document` writes this page from the tests' markers.",
+        "`python -m conformance document` writes this page from the tests' markers and from `conformance/programs.py`.",
+        "",
+        f"{shown} of {len(MUSTS)} have tests.",
     ]
-    shown = sum(bool(names) for names in tests.values())
-    lines += ["", f"{shown} of {len(MUSTS)} have tests."]
     file = ""
     for number, must in MUSTS.items():
         if must.file != file:
             file = must.file
             lines += ["", f"## [{file}]({SPEC}/{file})", "", "| | demand | shown by |", "| --- | --- | --- |"]
-        where = ", ".join(f"`{name.removeprefix('test_').replace('.py::test_', ': ')}`" for name in tests[number])
-        lines.append(f"| {number} | {must.text} | {where or 'not shown: ' + must.why_not} |")
-    return "\n".join(lines) + "\n"
+        lines.append(f"| {number} | {must.text} | {words(by_must[number]) or 'not shown: ' + must.why_not} |")
+    lines += ["", "## [Programs of runtime-tools](https://github.com/opencontainers/runtime-tools)", ""]
+    rows = [[f"`{name}`", words(programs.tests(name))] for name in programs.PROGRAMS]
+    return "\n".join([*lines, *table(["program", "looked at by"], rows)]) + "\n"
 
 
-def unexplained() -> list[int]:
-    """MUSTs with neither a test nor a reason."""
-    return [number for number, names in collected().items() if not names and not MUSTS[number].why_not]
+def words(names: list[str]) -> str:
+    return ", ".join(f"`{name.removeprefix('test_').replace('.py::test_', ': ')}`" for name in names)
+
+
+def faults(tests: dict[str, list[int]]) -> list[str]:
+    """What the tables lack."""
+    shown = {number for numbers in tests.values() for number in numbers}
+    found = [
+        f"MUST {n}: neither a test nor a reason" for n, must in MUSTS.items() if n not in shown and not must.why_not
+    ]
+    found += [f"MUST {n}: a test, and a reason for none" for n, must in MUSTS.items() if n in shown and must.why_not]
+    for program in programs.PROGRAMS:
+        found += [f"{program}: there is no {name}" for name in programs.tests(program) if name not in tests]
+    return found
 
 
 def main(arguments: list[str]) -> int:
@@ -199,14 +212,14 @@ def main(arguments: list[str]) -> int:
                 return run(Path(name).name, program_of(program), Path(folder, "results.json"), *more)
         case ["record", *names] if names:
             return max(record(Path(name).name, program_of(name), "-q") for name in names)
-        case ["document"]:
-            DOCUMENT.write_text(document())
-            return 0
-        case ["document", "--check"]:
-            if missing := unexplained():
-                print(f"neither a test nor a reason: MUST {missing}", file=sys.stderr)
+        case ["document", *check] if check in ([], ["--check"]):
+            tests = collected()
+            if found := faults(tests):
+                print(*found, sep="\n", file=sys.stderr)
                 return 1
-            if DOCUMENT.read_text() != document():
+            if not check:
+                DOCUMENT.write_text(document(tests))
+            elif DOCUMENT.read_text() != document(tests):
                 print("docs/conformance.md is not current: python -m conformance document", file=sys.stderr)
                 return 1
             return 0

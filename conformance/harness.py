@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-MNT_DETACH = 2
+MNT_DETACH, MS_REMOUNT = 2, 32
 APPLETS = (
     "ash", "cat", "chmod", "chown", "cp", "cut", "dd", "df", "env", "find", "grep", "head", "hostname", "id",
     "ifconfig", "ip", "kill", "ln", "ls", "mkdir", "mkfifo", "mknod", "mount", "mv", "nc", "nproc", "printenv", "ps",
@@ -77,6 +77,8 @@ EXAMPLE: dict[str, Any] = {
         "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
     },
 }
+
+WAITING = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
 
 libc = ctypes.CDLL(None, use_errno=True)
 numbers = itertools.count(1)
@@ -249,6 +251,18 @@ class Container(Bundle):
     def start(self) -> None:
         self.runtime.ok("start", self.id)
 
+    def up(self, script: str = WAITING, *flags: str) -> int:
+        """Create and start it, until its program has said its first word; returns the pid."""
+        read, write = os.pipe()
+        self.sh(script)
+        self.create(*flags, stdout=write)
+        os.close(write)
+        pid = self.pid
+        self.start()
+        assert hear(read) == b"up\n"
+        os.close(read)
+        return pid
+
     def kill(self, name: str = "KILL", *flags: str) -> None:
         self.runtime.ok("kill", *flags, self.id, name)
 
@@ -350,6 +364,17 @@ def processes() -> list[int]:
     """Children of the test process that still run; what has ended is reaped."""
     children = map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
     return [pid for pid in children if os.waitpid(pid, os.WNOHANG) == (0, 0)]
+
+
+def restore_options(before: set[str]) -> None:
+    """Those of cgroup2, which has one superblock: they are of whoever mounts it last outside of a namespace of its own.
+    One test looks at that (test_cgroups.py); it would fail all the others after it."""
+    options = {line.split()[0]: line.split()[-1] for line in before}
+    for line in mounts() - before:
+        number, point, kind = (line.split()[i] for i in (0, 4, -3))
+        if kind == "cgroup2" and number in options:
+            data = options[number].removeprefix("rw").lstrip(",")
+            libc.mount(b"none", point.encode(), None, MS_REMOUNT, data.encode())
 
 
 def cgroups(marker: str) -> list[str]:

@@ -11,21 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.harness import Container, Listener, Runtime, hear
-
-LOOP = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
-
-
-def up(container: Container, script: str = LOOP) -> int:
-    """Created and started, and past its first words; returns the pid."""
-    read, write = os.pipe()
-    container.sh(script)
-    container.create(stdout=write)
-    os.close(write)
-    container.start()
-    assert hear(read) == b"up\n"
-    os.close(read)
-    return container.pid
+from conformance.harness import Container, Listener, Runtime
 
 
 @pytest.mark.parametrize("form", ["--bundle={}", "--bundle {}", "-b {}", "-bundle {}", "-bundle={}"])
@@ -43,6 +29,74 @@ def test_forms_of_a_global_option(runtime: Runtime, form: str) -> None:
     assert re.search("does not exist|No such file", done.stderr), done.stderr
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--debug",),
+        ("--log-format=text",),
+        ("--rootless=false",),
+        ("--rootless", "auto"),
+        ("--cgroup-manager=cgroupfs",),
+        ("--cgroup-manager", "cgroupfs"),
+    ],
+    ids=" ".join,
+)
+def test_global_options(container: Container, words: tuple[str, ...]) -> None:
+    container.write()
+    options = {"options": words, "cwd": container.path}
+    container.runtime.ok("create", "--bundle", container.path, container.id, **options)
+    assert container.start_and_wait() == 0
+    container.runtime.ok("delete", container.id, **options)
+
+
+@pytest.mark.parametrize(
+    "words", [("--log-format", "xml"), ("--cgroup-manager", "nonsense"), ("--nonsense",)], ids=" ".join
+)
+def test_global_options_that_are_none(container: Container, words: tuple[str, ...]) -> None:
+    container.write()
+    done = container.runtime("create", "--bundle", container.path, container.id, options=words)
+    assert done.code != 0
+    assert not container.exists()
+
+
+def test_without_cgroups(container: Container) -> None:
+    """podman's --cgroups=disabled."""
+    container.write()
+    options = ("--cgroup-manager=disabled",)
+    container.runtime.ok("create", "--bundle", container.path, container.id, options=options)
+    assert Path(f"/proc/{container.pid}/cgroup").read_text() == Path("/proc/self/cgroup").read_text()
+    container.runtime.ok("start", container.id, options=options)
+    container.runtime.ok("delete", "--force", container.id, options=options)
+
+
+@pytest.mark.parametrize("form", ["--config={}", "--config {}", "-f {}"])
+@pytest.mark.parametrize("verb", ["create", "run"])
+def test_another_name_of_the_config(container: Container, verb: str, form: str) -> None:
+    container.write()
+    file = (container.path / "config.json").rename(container.path.parent / "other.json")
+    container.runtime.ok(verb, "--bundle", container.path, *form.format(file).split(), container.id)
+    assert (container.exists()) is (verb == "create")
+
+
+@pytest.mark.parametrize("form", ["--pid-file={}", "--pid-file {}"])
+def test_forms_of_the_pid_file(container: Container, form: str) -> None:
+    container.create(*form.format(container.path / "pid").split())
+    assert (container.path / "pid").read_text() == str(container.pid)
+
+
+def test_run_detached(container: Container) -> None:
+    """It returns when the program runs, whose parent is the caller."""
+    container.sh("sleep 1000")
+    container.write()
+    flags = ("--detach", "--pid-file", container.path / "pid", "--bundle", container.path)
+    container.runtime.ok("run", *flags, container.id)
+    pid = int((container.path / "pid").read_text())
+    assert (container.status, container.pid) == ("running", pid)
+    assert f"\nPPid:\t{os.getpid()}\n" in Path(f"/proc/{pid}/status").read_text()
+    container.runtime.ok("delete", "-f", container.id)
+    assert container.wait(pid) == -9
+
+
 @pytest.mark.parametrize("flag", ["--no-pivot", "--no-new-keyring", "-no-pivot", "-no-new-keyring"])
 def test_flags_of_create(container: Container, flag: str) -> None:
     container.create(flag)
@@ -54,11 +108,18 @@ def test_no_subreaper(container: Container, flag: str) -> None:
     assert container.run("exit 5", flag).code == 5
 
 
+@pytest.mark.parametrize("form", ["--bundle={}", "--bundle {}", "-b {}"])
+def test_options_of_create_after_the_id(container: Container, form: str) -> None:
+    """Where runc takes them: its library puts options first."""
+    container.write()
+    container.runtime.ok("create", container.id, *form.format(container.path).split())
+    assert container.status == "created"
+
+
 @pytest.mark.parametrize("arguments", [("--force",), ("-f",)])
 @pytest.mark.parametrize("after", [False, True])
-def test_options_after_the_id(container: Container, arguments: tuple[str, ...], after: bool) -> None:
-    """Where the runtime in place takes them."""
-    pid = up(container)
+def test_options_of_delete_after_the_id(container: Container, arguments: tuple[str, ...], after: bool) -> None:
+    pid = container.up()
     words = (container.id, *arguments) if after else (*arguments, container.id)
     done = container.runtime("delete", *words)
     assert done.code == 0, done
@@ -69,7 +130,8 @@ def test_delete_force_twice(container: Container) -> None:
     """The shim cleans up after every delete."""
     container.create()
     container.delete("--force")
-    container.delete("--force")
+    done = container.runtime("delete", "--force", container.id)
+    assert (done.code, done.out, done.err) == (0, "", "")
 
 
 def test_delete_and_then_delete_force(container: Container) -> None:
@@ -77,45 +139,6 @@ def test_delete_and_then_delete_force(container: Container) -> None:
     container.start_and_wait()
     container.delete()
     container.delete("--force")
-
-
-@pytest.mark.parametrize("signal", ["9", "KILL", "SIGKILL"])
-def test_kill_all(container: Container, signal: str) -> None:
-    """As for containers with the host's pid namespace: the children of init go too."""
-    container.without_namespace("pid")
-    read, write = os.pipe()
-    container.sh("sleep 1000 & echo up; wait")
-    container.create(stdout=write)
-    os.close(write)
-    pid = container.pid
-    container.start()
-    assert hear(read) == b"up\n"
-    container.runtime.ok("kill", "--all", container.id, signal)
-    container.wait(pid)
-    assert hear(read) == b""  # nobody holds its other end
-    os.close(read)
-
-
-@pytest.mark.parametrize("signal", ["15", "TERM", "SIGTERM", "term", "sigterm"])
-def test_names_of_a_signal(container: Container, signal: str) -> None:
-    pid = up(container)
-    container.kill(signal)
-    assert container.wait(pid) == 3
-
-
-def test_kill_sends_sigterm_by_default(container: Container) -> None:
-    pid = up(container)
-    container.runtime.ok("kill", container.id)
-    assert container.wait(pid) == 3
-
-
-def test_what_kill_says_of_a_stopped_container(container: Container) -> None:
-    """containerd looks for the words to tell "over" from "broken"."""
-    container.create()
-    container.start_and_wait()
-    done = container.runtime("kill", container.id, "KILL")
-    assert done.code != 0
-    assert re.search("process already finished|container not running|no such process", done.err, re.IGNORECASE)
 
 
 def test_what_is_said_of_an_unknown_id(runtime: Runtime) -> None:
@@ -168,6 +191,33 @@ def test_the_log_is_one_json_object(container: Container, options: tuple[str, ..
     assert entry["time"]
 
 
+@pytest.mark.parametrize(
+    "words", [("state",), ("start",), ("kill",), ("delete",), ("exec",), ("pause",), ("resume",)], ids=" ".join
+)
+def test_every_command_logs_its_error(container: Container, words: tuple[str, ...]) -> None:
+    """One object, the last of the log's; the words are on stderr as well, where podman looks without a log."""
+    log = container.path / "log.json"
+    arguments = {"exec": ("unknown", "/bin/true"), "kill": ("unknown", "9")}.get(words[0], ("unknown",))
+    done = container.runtime(*words, *arguments, options=("--log", str(log), "--log-format", "json"))
+    assert done.code != 0
+    [entry] = map(json.loads, log.read_text().splitlines())
+    assert entry["level"] == "error"
+    assert entry["msg"].strip() in done.err
+    assert re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", entry["time"])
+
+
+def test_debugging_keeps_the_error_last(container: Container) -> None:
+    """The shim takes the last object with level error."""
+    log = container.path / "log.json"
+    container.args = ["/no/such"]
+    container.write()
+    options = ("--debug", "--log", str(log), "--log-format", "json")
+    assert container.runtime("create", "--bundle", container.path, container.id, options=options).code != 0
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    [error] = [entry for entry in entries if entry["level"] == "error"]
+    assert "/no/such" in error["msg"]
+
+
 def test_the_log_is_appended_to(container: Container) -> None:
     log = container.path / "log.json"
     log.write_text('{"level":"info","msg":"before","time":"2024-01-01T00:00:00Z"}\n')
@@ -191,6 +241,37 @@ def test_the_version(runtime: Runtime) -> None:
     lines = done.stdout.splitlines()
     assert re.fullmatch(r"\S+ version \S.*", lines[0])
     assert any(re.fullmatch(r"spec: \d+\.\d+\.\d+\S*", line) for line in lines)
+
+
+def test_the_word_version_is_in_one_line_only(runtime: Runtime) -> None:
+    """dockerd takes the last line that has it for the name and the version."""
+    done = subprocess.run([runtime.binary, "--version"], capture_output=True, text=True, check=True, timeout=20)
+    assert [line.count("version") for line in done.stdout.splitlines()].count(1) == 1
+    assert done.stdout.splitlines()[0].split()[1] == "version"
+
+
+@pytest.mark.parametrize("form", ["--version", "-v"])
+def test_the_version_alone(runtime: Runtime, form: str) -> None:
+    done = subprocess.run([runtime.binary, form], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert " version " in done.stdout
+
+
+def test_the_state_that_callers_read(container: Container) -> None:
+    """go-runc reads stdout and stderr as one, and the time in RFC 3339's form."""
+    container.create()
+    done = container.runtime("state", container.id)
+    state = json.loads(done.out + done.err)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", state["created"])
+    assert os.path.samefile(state["rootfs"], container.rootfs)
+    assert isinstance(state["pid"], int)
+
+
+def test_the_features(runtime: Runtime) -> None:
+    """containerd, CRI-O and dockerd ask for them: a document, whatever stands in it."""
+    done = runtime("features")
+    assert done.code == 0, done
+    assert json.loads(done.out)["ociVersionMin"]
 
 
 def test_without_path_and_home(container: Container) -> None:
@@ -225,6 +306,22 @@ def test_a_console_socket_gets_one_message(container: Container, listener: Liste
     assert listener.read_to_end() == "tty\n"
 
 
+@pytest.mark.parametrize("form", ["--console-socket={}", "--console-socket {}"])
+def test_forms_of_the_console_socket(container: Container, listener: Listener, form: str) -> None:
+    container.process["terminal"] = True
+    container.process["consoleSize"] = {"height": 33, "width": 77}
+    container.sh("stty size")
+    container.create(*form.format(listener.path).split())
+    assert listener.receive()
+    assert container.start_and_wait() == 0
+    assert listener.read_to_end() == "33 77\n"
+
+
+def test_a_terminal_without_a_console_socket(container: Container) -> None:
+    container.process["terminal"] = True
+    container.refused()
+
+
 def test_run_returns_the_exit_code(container: Container) -> None:
     assert container.run("exit 42").code == 42
     assert not container.exists()
@@ -235,70 +332,15 @@ def test_a_signalled_program_is_128_and_more(container: Container) -> None:
     assert container.run("kill -9 $$").code == 137
 
 
-def test_list_as_json(container: Container) -> None:
-    container.create()
-    for form in (("--format", "json"), ("--format=json",), ("-f", "json")):
-        [found] = json.loads(container.runtime.ok("list", *form))
-        assert (found["id"], found["pid"], found["status"]) == (container.id, container.pid, "created")
-
-
-def test_list_quietly(container: Container) -> None:
-    container.create()
-    assert (
-        container.runtime.ok("list", "-q").split() == container.runtime.ok("list", "--quiet").split() == [container.id]
-    )
-
-
-def test_ps_as_json(container: Container) -> None:
-    pid = up(container)
-    assert pid in json.loads(container.runtime.ok("ps", "--format", "json", container.id))
-
-
-@pytest.mark.parametrize("words", [("pause",), ("resume",)], ids=["pause", "resume"])
-def test_pause_and_resume(container: Container, words: tuple[str, ...]) -> None:
-    up(container)
-    container.runtime.ok("pause", container.id)
-    assert container.status == "paused"
-    container.runtime.ok("resume", container.id)
-    assert container.status == "running"
-
-
-@pytest.mark.parametrize("form", ["--resources=FILE", "--resources FILE", "-r FILE", "--resources -"])
-def test_update(container: Container, form: str) -> None:
-    container.linux["cgroupsPath"] = f"/{container.id}"
-    up(container)
-    file = container.path / "resources"
-    file.write_text('{"pids": {"limit": 33}}')
-    with open(file, "rb") as stdin:
-        container.runtime.ok("update", *form.replace("FILE", str(file)).split(), container.id, stdin=stdin)
-    found = [path for path in Path("/sys/fs/cgroup").rglob("pids.max") if container.id in str(path)]
-    assert [path.read_text() for path in found] == ["33\n"]
-
-
-def test_exec_detached(container: Container) -> None:
-    """conmon's and the shim's: a file that holds the process, a pid file, and the caller as the parent."""
-    up(container)
-    process = {**container.process, "args": ["/bin/sh", "-c", "exit 6"]}
-    (container.path / "process").write_text(json.dumps(process))
-    flags = ("--process", container.path / "process", "--detach", "--pid-file", container.path / "exec.pid")
-    container.runtime.ok("exec", *flags, container.id)
-    assert container.wait(int((container.path / "exec.pid").read_text())) == 6
-
-
-def test_exec_in_the_foreground(container: Container) -> None:
-    up(container)
-    done = container.runtime("exec", container.id, "/bin/sh", "-c", "echo hello; exit 4")
-    assert (done.code, done.out) == (4, "hello\n")
-
-
-def test_preserved_descriptors(container: Container) -> None:
+@pytest.mark.parametrize("form", ["--preserve-fds 2", "--preserve-fds=2"])
+def test_preserved_descriptors(container: Container, form: str) -> None:
     container.args = ["/bin/ls", "/proc/self/fd"]
     read, write = os.pipe()
     try:
         # The numbers must begin at 3.
         script = f'exec "$@" 3<&{read} 4>&{write}'
         container.write()
-        command = container.runtime.command("run", "--preserve-fds", "2", "--bundle", container.path, container.id)
+        command = container.runtime.command("run", *form.split(), "--bundle", container.path, container.id)
         done = subprocess.run(
             ["bash", "-c", script, "bash", *command], pass_fds=(read, write), capture_output=True, text=True, check=True
         )
@@ -306,3 +348,35 @@ def test_preserved_descriptors(container: Container) -> None:
         os.close(read)
         os.close(write)
     assert {"0", "1", "2", "3", "4"} <= set(done.stdout.split())
+
+
+def test_sockets_of_the_caller(container: Container) -> None:
+    """sd_listen_fds(3): they come first, and are the program's own."""
+    container.sh('ls /proc/self/fd; echo "$LISTEN_FDS" "$LISTEN_PID" "$$"')
+    container.write()
+    read, write = os.pipe()
+    command = container.runtime.command("run", "--bundle", container.path, container.id)
+    try:
+        done = subprocess.run(
+            ["bash", "-c", f'LISTEN_PID=$$ exec "$@" 3<&{read}', "bash", *command],
+            pass_fds=(read,), capture_output=True, text=True, check=True, env={**os.environ, "LISTEN_FDS": "1"},
+        )  # fmt: skip
+    finally:
+        os.close(read)
+        os.close(write)
+    *fds, count, pid, own = done.stdout.split()
+    assert {"0", "1", "2", "3"} <= set(fds)
+    assert (count, pid) == ("1", own)
+
+
+def test_a_config_to_begin_with(runtime: Runtime) -> None:
+    """`spec` writes one that can be run, and never over another."""
+    folder = runtime.folder / "new"
+    folder.mkdir()
+    runtime.ok("spec", cwd=folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert config["process"]["args"] == ["sh"]
+    assert config["root"]["path"] == "rootfs"
+    (folder / "config.json").write_text("mine")
+    assert runtime("spec", "--bundle", folder).code != 0
+    assert (folder / "config.json").read_text() == "mine"

@@ -81,27 +81,100 @@ def test_another_file_in_its_place(container: Container, kind: str) -> None:
     container.refused()
 
 
-@pytest.mark.must(28)
-def test_masked_files_and_folders(container: Container) -> None:
-    container.script("/secret", "secret")
-    container.script("/folder/secret", "secret")
+@pytest.fixture
+def tree(container: Container) -> Container:
+    """An image with a file and a folder at the top, and both again two folders below."""
     container.config["root"]["readonly"] = False
-    container.linux["maskedPaths"] += ["/secret", "/folder", "/not/there"]
-    seen = container.sees("cat /secret; ls /folder; stat -c %t:%T /secret; touch /folder/x 2>&1 || true")
-    assert seen.splitlines() == ["1:3", "touch: /folder/x: Read-only file system"]
-    assert (container.rootfs / "folder/secret").read_text() == "secret"
+    for path in ("/file", "/folder/file", "/folder/below/file", "/other/below/file"):
+        container.script(path, "secret")
+    return container
 
 
 @pytest.mark.must(28)
-def test_read_only_paths(container: Container) -> None:
-    container.script("/file", "text")
-    container.script("/folder/file", "text")
-    container.config["root"]["readonly"] = False
-    container.linux["readonlyPaths"] += ["/file", "/folder", "/not/there"]
-    seen = container.sees("cat /file /folder/file; for f in /file /folder/file /new; do (echo x > $f) 2>&1; done; true")
-    assert seen.startswith("texttext")
-    assert seen.count("Read-only file system") == 2
-    assert (container.rootfs / "new").exists()
+@pytest.mark.parametrize("paths", [["/folder", "/folder/below", "/folder/file", "/folder/below/file"], ["/folder"]])
+def test_masked_folders(tree: Container, paths: list[str]) -> None:
+    """Empty, and nothing can be made there; what lies below a masked folder is gone by then."""
+    tree.linux["maskedPaths"] += paths
+    assert tree.sees("ls -A /folder; touch /folder/x 2>&1 || true") == "touch: /folder/x: Read-only file system"
+    assert (tree.rootfs / "folder/below/file").read_text() == "secret"
+
+
+@pytest.mark.must(28)
+def test_masked_files(tree: Container) -> None:
+    tree.linux["maskedPaths"] += ["/file", "/other/below/file", "/not/there"]
+    seen = tree.sees("cat /file /other/below/file; stat -c %t:%T /file; cat /folder/file; (echo x > /file) 2>&1")
+    assert seen.splitlines() == ["1:3", "secret"]
+    assert (tree.rootfs / "file").read_text() == "secret"
+
+
+NODES = {
+    "character": (0o20666, os.makedev(1, 5)),
+    "block": (0o60666, os.makedev(7, 300)),
+    "fifo": (0o10666, 0),
+}
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize("kind", NODES)
+def test_masked_nodes(tree: Container, kind: str) -> None:
+    mode, number = NODES[kind]
+    os.mknod(tree.rootfs / "node", mode, number)
+    tree.linux["maskedPaths"] += ["/node"]
+    assert tree.sees("stat -c %t:%T /node; cat /node") == "1:3"
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize("key", ["maskedPaths", "readonlyPaths"])
+def test_a_link_in_a_circle(tree: Container, key: str) -> None:
+    """There is nothing to hide or to protect: refused, or passed by; not followed out of the root."""
+    (tree.rootfs / "circle").symlink_to("../circle")
+    tree.linux[key] += ["/circle"]
+    done = tree.run("readlink /circle")
+    assert done.code != 0 or done.out == "../circle\n"
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize("key", ["maskedPaths", "readonlyPaths"])
+def test_a_link_of_the_image(tree: Container, key: str) -> None:
+    """Means what it means inside: nothing of the host's changes, and what it leads to is hidden, or protected."""
+    outside = tree.path / "file"
+    outside.write_text("host")
+    (tree.rootfs / "link").symlink_to("/folder")
+    tree.linux[key] += ["/link"]
+    *listed, refusal = tree.sees("ls /folder; (echo x > /folder/new) 2>&1; true").splitlines()
+    assert listed == ([] if key == "maskedPaths" else ["below", "file"])
+    assert "Read-only file system" in refusal
+    assert outside.read_text() == "host"
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize("paths", [["/folder"], ["/folder", "/folder/below", "/folder/below/file"]])
+def test_read_only_folders(tree: Container, paths: list[str]) -> None:
+    tree.linux["readonlyPaths"] += [*paths, "/not/there"]
+    writes = "for f in /folder/x /folder/file /folder/below/x /folder/below/file; do (echo x > $f) 2>&1; done"
+    seen = tree.sees(f"cat /folder/file; echo; {writes}; echo x > /other/new").splitlines()
+    assert seen[0] == "secret"
+    assert ["Read-only file system" in line for line in seen[1:]] == [True] * 4
+    assert (tree.rootfs / "other/new").exists()
+
+
+@pytest.mark.must(28)
+def test_read_only_files(tree: Container) -> None:
+    tree.linux["readonlyPaths"] += ["/file", "/other/below/file"]
+    writes = "for f in /file /other/below/file; do (echo x > $f) 2>&1; done"
+    seen = tree.sees(f"{writes}; echo x > /folder/file").splitlines()
+    assert ["Read-only file system" in line for line in seen] == [True] * 2
+    assert (tree.rootfs / "folder/file").read_text() == "x\n"
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize("kind", NODES)
+def test_read_only_nodes(tree: Container, kind: str) -> None:
+    """Its mode can't be changed; that a node is written to is no matter of the file system."""
+    mode, number = NODES[kind]
+    os.mknod(tree.rootfs / "node", mode, number)
+    tree.linux["readonlyPaths"] += ["/node"]
+    assert "Read-only file system" in tree.sees("chmod 600 /node 2>&1; true")
 
 
 @pytest.mark.must(28)

@@ -96,6 +96,9 @@ TMPFS: list[tuple[list[str], set[str], set[str], set[str]]] = [
     (["iversion"], {"rw"}, set(), set()),
     (["iversion", "noiversion"], {"rw"}, set(), set()),
     (["size=64k", "mode=711"], set(), set(), {"size=64k", "mode=711"}),
+    (["async", "sync"], set(), set(), {"sync"}),
+    (["suid", "nosuid", "dev", "nodev", "exec", "noexec"], {"nosuid", "nodev", "noexec"}, set(), set()),
+    (["strictatime", "relatime"], {"relatime"}, set(), set()),
     (["nosymfollow"], {"nosymfollow"}, set(), set()),
     (["nosuid", "nodev", "noexec", "ro", "noatime"], {"nosuid", "nodev", "noexec", "ro", "noatime"}, set(), set()),
 ]
@@ -176,10 +179,73 @@ def test_rbind_takes_it_along(container: Container, shared: Path) -> None:
 
 
 @pytest.mark.must(50)
+def test_a_copy_that_is_unbindable(container: Container, shared: Path) -> None:
+    """By the option alone, without the word bind: nobody can bind it again."""
+    container.capabilities("CAP_SYS_ADMIN")
+    container.mount("/tmp", "bind", str(shared), "bind", "unbindable")
+    container.mount("/copy", "tmpfs", "tmpfs")
+    assert container.run("mount --bind /tmp /copy").code != 0
+
+
+@pytest.mark.must(50)
+@pytest.mark.parametrize("option", ["nosuid", "nodev", "noexec", "ro", "noatime", "nodiratime"])
+def test_options_of_a_bind(container: Container, shared: Path, option: str) -> None:
+    """Of the mount that is made, not of its source, nor of what is mounted below it."""
+    container.mount("/tmp", "bind", str(shared), "rbind", option)
+    found = {line.point: line.options for line in seen(container) if line.point.startswith("/tmp")}
+    assert option in found["/tmp"]
+    assert option not in found["/tmp/below"]
+    host = [Line(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    assert [line.options & {option} for line in host if line.point == str(shared)] == [set()]
+
+
+@pytest.mark.must(50)
+@pytest.mark.parametrize("option", ["rro", "rnosuid", "rnodev", "rnoexec", "rnoatime", "rnodiratime"])
+def test_recursive_options_of_a_bind(container: Container, shared: Path, option: str) -> None:
+    container.mount("/tmp", "bind", str(shared), "rbind", option)
+    found = {line.point: line.options for line in seen(container) if line.point.startswith("/tmp")}
+    assert {point for point, options in found.items() if option.removeprefix("r") in options} == {"/tmp", "/tmp/below"}
+
+
+@pytest.mark.must(28)
+def test_tmpcopyup(container: Container) -> None:
+    """The tmpfs begins with what the image has there."""
+    container.config["root"]["readonly"] = False
+    container.script("/folder/below/file", "mine", 0o644)
+    os.chown(container.rootfs / "folder/below/file", 7, 8)
+    container.mount("/folder", "tmpfs", "tmpfs", "tmpcopyup")
+    script = "cat /folder/below/file; echo; stat -c '%a %u %g' /folder/below/file; echo x > /folder/new"
+    assert container.sees(script) == "mine\n644 7 8"
+    assert not (container.rootfs / "folder/new").exists()
+
+
+@pytest.mark.must(50)
 def test_remount_changes_what_is_there(container: Container) -> None:
     container.mount("/tmp", "tmpfs", "tmpfs")
     container.mount("/tmp", "tmpfs", "tmpfs", "remount", "ro", "noexec")
     assert {"ro", "noexec"} <= at(container, "/tmp").options
+
+
+SELINUX = Path("/sys/fs/selinux/enforce").exists()
+LABEL = "system_u:object_r:svirt_sandbox_file_t:s0:c715,c811"
+
+
+@pytest.mark.must(28)
+@pytest.mark.skipif(SELINUX, reason="SELinux is there")
+def test_a_mount_label_without_selinux(container: Container) -> None:
+    """There are no contexts to set: nothing happens."""
+    container.linux["mountLabel"] = LABEL
+    container.mount("/tmp", "tmpfs", "tmpfs")
+    done = container.run("grep tmpfs /proc/self/mountinfo")
+    assert (done.code, "context=" in done.out) == (0, False)
+
+
+@pytest.mark.must(28)
+@pytest.mark.skipif(not SELINUX, reason="no SELinux here")
+def test_a_mount_label(container: Container) -> None:
+    container.linux["mountLabel"] = LABEL
+    container.mount("/tmp", "tmpfs", "tmpfs")
+    assert LABEL in container.sees("grep ' /tmp ' /proc/self/mountinfo")
 
 
 @pytest.mark.must(48)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from conformance.harness import Container
 ALL_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
 KEYS = dict(zip(ALL_SETS, ("CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"), strict=True))
+
+APPARMOR = Path("/sys/kernel/security/apparmor").exists()
 
 KILL, CHOWN = 1 << 5, 1 << 0
 
@@ -83,6 +86,16 @@ def test_umask(container: Container, umask: int, expected: str) -> None:
 
 
 @pytest.mark.must(33)
+def test_no_umask(container: Container) -> None:
+    """The caller's."""
+    before = os.umask(0o125)
+    try:
+        assert status(container)["Umask"] == "0125"
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.must(33)
 @pytest.mark.parametrize("kind", ["bounding", "bounding+effective+permitted", "bounding+inheritable+permitted", "all"])
 @pytest.mark.parametrize("uid", [0, 1000])
 def test_capability_sets(container: Container, kind: str, uid: int) -> None:
@@ -133,21 +146,45 @@ def test_no_new_privileges(container: Container, wanted: bool | None) -> None:
     assert status(container)["NoNewPrivs"] == ("1" if wanted else "0")
 
 
+# setrlimit(2)'s names, and those of /proc/self/limits
+RLIMITS = {
+    "RLIMIT_AS": "Max address space",
+    "RLIMIT_CORE": "Max core file size",
+    "RLIMIT_CPU": "Max cpu time",
+    "RLIMIT_DATA": "Max data size",
+    "RLIMIT_FSIZE": "Max file size",
+    "RLIMIT_LOCKS": "Max file locks",
+    "RLIMIT_MEMLOCK": "Max locked memory",
+    "RLIMIT_MSGQUEUE": "Max msgqueue size",
+    "RLIMIT_NICE": "Max nice priority",
+    "RLIMIT_NOFILE": "Max open files",
+    "RLIMIT_NPROC": "Max processes",
+    "RLIMIT_RSS": "Max resident set",
+    "RLIMIT_RTPRIO": "Max realtime priority",
+    "RLIMIT_RTTIME": "Max realtime timeout",
+    "RLIMIT_SIGPENDING": "Max pending signals",
+    "RLIMIT_STACK": "Max stack size",
+}
+
+
+def limit_here(name: str) -> int:
+    """The tests' own hard limit: nobody is asked to raise one, which takes CAP_SYS_RESOURCE."""
+    for line in Path("/proc/self/limits").read_text().splitlines():
+        if line.startswith(RLIMITS[name]):
+            hard = line.removeprefix(RLIMITS[name]).split()[1]
+            return 1 << 40 if hard == "unlimited" else int(hard)
+    raise AssertionError(name)
+
+
 @pytest.mark.must(57)
-def test_rlimits(container: Container) -> None:
-    """Lowering only: the tests may lack CAP_SYS_RESOURCE."""
-    limits = [
-        ("RLIMIT_NOFILE", 100, 200, "Max open files"),
-        ("RLIMIT_CORE", 0, 0, "Max core file size"),
-        ("RLIMIT_NPROC", 50, 60, "Max processes"),
-        ("RLIMIT_FSIZE", 1 << 40, (1 << 63) - 1, "Max file size"),
-        ("RLIMIT_STACK", 1 << 23, 1 << 24, "Max stack size"),
-    ]
-    container.process["rlimits"] = [{"type": t, "soft": s, "hard": h} for t, s, h, _ in limits]
-    lines = container.sees("cat /proc/self/limits").splitlines()
-    for _, soft, hard, name in limits:
-        line = next(line for line in lines if line.startswith(name))
-        assert line.removeprefix(name).split()[:2] == [str(soft), str(hard)]
+@pytest.mark.parametrize("name", RLIMITS)
+def test_rlimits(container: Container, name: str) -> None:
+    hard = limit_here(name)
+    soft = hard - hard // 4
+    container.process["rlimits"] = [{"type": name, "soft": soft, "hard": hard}]
+    container.args = ["/bin/cat", "/proc/self/limits"]
+    line = next(line for line in container.sees("").splitlines() if line.startswith(RLIMITS[name]))
+    assert line.removeprefix(RLIMITS[name]).split()[:2] == [str(soft), str(hard)]
 
 
 @pytest.mark.must(57)
@@ -174,6 +211,29 @@ def test_rlimits_in_a_user_namespace(container: Container) -> None:
 )
 def test_wrong_rlimits(container: Container, rlimits: list[dict[str, Any]]) -> None:
     container.process["rlimits"] = rlimits
+    container.refused()
+
+
+@pytest.mark.must(62)
+@pytest.mark.parametrize("policy", ["SCHED_OTHER", "SCHED_BATCH"])
+def test_no_nice_value_is_zero(container: Container, policy: str) -> None:
+    """Not that of the caller, who is nicer."""
+    container.process["scheduler"] = {"policy": policy}
+    container.write()
+    command = container.runtime.command("run", "--bundle", container.path, container.id)
+    container.args = ["/bin/cat", "/proc/self/stat"]
+    container.write()
+    done = subprocess.run(["nice", "-n", "5", *command], capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stderr) == (0, "")
+    fields = done.stdout.rpartition(")")[2].split()
+    assert fields[16] == "0"
+    assert fields[38] == {"SCHED_OTHER": "0", "SCHED_BATCH": "3"}[policy]
+
+
+@pytest.mark.must(62)
+def test_no_priority_is_zero(container: Container) -> None:
+    """Which a real-time policy does not take."""
+    container.process["scheduler"] = {"policy": "SCHED_FIFO"}
     container.refused()
 
 
@@ -222,6 +282,26 @@ def test_an_oom_score_out_of_range(container: Container, score: int) -> None:
     container.refused()
 
 
+@pytest.mark.must(30)
+@pytest.mark.skipif(APPARMOR, reason="AppArmor is there")
+def test_a_profile_without_apparmor(container: Container) -> None:
+    container.process["apparmorProfile"] = "some-profile"
+    container.refused()
+
+
+@pytest.mark.must(33)
+@pytest.mark.skipif(not APPARMOR, reason="no AppArmor here")
+def test_an_apparmor_profile(container: Container) -> None:
+    name = f"conformance-{os.getpid()}"
+    text = f"profile {name} flags=(attach_disconnected) {{ file, capability, mount, signal, unix, ptrace, }}"
+    subprocess.run(["apparmor_parser", "--replace"], input=text, text=True, check=True)
+    try:
+        container.process["apparmorProfile"] = name
+        assert container.sees("cat /proc/self/attr/current").split()[0] == name
+    finally:
+        subprocess.run(["apparmor_parser", "--remove"], input=text, text=True, check=True)
+
+
 @pytest.mark.must(53)
 def test_the_console_size_without_a_terminal(container: Container) -> None:
     container.process["consoleSize"] = {"height": 33, "width": 77}
@@ -240,9 +320,12 @@ def test_only_stdio_reaches_the_program(container: Container) -> None:
         os.close(write)
 
 
-def test_the_callers_null_device_keeps_its_owner(container: Container) -> None:
+@pytest.mark.parametrize("mapped", [False, True], ids=["plain", "user namespace"])
+def test_the_callers_null_device_keeps_its_owner(container: Container, mapped: bool) -> None:
     """Not the host's: a node of the same number, so that a runtime which changes it does no harm."""
     container.process["user"] = {"uid": 1000, "gid": 1000}
+    if mapped:
+        container.user_namespace()
     node = container.path / "null"
     os.mknod(node, 0o20666, os.makedev(1, 3))
     if not os.access(node, os.R_OK) or os.statvfs(node).f_flag & os.ST_NODEV:

@@ -91,6 +91,51 @@ def test_later_mounts_of_the_host(container: Container, propagation: str, seen: 
         subprocess.run(["umount", "-R", shared], check=True)
 
 
+@pytest.mark.must(28)
+@pytest.mark.parametrize("propagation", ["shared", "slave", "private", "unbindable"])
+def test_mounts_cross_the_root(container: Container, propagation: str) -> None:
+    """None come out: a shared root has a peer group of its own. The host's come into a slave, not into a private one;
+    whether they come into a shared one is not said."""
+    container.config["root"]["readonly"] = False
+    container.capabilities("CAP_SYS_ADMIN")
+    container.linux["rootfsPropagation"] = propagation
+    for name in ("inside", "outside"):
+        (container.rootfs / name).mkdir()
+    subprocess.run(["mount", "--bind", container.rootfs, container.rootfs], check=True)
+    subprocess.run(["mount", "--make-shared", container.rootfs], check=True)
+    try:
+        container.up("mount -t tmpfs mine /inside; echo up; sleep 1000")
+        assert not os.path.ismount(container.rootfs / "inside")
+        subprocess.run(["mount", "-t", "tmpfs", "theirs", container.rootfs / "outside"], check=True)
+        seen = container.runtime.ok("exec", container.id, "/bin/cat", "/proc/self/mountinfo")
+        assert (" /outside " in seen) is (propagation == "slave") or propagation == "shared"
+        container.delete("--force")
+    finally:
+        subprocess.run(["umount", "-R", container.rootfs], check=True)
+
+
+@pytest.mark.must(28)
+@pytest.mark.parametrize(("propagation", "seen"), [("shared", True), ("private", False)])
+def test_mounts_within_the_root(container: Container, propagation: str, seen: bool) -> None:
+    """What is mounted below a shared root is seen in its copies: nested containers rely on it."""
+    container.config["root"]["readonly"] = False
+    container.capabilities("CAP_SYS_ADMIN")
+    container.linux["rootfsPropagation"] = propagation
+    for name in ("copy", "inside"):
+        (container.rootfs / name).mkdir()
+    script = "mount --bind / /copy && mount -t tmpfs mine /inside && grep -c ' /copy/inside ' /proc/self/mountinfo"
+    assert container.run(script).out == ("1\n" if seen else "0\n")
+
+
+@pytest.mark.must(28)
+def test_an_unbindable_root(container: Container) -> None:
+    container.config["root"]["readonly"] = False
+    container.capabilities("CAP_SYS_ADMIN")
+    container.linux["rootfsPropagation"] = "unbindable"
+    (container.rootfs / "copy").mkdir()
+    assert container.run("mount --bind / /copy").code != 0
+
+
 @pytest.mark.must(46)
 @pytest.mark.parametrize("kind", ["missing", "file"])
 def test_no_such_folder(container: Container, kind: str) -> None:

@@ -96,10 +96,28 @@ def test_it_is_loaded_with_and_without_no_new_privileges(container: Container, n
     assert "Seccomp:\t2" in container.sees("cat /proc/self/status")
 
 
-def test_it_does_not_hit_the_runtime(container: Container) -> None:
-    """What the runtime calls after loading it, for itself, must not fail."""
-    rule(container, "SCMP_ACT_ERRNO", "getcwd", "chdir", "fchdir", "getuid", "setsid")
-    assert container.sees("echo up") == "up"
+@pytest.mark.parametrize("nnp", [True, False])
+@pytest.mark.parametrize(
+    "names", [["getcwd"], ["chdir", "fchdir"], ["setuid", "setgid", "setgroups"], ["prctl"], ["close", "close_range"]]
+)
+def test_it_does_not_hit_the_runtime(container: Container, names: list[str], nnp: bool) -> None:
+    """What the runtime calls for itself must not fail, nor is anything of the config left out for it."""
+    container.process["noNewPrivileges"] = nnp
+    container.process["cwd"] = "/tmp"
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    rule(container, "SCMP_ACT_ERRNO", *names)
+    container.args = ["/bin/cat", "/proc/self/status"]
+    seen = container.sees("")
+    assert "Seccomp:\t2" in seen
+    assert "Uid:\t1000\t1000" in seen
+
+
+def test_what_is_denied_is_denied(container: Container) -> None:
+    """A call that the runtime makes itself."""
+    rule(container, "SCMP_ACT_ERRNO", "getcwd", errnoRet=errno.ENOSPC)
+    container.process["env"] = ["PATH=/bin", "PWD=/nowhere"]
+    container.process["cwd"] = "/tmp"
+    assert "No space left" in container.run("/bin/busybox pwd -P; exec /bin/busybox pwd 2>&1").err
 
 
 @pytest.mark.must(127)
@@ -162,7 +180,7 @@ class Agent:
             self.thread.start()
 
     def serve(self) -> None:
-        while self.socket.fileno() in select.select([self.socket.fileno(), self.stop], [], [], 20)[0]:
+        while self.socket.fileno() in select.select([self.socket.fileno(), self.stop], [], [], 30)[0]:
             connection, _ = self.socket.accept()
             with connection:
                 connection.settimeout(10)
@@ -197,45 +215,128 @@ def notify(container: Container, path: Path) -> None:
     container.linux["seccomp"] |= {"listenerPath": str(path), "listenerMetadata": "text"}
 
 
+def told(agent: Agent) -> list[list[tuple[bytes, list[int]]]]:
+    """The connections that there were, once nobody makes any more."""
+    os.close(agent.ended)
+    agent.thread.join()
+    agent.ended = os.open("/dev/null", os.O_RDONLY)
+    return agent.connections
+
+
 @pytest.mark.must(129, 130, 133)
 def test_the_listener_gets_one_state(container: Container, agent: Agent) -> None:
+    """As JSON, with the descriptors in the first message, and then the connection is closed."""
     notify(container, agent.path)
     container.create()
     pid = container.pid
     assert container.start_and_wait() == 0
     container.delete()
-    os.close(agent.ended)
-    agent.thread.join()
-    agent.ended = os.open("/dev/null", os.O_RDONLY)
-    [messages] = agent.connections
+    [messages] = told(agent)
     (_, fds), *rest = messages
     assert fds and not any(fds for _, fds in rest)
     state = json.loads(b"".join(data for data, _ in messages))
     assert state["fds"].count("seccompFd") == 1
     assert len(state["fds"]) == len(fds)
     assert state["metadata"] == "text"
-    assert state["state"]["id"] == container.id
-    assert state["state"]["bundle"] == str(container.path)
+    assert state["ociVersion"].startswith("1.")
+    assert (state["state"]["id"], state["state"]["bundle"]) == (container.id, str(container.path))
     assert state["pid"] in (pid, 1)
     assert "seccomp" in os.readlink(f"/proc/self/fd/{fds[state['fds'].index('seccompFd')]}")
 
 
+@pytest.mark.must(130)
+def test_another_process_is_another_connection(container: Container, agent: Agent) -> None:
+    notify(container, agent.path)
+    container.up("echo up; sleep 1000")
+    container.runtime.ok("exec", container.id, "/bin/true")
+    container.delete("--force")
+    connections = told(agent)
+    states = [json.loads(b"".join(data for data, _ in messages)) for messages in connections]
+    assert len({state["pid"] for state in states}) == 2
+    assert [state["fds"].count("seccompFd") for state in states] == [1, 1]
+    assert {state["state"]["id"] for state in states} == {container.id}
+
+
+@pytest.mark.must(133)
+def test_much_metadata_in_one_state(container: Container, agent: Agent) -> None:
+    """More than a message may hold: however many there are, the descriptors come with the first alone."""
+    notify(container, agent.path)
+    container.linux["seccomp"]["listenerMetadata"] = "x" * 20000
+    container.config["annotations"] = {f"com.example.{number}": "y" * 1000 for number in range(100)}
+    assert container.run("true").code == 0
+    [messages] = told(agent)
+    assert [bool(fds) for _, fds in messages] == [True] + [False] * (len(messages) - 1)
+    state = json.loads(b"".join(data for data, _ in messages))
+    assert state["metadata"] == "x" * 20000
+    assert len(state["state"]["annotations"]) == 100
+
+
+@pytest.mark.must(19, 131)
+@pytest.mark.parametrize("kind", ["nobody", "a file", "a folder"])
+def test_nobody_listens(container: Container, kind: str) -> None:
+    path = container.path / "listener"
+    if kind == "a file":
+        path.write_text("")
+    elif kind == "a folder":
+        path.mkdir()
+    notify(container, path)
+    container.refused("run")
+
+
 @pytest.mark.must(131)
-def test_nobody_listens(container: Container) -> None:
-    notify(container, container.path / "none")
-    container.write()
-    done = container.runtime("run", "--bundle", container.path, container.id)
-    assert done.code != 0
-    assert not container.exists()
+def test_a_listener_that_is_gone(container: Container, tmp_path: Path) -> None:
+    """Its socket lies there still."""
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(tmp_path / "gone"))
+    notify(container, tmp_path / "gone")
+    container.refused("run")
 
 
 @pytest.mark.must(129)
-def test_a_socket_of_another_kind(container: Container, tmp_path: Path) -> None:
-    agent = Agent(tmp_path / "datagrams", socket.SOCK_DGRAM)
-    try:
-        notify(container, agent.path)
-        container.write()
-        done = container.runtime("run", "--bundle", container.path, container.id)
-        assert done.code != 0
-    finally:
-        agent.close()
+@pytest.mark.parametrize("kind", [socket.SOCK_DGRAM, socket.SOCK_SEQPACKET], ids=["datagrams", "packets"])
+def test_a_socket_of_another_kind(container: Container, tmp_path: Path, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_UNIX, kind) as other:
+        other.bind(str(tmp_path / "other"))
+        if kind == socket.SOCK_SEQPACKET:
+            other.listen(1)
+        notify(container, tmp_path / "other")
+        container.refused("run")
+
+
+@pytest.mark.must(80)
+def test_notifications_without_a_listener(container: Container) -> None:
+    rule(container, "SCMP_ACT_NOTIFY", "acct")
+    container.refused("run")
+
+
+@pytest.mark.parametrize("flag", ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW"])
+def test_flags(container: Container, flag: str) -> None:
+    rule(container, "SCMP_ACT_ERRNO", "mkdir", "mkdirat")
+    container.linux["seccomp"]["flags"] = [flag]
+    assert "not permitted" in container.sees("mkdir /tmp/new 2>&1; true")
+
+
+# operator → a number that it holds for when it is compared with signal 10, and one that it doesn't
+OPERATORS = {
+    "SCMP_CMP_NE": (11, 10),
+    "SCMP_CMP_LT": (11, 10),
+    "SCMP_CMP_LE": (10, 9),
+    "SCMP_CMP_EQ": (10, 11),
+    "SCMP_CMP_GE": (10, 11),
+    "SCMP_CMP_GT": (9, 10),
+}
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("holds", [True, False])
+def test_operators(container: Container, op: str, holds: bool) -> None:
+    value = OPERATORS[op][0 if holds else 1]
+    rule(container, "SCMP_ACT_ERRNO", "kill", args=[{"index": 1, "value": value, "op": op}], errnoRet=errno.ENOSPC)
+    assert ("No space" in container.sees("trap '' 10; kill -10 $$ 2>&1; true")) is holds
+
+
+@pytest.mark.parametrize(("mask", "holds"), [(2, True), (4, False)])
+def test_a_masked_comparison(container: Container, mask: int, holds: bool) -> None:
+    argument = {"index": 1, "value": mask, "valueTwo": mask, "op": "SCMP_CMP_MASKED_EQ"}
+    rule(container, "SCMP_ACT_ERRNO", "kill", args=[argument], errnoRet=errno.ENOSPC)
+    assert ("No space" in container.sees("trap '' 10; kill -10 $$ 2>&1; true")) is holds

@@ -79,7 +79,7 @@ def start(entry: Entry, state: State, log: Log) -> None:
         if status == "running":
             raise Error("cannot start an already running container")
         raise Error(f"cannot start a container in the {status} state")
-    pidfd = _open(state)
+    pidfd = open_init(state)
     result = entry.open_fifo("exec.status", posix.O_RDONLY | posix.O_NONBLOCK)
     try:
         try:
@@ -156,7 +156,7 @@ def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> N
         # Its other processes would outlive init.
         cgroup_of(state).kill(signal)
         return
-    pidfd = _open(state)
+    pidfd = open_init(state)
     try:
         pidfd_send_signal(pidfd, signal)
     except ProcessLookupError:
@@ -212,7 +212,7 @@ def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
 
 def _end_init(state: State, *, paused: bool) -> None:
     """Kill init and wait for its end. Raises NotRunningError when it came by itself."""
-    pidfd = _open(state)
+    pidfd = open_init(state)
     try:
         pidfd_send_signal(pidfd, _SIGKILL)
         if paused:
@@ -251,7 +251,7 @@ def destroy(entry: Entry, state: State, log: Log) -> None:
         run_poststop(state, log)
 
 
-def _open(state: State) -> int:
+def open_init(state: State) -> int:
     """A pidfd of init: opened first, then checked, so that the number can't have been given to another process."""
     try:
         pidfd = posix.pidfd_open(state["pid"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import posix
-from errno import ENOENT
 
+from pyrun.runtime.bundle import Options, check_terminal, read_config
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
 from pyrun.runtime.errors import Error, from_faults
-from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap, reap_init
+from pyrun.runtime.executor.launch import EndedError, Executor, ProgramError, reap, reap_init
 from pyrun.runtime.executor.messages import (
     CLOCKS,
     CONSOLE,
@@ -24,84 +24,32 @@ from pyrun.runtime.executor.messages import (
     READY,
     RUNTIME_HOOKS,
 )
+from pyrun.runtime.gather import facts, mapped, own_cgroup, resources
 from pyrun.runtime.home import answer
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
-from pyrun.runtime.plan import identity, labels, limits, mounts, rootfs
+from pyrun.runtime.pid_file import write_pid_file
+from pyrun.runtime.plan import identity, limits, rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.namespaces import FLAGS, Clocks, Namespaces
 from pyrun.runtime.signals import pidfd_send_signal
 from pyrun.runtime.state import Entry, cache_folder, now, read_path, start_time
 from pyrun.spec import checks
-from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
 from pyrun.spec.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cgroups.host import Hierarchies
     from pyrun.runtime.cgroups.resources import Write
     from pyrun.runtime.log import Log
     from pyrun.runtime.net_devices import NetDevices
     from pyrun.runtime.program import Program
     from pyrun.runtime.resctrl import Group
     from pyrun.runtime.state import State
-    from pyrun.spec.config import Config, Resources
+    from pyrun.spec.config import Config
     from pyrun.spec.faults import Fault
 
 _SIGKILL = 9
-
-
-class Options:
-    """What the command line of create and run says; each with its flag's name."""
-
-    __slots__ = (
-        "bundle",
-        "cgroup_manager",
-        "config",
-        "console_socket",
-        "keep_console",
-        "keyring",
-        "pid_file",
-        "pidfd_socket",
-        "pivot",
-        "preserve_fds",
-        "rootless",
-        "sockets",
-        "trace",
-    )
-
-    def __init__(
-        self,
-        bundle: str = ".",
-        *,
-        config: str = "",
-        console_socket: str = "",
-        pid_file: str = "",
-        pidfd_socket: str = "",
-        pivot: bool = True,
-        keyring: bool = True,
-        preserve_fds: int = 0,
-        keep_console: bool = False,
-        cgroup_manager: str = "",
-        rootless: bool | None = None,
-        trace: bool = False,
-        sockets: int = 0,
-    ) -> None:
-        self.bundle = absolute(bundle)
-        self.config = config
-        self.console_socket = console_socket
-        self.pid_file = pid_file
-        self.pidfd_socket = pidfd_socket
-        self.pivot = pivot
-        self.keyring = keyring
-        self.preserve_fds = preserve_fds
-        self.keep_console = keep_console
-        self.cgroup_manager = cgroup_manager
-        self.rootless = rootless
-        self.trace = trace
-        # The first of the descriptors preserved are sockets that systemd has passed.
-        self.sockets = sockets
 
 
 class Created:
@@ -116,187 +64,18 @@ class Created:
         self.executor = executor
 
 
-def absolute(path: str) -> str:
-    """`path` from the root on, without what only decorates it; `..` stays, since a link may stand before it."""
-    parts = path.split("/") if path.startswith("/") else f"{posix.getcwd()}/{path}".split("/")
-    return "/" + "/".join(part for part in parts if part not in ("", "."))
-
-
-def read_raw(options: Options) -> bytes:
-    """The text of the bundle's config. Raises Error."""
-    path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
-    try:
-        return read_path(path)
-    except OSError as e:
-        if e.errno == ENOENT:
-            raise Error(f"JSON specification file {path} not found", hint="--bundle names its folder") from None
-        raise Error(f"read {path}", tried="open", error=e.errno) from None
-
-
-def read_config(options: Options) -> tuple[bytes, Config]:
-    """The bundle's config, checked. Raises Error with every fault."""
-    raw = read_raw(options)
-    try:
-        return raw, spec_config.load(raw)
-    except Invalid as e:
-        raise from_faults(e.faults) from None
-
-
 def create(root: str, container: str, options: Options, log: Log) -> Created:
     """Make the container; its entry is returned locked. Raises Error."""
     raw, config = read_config(options)
     for fault in checks.config_warnings(config):
         log.warning(str(fault))
-    _check_terminal(config, options)
+    check_terminal(config, options)
     entry = Entry.new(root, container)
     try:
         return _Creation(entry, raw, config, options, log).run()
     except BaseException:
         entry.close()
         raise
-
-
-def _check_terminal(config: Config, options: Options) -> None:
-    terminal = config.get("process", {}).get("terminal", False)
-    if terminal and not options.console_socket and not options.keep_console:
-        words = "cannot allocate tty if pyrun will detach without setting console socket"
-        raise Error(words, pointer="/process/terminal")
-    if not terminal and options.console_socket:
-        words = "cannot use console socket if pyrun will not detach or allocate tty"
-        raise Error(words, pointer="/process/terminal")
-
-
-def layout(options: Options, config: Config) -> Layout:
-    names = ["fifo", "status", *(f"preserved-{i}" for i in range(options.preserve_fds))]
-    names += [f"idmap-{entry.index}" for entry in mapped(config)]
-    return Layout(names, options.preserve_fds)
-
-
-def mapped(config: Config) -> list[mounts.Entry]:
-    """The mounts whose ids are to be mapped."""
-    rows = enumerate(config.get("mounts", []))
-    return [mounts.Entry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
-
-
-def own_cgroup(options: Options, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:
-    """The container's cgroup, not made yet, by the driver that the command line asks for. Raises Invalid."""
-    path = config.get("linux", {}).get("cgroupsPath")
-    rootless = posix.geteuid() != 0 if options.rootless is None else options.rootless
-    if options.cgroup_manager == "systemd":
-        from pyrun.runtime.cgroups.systemd import SystemdCgroup
-
-        annotations = config.get("annotations", {})
-        return SystemdCgroup(hierarchies, container, path, rootless=rootless, annotations=annotations)
-    if options.cgroup_manager == "disabled":
-        return Cgroup.disabled(hierarchies)
-    return Cgroup(hierarchies, container, path, rootless=rootless)
-
-
-def resources(config: Config, cgroup: Cgroup) -> Resources:
-    """linux.resources, with a rule that denies all devices when there is none, as with runc: a container's /dev has the
-    default ones, and CAP_MKNOD should not be a way to all others."""
-    wanted = config.get("linux", {}).get("resources", {})
-    if wanted.get("devices") or not cgroup.has("devices"):
-        return wanted
-    return {**wanted, "devices": [{"allow": False, "access": "rwm"}]}
-
-
-def _visible(hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, str]]:
-    """Where the container's processes are in each hierarchy: without the right to make a cgroup, where ours are. The
-    unified tree of a hybrid host is left out: images don't expect it."""
-    made = {directory.controllers: directory.path for directory in cgroup.directories}
-    return [
-        (",".join(tree.controllers), tree.mountpoint, path[len(tree.mountpoint) :])
-        for tree in hierarchies.trees
-        if tree.controllers or cgroup.mode == "v2"
-        for path in [made.get(tree.controllers, tree.mountpoint + tree.own_below_mount)]
-    ]
-
-
-def facts(
-    container: str,
-    config: Config,
-    options: Options,
-    hierarchies: Hierarchies,
-    cgroup: Cgroup,
-    cache: str,
-    log: Log,
-) -> Facts:
-    """What the plan must know of this host. `cache`: a folder for compiled seccomp profiles, or ""."""
-    device_filter = b""
-    # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
-    if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0:
-        from pyrun.runtime.cgroups.devices import v2_device_program
-
-        device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
-    filter_, flags = seccomp_filter(config, cache, log)
-    if labels.wanted(config.get("process")):
-        from pyrun.runtime import lsm
-
-        lsm.refuse(config["process"])
-    return Facts(
-        layout(options, config),
-        options.bundle,
-        container,
-        privileged=posix.geteuid() == 0,
-        capabilities=own_capabilities(),
-        cgroup_v2=cgroup.mode == "v2",
-        cgroups=_visible(hierarchies, cgroup),
-        device_filter=device_filter,
-        unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
-        v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
-        cgroups_optional=cgroup.optional,
-        held=cgroup.needs_process,
-        seccomp=filter_,
-        seccomp_flags=flags,
-        preserve=options.preserve_fds,
-        keyring=options.keyring,
-        pivot=options.pivot,
-        links=_links(config, options.bundle),
-        mount_label=_mount_label(config, log),
-    )
-
-
-def _links(config: Config, bundle: str) -> dict[int, str]:
-    """Where the sources of mounts with copy-symlink lead, if they are links."""
-    found = {}
-    for i, mount in enumerate(config.get("mounts", [])):
-        if "copy-symlink" in mount.get("options", ()):
-            source = mount.get("source", "")
-            try:
-                found[i] = posix.readlink(source if source.startswith("/") else f"{bundle}/{source}")
-            except OSError:  # no link, or not there: opening it will tell
-                continue
-    return found
-
-
-def _mount_label(config: Config, log: Log) -> str:
-    label = config.get("linux", {}).get("mountLabel", "")
-    if label:
-        from pyrun.runtime import lsm
-
-        if not lsm.selinux():
-            log.warning("/linux/mountLabel: has no effect: selinux is not in force on this host")
-            return ""
-    return label
-
-
-def seccomp_filter(config: Config, cache: str, log: Log) -> tuple[bytes, int]:
-    """The profile's program and the flags to load it with; (b"", 0) without one."""
-    profile = config.get("linux", {}).get("seccomp")
-    if not profile:
-        return b"", 0
-    from pyrun.runtime import seccomp
-
-    return seccomp.program(profile, cache, log), seccomp.flags(profile)
-
-
-def own_capabilities() -> int:
-    """The capabilities that this process could pass on: permitted and in the bounding set (proc(5), status)."""
-    _, _, tail = read_path("/proc/self/status").partition(b"CapPrm:")
-    permitted, _, tail = tail.partition(b"\n")
-    _, _, tail = tail.partition(b"CapBnd:")
-    return int(permitted, 16) & int(tail.partition(b"\n")[0], 16)
 
 
 class _Creation:
@@ -415,7 +194,7 @@ class _Creation:
     def _limit(self, cgroup: Cgroup, writes: list[Write], pid: int = 0) -> list[Fault]:
         """Make the cgroup and set its limits; returns warnings."""
         cgroup.create(pid)
-        self.cgroup_made = True
+        self.cgroup_made = True  # not before: what is in a cgroup that was refused is not ours to kill
         owner = self._cgroup_owner()
         if owner:
             cgroup.delegate(owner)
@@ -555,10 +334,12 @@ class _Creation:
                 executor.tell(executor.init, COPY_UP)
 
     def _root_ids(self) -> tuple[int, int]:
-        """The container's root, as ids of the host."""
-        maps = [self.linux.get("uidMappings", []), self.linux.get("gidMappings", [])]
-        uid, gid = (next((m["hostID"] for m in rows if not m["containerID"]), 0) for rows in maps)
-        return uid, gid
+        """The container's root, as ids of the host (proc_pid_uid_map(5))."""
+        found = []
+        for name in ("uid_map", "gid_map"):
+            rows = [line.split() for line in read_path(f"/proc/{self.state['pid']}/{name}").splitlines()]
+            found.append(next((int(outside) for inside, outside, _ in rows if inside == b"0"), 0))
+        return found[0], found[1]
 
     def _hooks(self) -> None:
         from pyrun.runtime.lifecycle_hooks import run_hooks
@@ -566,7 +347,7 @@ class _Creation:
         self.hooks_ran = True
         self.entry.write(self.state)
         for kind in ("prestart", "createRuntime", "createContainer"):
-            run_hooks(kind, self.state, "creating")
+            run_hooks(kind, self.state, "created")
 
     def _worded(self, error: BaseException) -> BaseException:
         if isinstance(error, Invalid):
@@ -621,19 +402,6 @@ class _Creation:
             from pyrun.runtime.lifecycle_hooks import run_poststop
 
             run_poststop(self.state, self.log)
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Renamed into place, without a newline: go-runc and conmon read the whole file as a number."""
-    folder, _, name = absolute(path).rpartition("/")
-    temporary = f"{folder}/.{name}"
-    try:
-        fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC, 0o666)
-        posix.write(fd, str(pid).encode())
-        posix.close(fd)
-        posix.rename(temporary, path)
-    except OSError as e:
-        raise Error("write the pid file", tried=f"open {path}", error=e.errno) from None
 
 
 def _write_oom_score(pid: int, score: int) -> None:

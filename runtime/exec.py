@@ -5,13 +5,13 @@ from __future__ import annotations
 import posix
 
 from pyrun.runtime import joining
-from pyrun.runtime.container import cgroup_of, status_of
-from pyrun.runtime.create import write_pid_file
+from pyrun.runtime.container import cgroup_of, open_init, status_of
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
 from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, LISTENER, PLACED, READY
 from pyrun.runtime.home import answer
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
+from pyrun.runtime.pid_file import write_pid_file
 from pyrun.runtime.plan import limits
 from pyrun.runtime.plan.exec import compile_exec
 from pyrun.runtime.signals import pidfd_send_signal
@@ -67,7 +67,9 @@ def execute(
         raise Error(f"cannot exec in a {status} container")
     if status == "paused" and not options.ignore_paused:
         raise Error("cannot exec in a paused container (use --ignore-paused to override)")
-    layout = Layout(["pidfd", *(f"preserved-{i}" for i in range(options.preserve_fds))], options.preserve_fds)
+    root = joining.open_root(state)
+    names = ["pidfd", *(f"preserved-{i}" for i in range(options.preserve_fds)), *("root" for _ in root)]
+    layout = Layout(names, options.preserve_fds)
     namespaces = state.get("namespaces", 0)
     found = joining.facts(
         state,
@@ -81,11 +83,12 @@ def execute(
     cgroup = cgroup_of(state)
     found.held = cgroup.attaches
     program = compile_exec(process, namespaces, found)
-    pidfd = posix.pidfd_open(state["pid"])
+    pidfd = open_init(state)
     try:
-        executor = Executor(program, layout, [pidfd, *range(3, 3 + options.preserve_fds)])
+        executor = Executor(program, layout, [pidfd, *range(3, 3 + options.preserve_fds), *root])
     finally:
-        posix.close(pidfd)
+        for fd in (pidfd, *root):
+            posix.close(fd)
     pid, console = 0, -1
     try:
         if found.held:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.hooks.run import HookError
+from pyrun.runtime.container import open_init
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.runtime.executor.messages import INIT, LISTENER
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
@@ -31,10 +32,9 @@ class Inside:
         self.pointer = pointer
         self.process = process
 
-    def _facts(self) -> Facts:
-        layout, container = Layout(NAMES), self.state["id"]
+    def _facts(self, layout: Layout) -> Facts:
         if self.process is None:
-            return Facts(layout, "", container)
+            return Facts(layout, "", self.state["id"])
         from pyrun.runtime import joining
 
         profile = self.state.get("seccomp")
@@ -45,16 +45,28 @@ class Inside:
         filter_ = seccomp.program(profile, cache_folder("seccomp"), Log())
         return joining.facts(self.state, layout, seccomp=filter_, seccomp_flags=seccomp.flags(profile))
 
+    def _root(self) -> list[int]:
+        if self.process is None:
+            return []
+        from pyrun.runtime import joining
+
+        return joining.open_root(self.state)
+
     def spawn(self, hook: Hook, stdin: int, output: int) -> int:
         """Raises HookError when its program can't be executed."""
-        facts = self._facts()
-        layout = facts.layout
-        program = compile_hook(hook, self.pointer, self.state.get("namespaces", 0), facts, self.process)
-        pidfd = posix.pidfd_open(self.state["pid"])
+        root = self._root()
+        layout = Layout([*NAMES, *("root" for _ in root)])
         try:
-            executor = Executor(program, layout, [pidfd, stdin, output])
+            facts = self._facts(layout)
+            program = compile_hook(hook, self.pointer, self.state.get("namespaces", 0), facts, self.process)
+            pidfd = open_init(self.state)
+            try:
+                executor = Executor(program, layout, [pidfd, stdin, output, *root])
+            finally:
+                posix.close(pidfd)
         finally:
-            posix.close(pidfd)
+            for fd in root:
+                posix.close(fd)
         pid = 0
         try:
             pid, _ = executor.expect(executor.host, INIT)

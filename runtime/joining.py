@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.runtime import privilege
 from pyrun.runtime.cgroups import files
 from pyrun.runtime.container import cgroup_of
-from pyrun.runtime.create import own_capabilities
-from pyrun.runtime.errors import Error
+from pyrun.runtime.errors import Error, NotRunningError
 from pyrun.runtime.plan.facts import Facts
+from pyrun.runtime.privilege import own_capabilities
+from pyrun.runtime.state import alive
+from pyrun.spec.namespaces import CLONE_NEWNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,12 +42,29 @@ def facts(state: State, layout: Layout, below: list[str] | None = None, **more: 
         state["bundle"],
         state["id"],
         privileged=posix.geteuid() == 0,
+        nested=privilege.nested(),
         capabilities=own_capabilities(),
         unified_cgroup=unified,
         v1_cgroups=v1,
         cgroups_optional=cgroup.rootless,
         **more,
     )
+
+
+def open_root(state: State) -> list[int]:
+    """The container's root, where that isn't the root of a mount namespace of its own; else nothing. Raises Error."""
+    if state.get("namespaces", 0) & CLONE_NEWNS:
+        return []
+    path = f"/proc/{state['pid']}/root"
+    try:
+        fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError as e:
+        hint = "without root it can't be reached before the program has started" if posix.geteuid() else ""
+        raise Error("enter the container's root", tried=f"open {path}", error=e.errno, hint=hint) from None
+    if not alive(state):  # then the number may have been another's
+        posix.close(fd)
+        raise NotRunningError()
+    return [fd]
 
 
 def _habitable(directory: Directory, pid: int) -> str:

@@ -32,6 +32,7 @@ _PIDFD_GETFD = 438  # on all machines
 _PATH = "/linux/seccomp/listenerPath"
 _SECONDS = 5
 _SO_SNDTIMEO = 21
+_LISTENER = "seccomp notify"
 
 
 def serve(executor: Executor, pid: int, profile: Seccomp, state: State, status: str) -> None:
@@ -59,6 +60,9 @@ def _take(executor: Executor, pid: int) -> int:
         while True:
             fd: int = libc.syscall(_PIDFD_GETFD, pidfd, number, 0)
             if fd >= 0:
+                if _LISTENER not in posix.readlink(f"/proc/self/fd/{fd}"):
+                    posix.close(fd)
+                    raise Error("take the seccomp listener", pointer=_PATH, words="it is another file")
                 return fd
             error = ctypes.get_errno()
             if error != EBADF:

@@ -60,9 +60,18 @@ _FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", "state.json
 def default_root() -> str:
     """Where containers are kept when --root doesn't say: as runc, but for the name."""
     folder = posix.environ.get(b"XDG_RUNTIME_DIR")
-    if folder and posix.geteuid() != 0:
+    if folder and _users_own():
         return f"{folder.decode(errors='surrogateescape')}/pyrun"
     return "/run/pyrun"
+
+
+def _users_own() -> bool:
+    """Not the machine's root: not even one that is root in a user namespace, unless it says that it is root there."""
+    if posix.geteuid() != 0:
+        return True
+    from pyrun.runtime.privilege import nested
+
+    return nested() and posix.environ.get(b"USER") != b"root"
 
 
 def cache_folder(name: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.runtime import privilege
 from pyrun.runtime.cgroups import files
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError, refused
@@ -247,7 +248,7 @@ class SystemdCgroup(Cgroup):
                 raise CgroupError(
                     "", "the systemd driver needs the library jeepney", hint="pip install jeepney"
                 ) from None
-            self._manager = Manager(self.rootless and (posix.geteuid() != 0 or _in_user_namespace()))
+            self._manager = Manager(self.rootless and privilege.rootless())
         return self._manager
 
 
@@ -261,11 +262,6 @@ def _inode(directories: list[Directory]) -> int:
                 except OSError:
                     continue
     return 0
-
-
-def _in_user_namespace() -> bool:
-    """The host's own has all ids as they are (user_namespaces(7))."""
-    return files.read("/proc/self/uid_map").split() != ["0", "0", "4294967295"]
 
 
 def _variants(properties: list[Property]) -> list[tuple[str, tuple[str, Any]]]:

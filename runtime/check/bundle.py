@@ -6,9 +6,10 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pyrun.runtime.create import Options, layout
+from pyrun.runtime.bundle import Options
 from pyrun.runtime.errors import Error
 from pyrun.runtime.executor.launch import FIRST_FD
+from pyrun.runtime.gather import layout
 from pyrun.runtime.plan import mounts, rootfs
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts

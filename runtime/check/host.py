@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from pyrun.runtime import lsm
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.host import host as hierarchies_of_host
-from pyrun.runtime.create import own_capabilities
 from pyrun.runtime.errors import Error
 from pyrun.runtime.explain import OLDEST_KERNEL
 from pyrun.runtime.linux import NS_GET_NSTYPE
+from pyrun.runtime.privilege import own_capabilities
 from pyrun.spec import ranges, sysctls
 from pyrun.spec.audit import collect
 from pyrun.spec.capabilities import CAPABILITIES, SETS
@@ -28,7 +28,7 @@ from pyrun.spec.rlimits import RLIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyrun.runtime.create import Options
+    from pyrun.runtime.bundle import Options
     from pyrun.runtime.log import Log
     from pyrun.spec.config import Config
 

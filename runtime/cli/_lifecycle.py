@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.create import Options
+from pyrun.runtime.bundle import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

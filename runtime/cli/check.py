@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pyrun.runtime.bundle import Options, read_raw
 from pyrun.runtime.check import bundle, host
-from pyrun.runtime.create import Options, read_raw
 from pyrun.spec import strictjson
 from pyrun.spec.audit import audit
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.create import absolute, seccomp_filter
+from pyrun.runtime.bundle import absolute
 from pyrun.runtime.errors import DoesNotExistError, Error, from_faults
 from pyrun.runtime.exec import Options, execute
+from pyrun.runtime.gather import seccomp_filter
 from pyrun.runtime.plan import labels
 from pyrun.runtime.state import Entry, cache_folder, read_path
 from pyrun.spec import config as spec_config

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.runtime.bundle import Options, absolute, read_config
 from pyrun.runtime.cgroups.host import host
-from pyrun.runtime.create import Options, absolute, facts, own_cgroup, read_config, resources
 from pyrun.runtime.errors import Error, from_faults
+from pyrun.runtime.gather import facts, own_cgroup, resources
 from pyrun.runtime.listing import lines
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.state import check_id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.runtime.bundle import absolute
 from pyrun.runtime.cgroups.host import host
-from pyrun.runtime.create import absolute
 from pyrun.runtime.errors import Error
 from pyrun.spec import strictjson
 from pyrun.spec.example import example

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.create import absolute
+from pyrun.runtime.bundle import absolute
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.state import Entry, read_all, read_path
 from pyrun.runtime.update import update

@@ -70,13 +70,13 @@ def compile_container(config: Config, facts: Facts) -> Program:
     if facts.privileged:
         root = rootfs.open_tree(p, config, facts)
         mounts.open_sources(p, entries, config, facts, namespaces.user)
-        if namespaces.user:
+        if namespaces.user or facts.nested:
             devices.open_sources(p, nodes)
-            if namespaces.new & CLONE_NEWNS:
-                from pyrun.runtime.plan.staging import Staging
+        if namespaces.user and namespaces.new & CLONE_NEWNS:
+            from pyrun.runtime.plan.staging import Staging
 
-                binds = [(entry.source, f"{entry.pointer}/source") for entry in entries if entry.source]
-                staging = Staging([(root.tree, "/root/path"), *binds], config, facts)
+            binds = [(entry.source, f"{entry.pointer}/source") for entry in entries if entry.source]
+            staging = Staging([(root.tree, "/root/path"), *binds], config, facts)
     enter(p, namespaces, joined, placement, clocks, facts, host, staging)
 
     # In init, inside the namespaces.

@@ -9,7 +9,7 @@ from pyrun.runtime.plan.namespaces import become_root, clone
 from pyrun.runtime.plan.placement import Placement
 from pyrun.runtime.program import Program
 from pyrun.spec import ranges
-from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
+from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     p.call("setsid")
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
+    if not namespaces & CLONE_NEWNS:
+        # The mounts are shared with the host then: what makes the container's root its own is chroot(2) alone.
+        with p.source("/root/path"):
+            p.call("fchdir", layout["root"])
+            p.call("chroot", ".")
     root = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
     cwd = process.WorkingDirectory(p, wanted, root, make=False)
     if wanted.get("terminal"):

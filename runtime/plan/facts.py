@@ -13,6 +13,7 @@ class Facts:
     bundle      absolute path of the bundle
     container   its id
     privileged  the runtime has the rights of the host's root
+    nested      … but only in a user namespace that the runtime itself is in
     capabilities  those that the runtime itself has, as bits: no others can be had without a user namespace
     links       what source a mount with copy-symlink has, if that is a link: number of the mount -> text of the link
     mount_label the SELinux label of the mounts; "" without one, and where SELinux isn't in force
@@ -43,6 +44,7 @@ class Facts:
         "layout",
         "links",
         "mount_label",
+        "nested",
         "pivot",
         "preserve",
         "privileged",
@@ -59,6 +61,7 @@ class Facts:
         container: str,
         *,
         privileged: bool = True,
+        nested: bool = False,
         capabilities: int = (1 << 41) - 1,
         cgroup_v2: bool = True,
         cgroups: list[tuple[str, str, str]] | None = None,
@@ -79,6 +82,7 @@ class Facts:
         self.bundle = bundle
         self.container = container
         self.privileged = privileged
+        self.nested = nested
         self.capabilities = capabilities
         self.cgroup_v2 = cgroup_v2
         self.cgroups = cgroups or []

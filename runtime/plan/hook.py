@@ -11,7 +11,7 @@ from pyrun.runtime.executor.messages import INIT, LISTENER
 from pyrun.runtime.linux import CLOSE_RANGE_CLOEXEC, PR_SET_DUMPABLE, SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.plan.namespaces import become_root, clone
 from pyrun.runtime.program import Program, Register
-from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
+from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
             p.call("setns", pidfd, namespaces & ~CLONE_NEWPID)
         if namespaces & CLONE_NEWUSER:
             become_root(p)
+        if process is not None and not namespaces & CLONE_NEWNS:
+            p.call("fchdir", layout["root"])
+            p.call("chroot", ".")
         p.chdir("/")
         p.call("dup3", layout["stdin"], 0, 0)
         p.call("dup3", layout["output"], 1, 0)

@@ -28,7 +28,7 @@ WITHIN = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
 
 def open_proc(p: Program, facts: Facts) -> Register:
     """Made on the host, since inside it may be refused; `self` in it is whoever asks."""
-    if facts.privileged:
+    if facts.privileged and not facts.nested:
         fs = p.fsopen("proc")
         p.fsconfig_create(fs)
         proc = p.fsmount(fs, 0)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
@@ -87,6 +88,31 @@ def test_create(container: Container, part: int) -> None:
         killed += kill_at(container, name, count, *arguments)
         nothing_left_after_delete(container, f"{name} {count}")
     assert killed > 0.9 * len(calls[part::4])
+
+
+@pytest.mark.parametrize("what", ["copies and a user namespace", "notifications"])
+def test_create_with_more(container: Container, what: str, tmp_path: Path) -> None:
+    """Children that copy, id maps, an agent: every third call is enough here."""
+    listening = socket.socket(socket.AF_UNIX)
+    if what == "notifications":
+        listening.bind(str(tmp_path / "agent"))
+        listening.listen(1000)
+        rule = {"names": ["acct"], "action": "SCMP_ACT_NOTIFY"}
+        path = str(tmp_path / "agent")
+        container.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path, "syscalls": [rule]}
+    else:
+        container.user_namespace()
+        container.script("/data/file", "content")
+        container.mount("/data", "tmpfs", "tmpfs", "tmpcopyup")
+    container.write()
+    arguments = ("create", "--bundle", str(container.path), container.id)
+    calls = calls_of(container, *arguments)
+    container.delete("--force")
+    processes()
+    for name, count in calls[::3]:
+        kill_at(container, name, count, *arguments)
+        nothing_left_after_delete(container, f"{name} {count}")
+    listening.close()
 
 
 @pytest.mark.parametrize("verb", ["start", "delete"])

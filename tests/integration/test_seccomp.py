@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import docker_profile
 import pytest
 from harness import Container
 
@@ -77,3 +78,23 @@ def test_in_a_user_namespace(container: Container) -> None:
 def test_an_unknown_architecture(container: Container) -> None:
     profile(container, "SCMP_ACT_ALLOW", architectures=["SCMP_ARCH_S390Y"])
     container.refused("/linux/seccomp/architectures/0")
+
+
+def test_dockers_default_profile(container: Container) -> None:
+    """It loads, a shell and its programs run, and what it holds back is refused even to who has the capability."""
+    container.linux["seccomp"] = docker_profile.profile()
+    container.capabilities("CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_CHROOT")
+    for script in (
+        "mount -t tmpfs none /tmp",
+        "unshare -m true",
+        "unshare -U true",
+        "umount /dev/shm",
+        "nsenter -t 1 -m true",
+        "swapoff /nowhere",
+        "reboot -f",
+    ):
+        done = container.run(f"{script} 2>&1 && echo done")
+        assert "not permitted" in done.out or "permission denied" in done.out, (script, done)
+        container.id += "x"
+    seen = container.sees("linux32 uname -m; echo a | cat; sleep 0.01 & wait; (exit 3) || echo $?; chroot / echo in")
+    assert seen.split()[1:] == ["a", "3", "in"]

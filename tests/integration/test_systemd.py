@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import PYRUN, Container, cgroups
+from harness import PYRUN, Container, cgroups, open_to_all
 
 MIB = 1 << 20
 pytestmark = pytest.mark.skipif(
@@ -354,6 +354,7 @@ def manager(container: Container) -> Iterator[Path]:
 
 def for_user(container: Container) -> None:
     """Its bundle, and one id for it."""
+    open_to_all()
     container.namespace("user")
     container.without_namespace("network")
     container.without_mount("/sys")

@@ -155,7 +155,7 @@ def test_the_umask_when_none_is_asked_for(container: Container) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "status"), [*((kind, "creating") for kind in AT_CREATE), ("poststart", "running"), ("poststop", "stopped")]
+    ("kind", "status"), [*((kind, "created") for kind in AT_CREATE), ("poststart", "running"), ("poststop", "stopped")]
 )
 def test_the_status_in_a_hook(container: Container, kind: str, status: str) -> None:
     container.hook(kind, f"cat > {container.path}/seen")

@@ -23,7 +23,9 @@ from harness import APPLETS, CHECKOUT, PYRUN, libc
 CLONE_NEWNET = 0x40000000
 STAGE = CHECKOUT / "build/stage/bin/pyrun"
 # Where managers keep images, states and sockets.
-FOLDERS = ("/run", "/var/lib/containers", "/var/lib/docker", "/var/lib/containerd", "/etc/cni", "/etc/containerd")
+FOLDERS = ["/run", "/var/lib/containers", "/var/lib/docker", "/var/lib/containerd", "/etc/cni", "/etc/containerd"]
+if os.environ.get("CGROUP_MANAGER") == "systemd":
+    FOLDERS.remove("/run")  # systemd's own; that is for a machine that is thrown away
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def apart() -> Iterator[None]:
         Path(folder).mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "tmpfs", "managers", folder], check=True)
     for folder in ("/run/lock", "/run/netns"):
-        Path(folder).mkdir()
+        Path(folder).mkdir(exist_ok=True)
     hugetlb = Path("/sys/fs/cgroup/hugetlb")
     if Path("/sys/fs/cgroup/unified").exists() and not hugetlb.exists():
         # Podman makes a plain folder where it misses this controller's, and can't remove it then; crun refuses.

@@ -13,8 +13,8 @@ import pytest
 from harness import PYRUN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyrun.runtime.bundle import Options
 from pyrun.runtime.check import bundle, host
-from pyrun.runtime.create import Options
 from pyrun.runtime.log import Log
 from pyrun.spec import config, strictjson
 from pyrun.spec.audit import audit

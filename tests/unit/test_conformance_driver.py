@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from conformance import __main__ as driver
-from conformance import runtime_tools
+from conformance import plugin, programs, runtime_tools
 from conformance.musts import MUSTS
 
 CHECKOUT = Path(__file__).parents[2]
@@ -142,10 +145,84 @@ def pytest_of(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120)
 
 
-def test_every_must_has_a_test_or_a_reason_and_the_page_is_current() -> None:
-    command = [sys.executable, "-m", "conformance", "document", "--check"]
-    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+@pytest.fixture(scope="module")
+def collected() -> dict[str, list[int]]:
+    return driver.collected()
+
+
+def test_the_page_is_current(collected: dict[str, list[int]]) -> None:
+    assert (CHECKOUT / "docs/conformance.md").read_text() == driver.document(collected)
+
+
+def test_every_must_has_a_test_or_a_reason(collected: dict[str, list[int]]) -> None:
+    assert driver.faults(collected) == []
+    assert [number for number, must in MUSTS.items() if must.why_not] == [77]
+
+
+def test_the_tables_are_compared_with_the_tests(collected: dict[str, list[int]]) -> None:
+    less = {name: [number for number in numbers if number != 101] for name, numbers in collected.items()}
+    assert driver.faults(less) == ["MUST 101: neither a test nor a reason"]
+    assert driver.faults(collected | {"test_more.py::test_it": [77]}) == ["MUST 77: a test, and a reason for none"]
+    less = {name: numbers for name, numbers in collected.items() if name != "test_hooks.py::test_the_order"}
+    assert "hooks: there is no test_hooks.py::test_the_order" in driver.faults(less)
+
+
+def test_the_programs_of_runtime_tools() -> None:
+    assert len(programs.PROGRAMS) == 58
+    assert set(runtime_tools.FAILING) <= set(programs.PROGRAMS)
+
+
+def entries(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key, value in table.items():
+        if isinstance(value, str):
+            yield key, value
+        else:
+            yield from entries(value)
+
+
+def test_every_deviation_is_of_one_case() -> None:
+    """By its full id: an entry of a test with parameters names them."""
+    done = pytest_of("--collect-only", "-o", "addopts=-q")
+    names = {line.rpartition("conformance/")[2] for line in done.stdout.splitlines() if "::" in line}
+    assert len(names) > 800
+    for name, why in entries(tomllib.loads(plugin.DEVIATIONS.read_text())):
+        assert name in names, name
+        assert why
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize(
+    ("deviations", "code", "said"),
+    [
+        ("", 1, "test_a_second_start: fails, unexpectedly"),
+        ('"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
+        ('["it"."1.2"]\n"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
+        ('["it"."1.3"]\n"test_lifecycle.py::test_a_second_start" = "why"', 1, "fails, unexpectedly"),
+        ('"test_lifecycle.py::test_a_second_start" = "why"\n"test_lifecycle.py::test_gone" = "x"', 1, "no such test"),
+        ('"test_lifecycle.py::test_a_second_start" = "why"\n"test_hooks.py::test_the_order" = "x"', 0, "as expected"),
+    ],
+)
+def test_what_is_expected(tmp_path: Path, deviations: str, code: int, said: str) -> None:
+    (tmp_path / "deviations.toml").write_text(f"[it]\n{deviations}\n")
+    runtime = tmp_path / "runtime"
+    runtime.write_text('#!/bin/sh\n[ "$1" = --version ] && echo it version 1.2\nexit 1\n')
+    runtime.chmod(0o755)
+    options = (f"--runtime={runtime}", "--expected=it", f"--deviations={tmp_path}/deviations.toml")
+    done = pytest_of(*options, "-k", "a_second_start")
+    assert said in done.stdout
+    assert done.returncode == code
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_failure_that_was_expected_and_is_none(tmp_path: Path) -> None:
+    (tmp_path / "deviations.toml").write_text('[it]\n"test_lifecycle.py::test_an_unknown_id[start]" = "why"\n')
+    runtime = tmp_path / "runtime"
+    runtime.write_text("#!/bin/sh\necho no >&2\nexit 1\n")
+    runtime.chmod(0o755)
+    options = (f"--runtime={runtime}", "--expected=it", f"--deviations={tmp_path}/deviations.toml")
+    done = pytest_of(*options, "-k", "an_unknown_id")
+    assert "test_an_unknown_id[start]: was to fail, and does not" in done.stdout
+    assert done.returncode == 1
 
 
 def test_the_recorded_page_is_that_of_the_recorded_runs() -> None:

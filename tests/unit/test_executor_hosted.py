@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pyrun.runtime.create import Options, layout
+from pyrun.runtime.bundle import Options
+from pyrun.runtime.gather import layout
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.program import NO_FD

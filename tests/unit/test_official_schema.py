@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from jsonschema import Draft4Validator, Draft202012Validator
+from pyrun.spec import config, schema
+from pyrun.spec.audit import audit
+from pyrun.spec.faults import Invalid
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 from test_spec_schema import WHOLE
@@ -50,6 +55,15 @@ DIFFERENCES: dict[str, dict[str, str]] = {
     "/linux/intelRdt/memBwSchema": {'""': OURS_TAKES, '"text"': OURS_TAKES},
     "/linux/personality": {'{"key": 7}': THEIRS, "{}": THEIRS},
     "/linux/personality/domain": {"removed": THEIRS},
+}
+
+# Places where only generated values show a difference. Theirs takes sizes of memory below -1, which is no limit. Ours
+# takes what later versions have: time namespaces, more architectures; and modes with set-user-ID and the like.
+MEMORY = ("limit", "reservation", "swap", "kernel", "kernelTCP")
+GENERATED = {f"/linux/resources/memory/{name}": THEIRS for name in MEMORY} | {
+    "/linux/namespaces/N": OURS_TAKES,
+    "/linux/seccomp/architectures/N": OURS_TAKES,
+    "/linux/devices/N/fileMode": OURS_TAKES,
 }
 
 
@@ -152,10 +166,122 @@ def test_every_change_is_judged_alike() -> None:
         changes = [("removed", changed(document, place, None, remove=True))]
         changes += [(json.dumps(value), changed(document, place, value)) for value in VALUES]
         name = "/" + "/".join("N" if isinstance(token, int) else token for token in place)
-        for what, config in changes:
-            if (a := theirs.is_valid(config)) != mine.is_valid(config):
+        for what, edited in changes:
+            if (a := theirs.is_valid(edited)) != mine.is_valid(edited):
                 differing.setdefault(name, {})[what] = THEIRS if a else OURS_TAKES
     assert differing == DIFFERENCES
+
+
+def test_the_fast_loader_judges_as_ours_does() -> None:
+    document, mine, fast = known(), ours("config"), schema.load("config")
+    for place in places(document):
+        for value in VALUES:
+            edited = changed(document, place, value)
+            assert (schema.first_fault(edited, fast) is None) == mine.is_valid(edited), (place, value)
+
+
+# Documents that are generated from one schema, and judged by the other ------------------------------------------------
+
+PATTERNS = {
+    "^[cbup]$": st.sampled_from("cbup"),
+    "^RLIMIT_[A-Z]+$": st.sampled_from(["RLIMIT_CORE", "RLIMIT_NOFILE"]),
+    "^[1-9][0-9]*[KMG]B$": st.sampled_from(["2MB", "1GB"]),
+    "^MB:[^\\n]*$": st.just("MB:0=70"),
+}
+TEXTS = st.text("ab/.\u00e9", min_size=1, max_size=4)
+
+
+class Documents:
+    """Strategies for what a schema takes."""
+
+    def __init__(self, files: dict[str, Any]) -> None:
+        self.files = files
+
+    def of(self, node: dict[str, Any], file: str) -> st.SearchStrategy[Any]:
+        if "$ref" in node:
+            target, _, pointer = node["$ref"].partition("#")
+            found = self.files[target or file]
+            for token in filter(None, pointer.split("/")):
+                found = found[token]
+            return st.deferred(lambda: self.of(found, target or file))
+        if "anyOf" in node:
+            return st.one_of([self.of(part, file) for part in node["anyOf"]])
+        if "allOf" in node:
+            parts = [self.of(part, file) for part in node["allOf"]]
+            return st.tuples(*parts).map(lambda found: {key: value for part in found for key, value in part.items()})
+        if "enum" in node:
+            return st.sampled_from(node["enum"])
+        kind = node.get("type") or "object"
+        return getattr(self, f"{kind}_")(node, file) if isinstance(kind, str) else st.none()
+
+    def object_(self, node: dict[str, Any], file: str) -> st.SearchStrategy[Any]:
+        members = {key: self.of(value, file) for key, value in node.get("properties", {}).items()}
+        required = {key: members.pop(key) for key in node.get("required", ()) if key in members}
+        free = next(iter(node.get("patternProperties", {}).values()), node.get("additionalProperties"))
+        if not required and not members and isinstance(free, dict):
+            return st.dictionaries(TEXTS, self.of(free, file), max_size=2)
+        return st.fixed_dictionaries(required, optional=members)
+
+    def array_(self, node: dict[str, Any], file: str) -> st.SearchStrategy[Any]:
+        return st.lists(self.of(node.get("items", {}), file), min_size=node.get("minItems", 0), max_size=2)
+
+    def string_(self, node: dict[str, Any], file: str) -> st.SearchStrategy[Any]:
+        return PATTERNS[node["pattern"]] if "pattern" in node else TEXTS
+
+    def integer_(self, node: dict[str, Any], file: str) -> st.SearchStrategy[Any]:
+        return st.integers(node.get("minimum", -(1 << 31)), node.get("maximum", 1 << 31))
+
+    def boolean_(self, node: dict[str, Any], file: str) -> st.SearchStrategy[Any]:
+        return st.booleans()
+
+
+def judged(validator: Any, document: Any) -> set[str]:
+    """Where it finds fault."""
+    found = set()
+    for error in validator.iter_errors(document):
+        missing = [error.message.split("'")[1]] if error.validator == "required" else []
+        found.add("/" + "/".join("N" if isinstance(t, int) else str(t) for t in [*error.absolute_path, *missing]))
+    return found
+
+
+def differing(who: str) -> set[str]:
+    shown = {place for place, values in DIFFERENCES.items() if who in values.values()}
+    return shown | {place for place, takes in GENERATED.items() if takes == who}
+
+
+THEIR_FILES = {path.name: json.loads(path.read_text()) for path in OFFICIAL.glob("*.json")}
+OUR_FILES = {"config": json.loads((OURS / "config.json").read_text())}
+FROM_THEIRS = (
+    Documents(THEIR_FILES).of({"$ref": "config-schema.json"}, "config-schema.json") if THEIR_FILES else st.nothing()
+)
+FROM_OURS = Documents(OUR_FILES).of(OUR_FILES["config"], "config")
+MANY = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@given(FROM_THEIRS)
+@MANY
+def test_what_theirs_takes(document: Any) -> None:
+    """Ours takes it, but for the differences that are known; the fast loader is of ours' mind; check is of load's."""
+    assert official("config").is_valid(document)
+    assert judged(ours("config"), document) <= differing(THEIRS)
+    assert (schema.first_fault(document, schema.load("config")) is None) == ours("config").is_valid(document)
+    raw = json.dumps(document).encode()
+    try:
+        config.load(raw)
+    except Invalid as error:
+        assert {fault.pointer for fault in error.faults} <= {fault.pointer for fault in audit(raw).errors}
+    else:
+        assert audit(raw).errors == []
+
+
+@given(FROM_OURS)
+@MANY
+def test_what_ours_takes(document: Any) -> None:
+    """Theirs takes as much of it as it knows, but for the known differences."""
+    assert ours("config").is_valid(document)
+    assert schema.first_fault(document, schema.load("config")) is None
+    pruned = Known().prune(document, THEIR_FILES["config-schema.json"], "config-schema.json")
+    assert judged(official("config"), pruned) <= differing(OURS_TAKES)
 
 
 def test_state() -> None:

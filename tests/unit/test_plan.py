@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pyrun.runtime.create import Options, layout
+from pyrun.runtime.bundle import Options
 from pyrun.runtime.errors import Error
+from pyrun.runtime.gather import layout
 from pyrun.runtime.listing import lines
 from pyrun.runtime.plan.create import compile_container
 from pyrun.runtime.plan.facts import Facts
@@ -326,7 +327,7 @@ def test_exec_runs_on_its_cpus() -> None:
     from pyrun.runtime.plan.exec import compile_exec
 
     process: Any = {"args": ["/x"], "cwd": "/", "execCPUAffinity": {"initial": "0-1", "final": "65"}}
-    facts = Facts(Layout(["pidfd"]), "/bundle", "box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"])
+    facts = Facts(Layout(["pidfd", "root"]), "/bundle", "box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"])
     steps = lines(compile_exec(process, 0, facts))
     order = ["sched_setaffinity(0, 8", "clone3(", "sched_setaffinity(0, 16"]
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)

@@ -1,0 +1,35 @@
+"""What the runtime itself may do: root may be root of a user namespace only (user_namespaces(7))."""
+
+from __future__ import annotations
+
+import posix
+
+from pyrun.runtime.state import read_path
+
+_ALL_IDS = [b"0", b"0", b"4294967295"]
+
+
+def nested() -> bool:
+    """We are in another user namespace than the host's first, which has all ids as they are: no mknod(2) then, and no
+    bpf(2) then, whoever we are."""
+    try:
+        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:  # a kernel without user namespaces
+        return False
+    try:
+        return posix.read(fd, 4096).split() != _ALL_IDS
+    finally:
+        posix.close(fd)
+
+
+def rootless() -> bool:
+    """Cgroups may be out of reach."""
+    return posix.geteuid() != 0 or nested()
+
+
+def own_capabilities() -> int:
+    """The capabilities that this process could pass on: permitted and in the bounding set (proc(5), status)."""
+    _, _, tail = read_path("/proc/self/status").partition(b"CapPrm:")
+    permitted, _, tail = tail.partition(b"\n")
+    _, _, tail = tail.partition(b"CapBnd:")
+    return int(permitted, 16) & int(tail.partition(b"\n")[0], 16)
