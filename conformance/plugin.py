@@ -23,6 +23,7 @@ import pytest
 from conformance.harness import (
     APPLETS,
     EXAMPLE,
+    MNT_DETACH,
     Container,
     Listener,
     Runtime,
@@ -70,8 +71,16 @@ def pytest_configure(config: pytest.Config) -> None:
     hugetlb = Path("/sys/fs/cgroup/hugetlb")
     if "crun" in str(config.getoption("runtime")) and Path("/sys/fs/cgroup/unified").exists():
         # crun 1.8 refuses the hybrid mode unless this controller is off cgroup v2.
+        new = not hugetlb.exists()
         hugetlb.mkdir(exist_ok=True)
         libc.mount(b"cgroup", bytes(hugetlb), b"cgroup", 0, b"hugetlb")
+        if new:
+            config.add_cleanup(lambda: remove_mounted(hugetlb))
+
+
+def remove_mounted(folder: Path) -> None:
+    libc.umount2(bytes(folder), MNT_DETACH)
+    folder.rmdir()
 
 
 def default_runtime() -> str | None:

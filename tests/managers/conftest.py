@@ -43,9 +43,11 @@ def apart() -> Iterator[None]:
     for folder in ("/run/lock", "/run/netns"):
         Path(folder).mkdir(exist_ok=True)
     hugetlb = Path("/sys/fs/cgroup/hugetlb")
-    if Path("/sys/fs/cgroup/unified").exists() and not hugetlb.exists():
+    ours = Path("/sys/fs/cgroup/unified").exists() and not os.path.ismount(hugetlb)
+    new = not hugetlb.exists()
+    if ours:
         # Podman makes a plain folder where it misses this controller's, and can't remove it then; crun refuses.
-        hugetlb.mkdir()
+        hugetlb.mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "hugetlb", hugetlb], check=True)
     before = os.open("/proc/self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0
@@ -55,9 +57,10 @@ def apart() -> Iterator[None]:
     libc.setns(before, CLONE_NEWNET)
     for folder in reversed(FOLDERS):
         subprocess.run(["umount", "--lazy", folder], check=True)
-    if os.path.ismount(hugetlb):
-        subprocess.run(["umount", hugetlb], check=True)
-        hugetlb.rmdir()
+    if ours:
+        subprocess.run(["umount", "--lazy", hugetlb], check=True)
+        if new:
+            hugetlb.rmdir()
 
 
 @pytest.fixture(scope="session")
