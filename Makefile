@@ -134,7 +134,7 @@ test-managers: build build/venv/managers
 	unshare -m $(VENV)/python -m pytest tests/managers $(if $(filter-out pyrun,$(RUNTIME)),--runtime=$(shell command -v $(RUNTIME)))
 
 # Podman in a throw-away machine with cgroup v2: with systemd's cgroups, and as a user without root.
-PODMAN_IN_GUEST = run or exit_codes or exec or pause or update or stop or kill or restart or stats or memory or no_cgroups
+PODMAN_IN_GUEST = (run or exit_codes or exec or pause or update or stop or kill or restart or stats or memory or no_cgroups) and not buildah
 PODMAN_ROOTLESS = test_run or exit_codes or exec or stop or kill or restart or volumes or no_cgroups or can_not
 test-managers-guest: build build/venv/managers
 	@$(MAKE) --no-print-directory setup NEEDS="$(NEEDS) $(MANAGERS)"
