@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import posix
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
+from _struct import Struct
 
 from pyrun.runtime.errors import Error
+
+# Who listens but never takes anything must not hold the container's lock for ever.
+_SECONDS, _SO_SNDTIMEO = 5, 21
 
 
 def send(master: int, path: str) -> None:
@@ -34,6 +38,7 @@ def send_pidfd(pidfd: int, path: str, name: bytes) -> None:
 def _send(fd: int, path: str, name: bytes) -> None:
     connection = socket(AF_UNIX, SOCK_STREAM)
     try:
+        connection.setsockopt(SOL_SOCKET, _SO_SNDTIMEO, Struct("@ll").pack(_SECONDS, 0))
         connection.connect(path)
         connection.sendmsg([name], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
     finally:

@@ -163,9 +163,8 @@ def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> N
         raise NotRunningError() from None
     finally:
         posix.close(pidfd)
-    if signal == _SIGKILL and status == "paused":
-        # On cgroup v1 a frozen process dies only when it is thawed.
-        cgroup_of(state).thaw()
+    if signal == _SIGKILL:
+        _asked_of(cgroup_of(state).thaw_all)
 
 
 def pause(entry: Entry, state: State) -> None:
@@ -204,19 +203,18 @@ def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
         )
     if status != "stopped":
         try:
-            _end_init(state, paused=status == "paused")
+            _end_init(state)
         except NotRunningError:
             pass  # it has ended meanwhile
     destroy(entry, state, log)
 
 
-def _end_init(state: State, *, paused: bool) -> None:
+def _end_init(state: State) -> None:
     """Kill init and wait for its end. Raises NotRunningError when it came by itself."""
     pidfd = open_init(state)
     try:
         pidfd_send_signal(pidfd, _SIGKILL)
-        if paused:
-            cgroup_of(state).thaw()
+        _asked_of(cgroup_of(state).thaw_all)
         _wait(pidfd)
     except ProcessLookupError:
         raise NotRunningError() from None

@@ -55,6 +55,7 @@ def _child(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], sai
     """Never returns."""
     code = 1
     try:
+        _only(source, target, said)
         for directory in cgroup.directories:
             if cgroup.mode == "v2" or "memory" in directory.controllers:
                 write(f"{directory.path}/cgroup.procs", "0")
@@ -66,6 +67,16 @@ def _child(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], sai
         posix.write(said, f"{e.strerror.lower() if e.strerror else e}".encode())
     finally:
         posix._exit(code)
+
+
+def _only(*kept: int) -> None:
+    """Let go of all else: the container's lock is held as long as anybody has its folder open."""
+    for name in posix.listdir("/proc/self/fd"):
+        if int(name) not in (0, 1, 2, *kept):
+            try:
+                posix.close(int(name))
+            except OSError:  # the one that read the list
+                continue
 
 
 class _Owner:

@@ -391,8 +391,8 @@ class _Creation:
         if self.cgroup_made and self.cgroup:
             self.cgroup.kill(_SIGKILL)
             self.cgroup.destroy()
-            if self.resctrl:
-                self.resctrl.destroy()
+        if self.resctrl:
+            self.resctrl.destroy()
         if "mounted" in self.state:
             from pyrun.runtime.unmount import unmount
 

@@ -27,10 +27,11 @@ class Foreground:
 
     pid: init. console: the pty's master, or -1. notifications: who waits for the program to be ready is told."""
 
-    __slots__ = ("_attributes", "_notifications", "_wake", "console", "pid", "pidfd")
+    __slots__ = ("_attributes", "_heard", "_notifications", "_wake", "console", "pid", "pidfd")
 
     def __init__(self, pid: int, console: int, notifications: Notifications | None = None) -> None:
         self._notifications = notifications
+        self._heard = True
         self.pid = pid
         self.pidfd = posix.pidfd_open(pid)
         self.console = console
@@ -107,8 +108,15 @@ class Foreground:
                 return False
             if not said:
                 return False
-            while said:
-                said = said[posix.write(1, said) :]
+            while said and self._heard:
+                try:
+                    said = said[posix.write(1, said) :]
+                except BlockingIOError:
+                    writable = select.poll()
+                    writable.register(1, select.POLLOUT)
+                    writable.poll()
+                except BrokenPipeError:
+                    self._heard = False  # nobody reads any more; the container goes on
             if not everything:
                 return True
 

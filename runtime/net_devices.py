@@ -97,9 +97,12 @@ class NetDevices:
                     self._inside.move(moved.index, self._own)
                 index = self._host.link(moved.travels if moved.renamed else moved.name).index
                 self._host.rename(index, moved.name)
-                for address in moved.addresses if moved.away else []:
-                    self._host.add_address(index, address)
                 self._host.set(index, up=moved.link.up)
+                for address in moved.addresses:
+                    try:
+                        self._host.add_address(index, address)
+                    except FileExistsError:  # it has not lost this one
+                        continue
             except OSError as e:
                 log.warning(f"interface {moved.name} ({moved.travels}) is not as it was: {e}")
         self.close()

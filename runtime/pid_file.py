@@ -11,17 +11,18 @@ from pyrun.runtime.errors import Error
 def write_pid_file(path: str, pid: int) -> None:
     """Renamed into place, without a newline: go-runc and conmon read the whole file as a number."""
     folder, _, name = absolute(path).rpartition("/")
-    temporary = f"{folder}/.{name}"
-    # Never through what somebody else has put there: in /tmp that could be a link to any file.
+    # A name that nobody else has: what lies beside the file is not ours, and may be a link that others have put there.
+    temporary = f"{folder}/.{name[:200]}.{posix.urandom(6).hex()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     try:
-        try:
-            posix.unlink(temporary)  # of a create that was killed
-        except FileNotFoundError:
-            pass
         fd = posix.open(temporary, flags, 0o666)
-        posix.write(fd, str(pid).encode())
-        posix.close(fd)
-        posix.rename(temporary, path)
+        try:
+            posix.write(fd, str(pid).encode())
+            posix.rename(temporary, path)
+        except OSError:
+            posix.unlink(temporary)
+            raise
+        finally:
+            posix.close(fd)
     except OSError as e:
         raise Error("write the pid file", tried=f"open {path}", error=e.errno) from None

@@ -222,11 +222,11 @@ class Program:
         self.instructions.append(Instruction(LOAD, width, (at,), self.pointer, destination))
         return destination
 
-    def branch(self, value: Operand, equals: int, target: Label, mask: int = _U64) -> None:
+    def branch(self, value: Operand, equals: int | Register, target: Label, mask: int = _U64) -> None:
         """Go to `target` when (value & mask) == equals."""
         self.instructions.append(Instruction(BRANCH, 0, (value, mask, equals), self.pointer, rules={1: target}))
 
-    def branch_unless(self, value: Operand, equals: int, target: Label, mask: int = _U64) -> None:
+    def branch_unless(self, value: Operand, equals: int | Register, target: Label, mask: int = _U64) -> None:
         """Go to `target` when (value & mask) != equals."""
         self.instructions.append(Instruction(BRANCH, 1, (value, mask, equals), self.pointer, rules={1: target}))
 
@@ -409,7 +409,7 @@ class Program:
                     kinds |= REGISTER << shift
                 else:
                     if isinstance(operand, str):
-                        values[shift >> 1] = constant(operand.encode() + b"\0")
+                        values[shift >> 1] = constant(operand.encode("utf-8", "surrogateescape") + b"\0")
                     elif isinstance(operand, bytes):
                         values[shift >> 1] = constant(operand)
                     else:

@@ -35,6 +35,9 @@ def update(entry: Entry, state: State, wanted: Resources, schemata: list[tuple[s
     Raises Error; then nothing has changed."""
     if status_of(entry, state) in ("stopped", "creating"):
         raise NotRunningError()
+    if schemata and "resctrl" not in state:
+        hint = "give it linux.intelRdt at create"
+        raise Error("the container has no resctrl group", pointer=schemata[0][0], hint=hint)
     config = spec_config.load(entry.read_file("config.json"))
     wanted = _asked(wanted)
     merged = _merged(config.get("linux", {}).get("resources", {}), wanted)
@@ -98,9 +101,6 @@ def _changed(merged: Resources, wanted: Resources) -> dict[str, Any]:
 
 
 def _write_schemata(state: State, schemata: list[tuple[str, str]]) -> None:
-    if "resctrl" not in state:
-        hint = "give it linux.intelRdt at create"
-        raise Error("the container has no resctrl group", pointer=schemata[0][0], hint=hint)
     from pyrun.runtime.resctrl import Group
 
     Group.from_state(state["resctrl"]).write(schemata)

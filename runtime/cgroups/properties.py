@@ -29,6 +29,10 @@ _DEFAULT_PERIOD = 100_000
 # Not for annotations: what decides which processes the unit has, where it is, and what pyrun may do below it.
 RESERVED = frozenset(
     {"ControlGroup", "Controller", "DefaultDependencies", "Delegate", "DelegateControllers", "DelegateSubgroup"}
+    # What reaches other units, or the machine: an annotation may come from an image.
+    | {"After", "Before", "BindsTo", "Conflicts", "FailureAction", "JobTimeoutAction", "JoinsNamespaceOf", "OnFailure"}
+    | {"OnSuccess", "PartOf", "PropagatesReloadTo", "PropagatesStopTo", "Requires", "RequiresMountsFor", "Requisite"}
+    | {"StartLimitAction", "StopPropagatedFrom", "SuccessAction", "Upholds", "Wants", "WantsMountsFor"}
     | {"DeviceAllow", "DevicePolicy", "DisableControllers", "Group", "PIDFDs", "PIDs", "Slice", "User"}
 )
 

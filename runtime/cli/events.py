@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Go's units of time, which runc's --interval takes.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
+_LONGEST = 86400.0
+
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     interval = seconds(str(values["interval"] or "5s"))
@@ -49,8 +51,8 @@ def seconds(text: str) -> float:
         except (KeyError, ValueError):
             raise Error(f"--interval is a duration such as 5s or 100ms, not {text!r}") from None
         rest = rest[digits + len(unit) :]
-    if not total > 0:
-        raise Error(f"--interval must be more than 0, not {text!r}")
+    if not 0 < total <= _LONGEST:
+        raise Error(f"--interval must be more than 0 and at most a day, not {text!r}")
     return total
 
 

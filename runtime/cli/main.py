@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # What this machine has run out of: no mistake of ours, wherever it is noticed.
 _EXHAUSTED = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
 _MANAGERS = ("cgroupfs", "systemd", "disabled")
+_EXEC_FAILED = 255
 _ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
 
 
@@ -89,7 +90,8 @@ def main(argv: list[str]) -> int:
         return usage(e)
     except Error as e:
         log.error(str(e))
-        return e.code
+        # What exec itself fails with must not be taken for its program's own end.
+        return _EXEC_FAILED if name == "exec" else e.code
     except BrokenPipeError:
         return 1
     except Interrupt as e:

@@ -70,7 +70,7 @@ def _options(values: Values) -> Resources:
             continue
         try:
             found.setdefault(section, {})[member] = convert(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             raise Error(f"--{option.replace('_', '-')} takes a number, not {text!r}") from None
     return _checked(strictjson.dumps(found).encode())
 

@@ -224,10 +224,11 @@ def target(p: Program, entry: Entry, root: Register, create: str | Register = DI
     """The mount point, checked: not in a procfs, wherever the image's links lead (CVE-2019-16884)."""
     flags = O_PATH | O_NOFOLLOW if entry.options.dest_nofollow else O_PATH
     with p.source("destination"):
-        return _checked(p, entry, open_in_root(p, root, entry.destination, flags=flags, create=create))
+        return _checked(p, entry, open_in_root(p, root, entry.destination, flags=flags, create=create), root)
 
 
-def _checked(p: Program, entry: Entry, point: Register) -> Register:
+def _checked(p: Program, entry: Entry, point: Register, root: Register) -> Register:
+    verify.is_not_root(p, point, root)
     if entry.destination in BELOW_PROC:
         return point
     verify.not_on_file_system(p, point, PROC_SUPER_MAGIC, EPERM, "nothing may be mounted inside /proc")
@@ -252,7 +253,7 @@ def _link(p: Program, entry: Entry, root: Register, text: str) -> None:
     folder, _, name = entry.destination.rpartition("/")
     with p.source("destination"):
         parent = open_in_root(p, root, folder or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
-        _checked(p, entry, parent)
+        verify.not_on_file_system(p, parent, PROC_SUPER_MAGIC, EPERM, "nothing may be mounted inside /proc")
         exists, made = p.label(), p.label()
         p.call("symlinkat", text, parent, name, errors={EEXIST: exists})
         p.jump(made)
@@ -361,7 +362,7 @@ def _same_mode(p: Program, entry: Entry, root: Register, tree: Register) -> Regi
     with p.source("destination"):
         existed = p.register()
         point = open_in_root(p, root, entry.destination, create=DIRECTORY, existed=existed)
-        _checked(p, entry, point)
+        _checked(p, entry, point, root)
         fresh = p.label()
         p.branch(existed, 0, fresh)
         mode = p.load(p.statx(point), STATX_MODE, 2)
@@ -383,8 +384,11 @@ def _propagate(p: Program, entry: Entry, tree: Register) -> None:
 def _remount(p: Program, entry: Entry, root: Register) -> None:
     """Change the mount that is at the destination."""
     options = entry.options
+    # What changes a whole file system, not the container's mount of it alone, goes by no link of the image: that could
+    # lead to one of the host's.
     with p.source("destination"):
-        point = open_in_root(p, root, entry.destination)
+        point = open_in_root(p, root, entry.destination, follow=options.bind)
+        verify.is_not_root(p, point, root)
     if not options.bind and (options.sb_flags or options.data):
         fs = p.call("fspick", point, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH, result=True)
         for index, key, value in [*options.data, *((i, flag, None) for i, flag in options.sb_flags)]:

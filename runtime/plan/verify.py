@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.linux import S_IFMT, STATX_MODE, STATX_RDEV
+from errno import EPERM
+
+from pyrun.runtime.linux import S_IFMT, STATX_INO, STATX_MNT_ID, STATX_MODE, STATX_RDEV
 from pyrun.runtime.program import Program, Register
 
 
@@ -47,3 +49,18 @@ def is_node(p: Program, fd: Register, kind: int, number: tuple[int, int] | None,
     p.place(wrong)
     p.fail(error, note)
     p.place(right)
+
+
+def is_not_root(p: Program, fd: Register, root: Register) -> None:
+    """Fail if the file is the container's root itself: links of an image may lead there."""
+    differs = p.label()
+    stat = p.statx(root)
+    theirs = p.load(stat, STATX_INO, 8), p.load(stat, STATX_MNT_ID, 8)
+    stat = p.statx(fd)
+    own = p.load(stat, STATX_INO, 8), p.load(stat, STATX_MNT_ID, 8)
+    for one, other in zip(own, theirs, strict=True):
+        p.branch_unless(one, other, differs)
+    p.fail(EPERM, "nothing can be mounted over the container's root")
+    p.place(differs)
+    for register in (*own, *theirs):
+        p.free(register)

@@ -231,7 +231,7 @@ def watches(pid: int) -> bool:
 
 
 @pytest.mark.pyrun_only("its own words")
-@pytest.mark.parametrize("interval", ["0s", "5", "x", "-1s", "1s2", ""])
+@pytest.mark.parametrize("interval", ["0s", "5", "x", "-1s", "1s2", "9999999h", ""])
 def test_intervals_that_are_none(running: Container, interval: str) -> None:
     done = running.runtime("events", f"--interval={interval}", "--stats", running.id)
     assert done.code == (1 if interval else 0)
@@ -356,6 +356,7 @@ def test_all_or_nothing(running: Container) -> None:
     ("options", "words"),
     [
         (["--memory", "many"], "--memory takes a number"),
+        (["--memory", "1.e999"], "--memory takes a number"),
         (["--memory", "48m", "--memory-swap", "1m"], "/memory/swap"),
         (["--cpu-idle", "2"], "/cpu/idle"),
         (["--resources", "/nowhere"], "open /nowhere"),

@@ -198,3 +198,25 @@ def test_the_callers_terminal_is_as_before(container: Container) -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+@pytest.mark.pyrun_only("the peers end too, or hang")
+def test_nobody_reads_the_output_any_more(container: Container) -> None:
+    """The container goes on to its end; its exit code is still run's."""
+    container.process["terminal"] = True
+    container.sh("i=0; while [ $i -lt 20000 ]; do echo line; i=$((i+1)); done; exit 7")
+    container.write()
+    command = container.runtime.command("run", "--bundle", container.path, container.id)
+    read, write = os.pipe()
+    pid, master = pty.fork()
+    if not pid:
+        os.dup2(write, 1)
+        os.close(read)
+        os.close(write)
+        os.execv(str(command[0]), list(map(str, command)))
+    os.close(write)
+    os.read(read, 10)
+    os.close(read)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    os.close(master)
+    assert not container.exists()

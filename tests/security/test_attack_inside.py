@@ -89,3 +89,63 @@ def test_cgroups_nested_deeper_than_a_path(container: Container) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -9
     container.delete("--force")
     assert not os.path.exists(top)
+
+
+@pytest.mark.pyrun_only("the peers fail with other words")
+@pytest.mark.parametrize("options", [[], ["remount", "ro"], ["bind", "remount", "ro"]], ids=" ".join)
+def test_a_link_to_the_root_is_no_mount_point(container: Container, options: list[str]) -> None:
+    """An image that has a link to / where the config mounts: what was meant for the container would hit the file system
+    that its root is on."""
+    (container.rootfs / "scratch").symlink_to("/")
+    if not options:
+        container.mount("/scratch", "tmpfs")
+    else:
+        container.mount("/scratch", "none", "none", *options)
+    container.refused("/mounts/", "destination")
+    (container.path / "still-writable").touch()
+
+
+@pytest.mark.pyrun_only("the peers follow it")
+def test_a_remount_goes_by_no_link(container: Container, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (container.rootfs / "scratch").symlink_to("/tmp")
+    container.mount("/tmp", "bind", str(volume), "bind")
+    container.mount("/scratch", "tmpfs", "tmpfs", "remount", "ro")
+    container.refused("/mounts/", "symbolic link")
+    (volume / "still-writable").touch()
+
+
+@pytest.mark.skipif(V2, reason="on cgroup v2 SIGKILL ends frozen processes too")
+@pytest.mark.pyrun_only("runc waits, crun leaves it behind")
+@pytest.mark.parametrize("by", ["kill", "delete"])
+def test_a_container_that_has_frozen_itself(container: Container, by: str) -> None:
+    container.args = ["sleep", "1000"]
+    container.create()
+    container.start()
+    pid = container.pid
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if names == "freezer":
+            inner = Path(f"/sys/fs/cgroup/freezer{path}/in")
+    inner.mkdir()
+    (inner / "cgroup.procs").write_text(str(pid))
+    (inner / "freezer.state").write_text("FROZEN")
+    if by == "kill":
+        container.kill("KILL")
+        assert container.wait(pid) == -9
+    container.delete("--force")
+    assert not inner.exists()
+
+
+def test_what_lies_beside_a_pid_file(container: Container, tmp_path: Path) -> None:
+    container.unlike(runc="1.1 writes over it")
+    (tmp_path / ".profile").write_text("mine")
+    container.args = ["sleep", "1000"]
+    container.create("--pid-file", str(tmp_path / "profile"))
+    assert (tmp_path / ".profile").read_text() == "mine"
+    container.delete("--force")
+    container.write()
+    done = container.runtime("create", "--pid-file", str(tmp_path), "--bundle", container.path, container.id)
+    assert done.code == 1
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == [".profile"]
