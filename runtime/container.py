@@ -6,7 +6,7 @@ import posix
 import select
 from errno import ENXIO
 
-from pyrun.runtime.cgroups.frozen import is_frozen
+from pyrun.runtime.cgroups.frozen import has_inner, is_frozen
 from pyrun.runtime.errors import Error, NotRunningError
 from pyrun.runtime.signals import pidfd_send_signal
 from pyrun.runtime.state import Entry, alive, start_time
@@ -164,6 +164,12 @@ def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> N
     finally:
         posix.close(pidfd)
     if signal == _SIGKILL:
+        _thaw(state, status)
+
+
+def _thaw(state: State, status: Status) -> None:
+    """On cgroup v1 a frozen process dies only when it is thawed, whoever has frozen it."""
+    if status == "paused" or has_inner(state.get("freezer", "")):
         _asked_of(cgroup_of(state).thaw_all)
 
 
@@ -203,18 +209,18 @@ def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
         )
     if status != "stopped":
         try:
-            _end_init(state)
+            _end_init(state, status)
         except NotRunningError:
             pass  # it has ended meanwhile
     destroy(entry, state, log)
 
 
-def _end_init(state: State) -> None:
+def _end_init(state: State, status: Status) -> None:
     """Kill init and wait for its end. Raises NotRunningError when it came by itself."""
     pidfd = open_init(state)
     try:
         pidfd_send_signal(pidfd, _SIGKILL)
-        _asked_of(cgroup_of(state).thaw_all)
+        _thaw(state, status)
         _wait(pidfd)
     except ProcessLookupError:
         raise NotRunningError() from None

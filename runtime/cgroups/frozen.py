@@ -23,3 +23,11 @@ def is_frozen(directory: str) -> bool:
         finally:
             posix.close(fd)
     return False
+
+
+def has_inner(directory: str) -> bool:
+    """Whether there are cgroups in the one at `directory`: made by what runs in the container, and perhaps frozen."""
+    try:
+        return bool(directory) and posix.stat(directory).st_nlink > 2
+    except OSError:
+        return False
