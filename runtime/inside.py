@@ -90,6 +90,12 @@ class Inside:
         except EndedError:
             pass
         except BaseException:
+            if not pid:
+                # We are to end, and haven't heard of it yet: it is there all the same, or will be in a moment.
+                try:
+                    pid, _ = executor.expect(executor.host, INIT)
+                except (EndedError, ProgramError):
+                    pass
             executor.close()
             if pid:
                 posix.kill(pid, _SIGKILL)
