@@ -11,15 +11,11 @@ _ALL_IDS = [b"0", b"0", b"4294967295"]
 
 def nested() -> bool:
     """We are in another user namespace than the host's first, which has all ids as they are: no mknod(2) then, and no
-    bpf(2) then, whoever we are."""
+    bpf(2), whoever we are."""
     try:
-        fd = posix.open("/proc/self/uid_map", posix.O_RDONLY | posix.O_CLOEXEC)
+        return read_path("/proc/self/uid_map").split() != _ALL_IDS
     except OSError:  # a kernel without user namespaces
         return False
-    try:
-        return posix.read(fd, 4096).split() != _ALL_IDS
-    finally:
-        posix.close(fd)
 
 
 def rootless() -> bool:

@@ -15,6 +15,7 @@ from cri import Kubelet, stream
 from managers import eventually
 
 RUNNING, EXITED = 1, 2
+PARENT = f"/pyrun-cri-{os.getpid()}"
 numbers = itertools.count()
 
 
@@ -32,7 +33,7 @@ class Pod:
             "metadata": {"name": f"pod{next(numbers)}", "uid": str(next(numbers)), "namespace": "default"},
             "hostname": "podded",
             "log_directory": str(logs),
-            "linux": {"cgroup_parent": f"/pyrun-cri-{os.getpid()}"},
+            "linux": {"cgroup_parent": PARENT},
         }
         self.id = kubelet("RunPodSandbox", config=self.config, runtime_handler=kind)["id"]
 
@@ -74,8 +75,9 @@ def pod(kubelet: Kubelet, kind: str, tmp_path: Path) -> Iterator[Pod]:
     made = Pod(kubelet, kind, tmp_path)
     yield made
     made.close()
-    marker = f"pyrun-cri-{os.getpid()}/"
-    assert [path for path, _, _ in os.walk("/sys/fs/cgroup") if marker in path] == []
+    assert [path for path, _, _ in os.walk("/sys/fs/cgroup") if f"{PARENT}/" in path] == []
+    for path in (*Path("/sys/fs/cgroup").glob(f"*{PARENT}"), *Path("/sys/fs/cgroup").glob(PARENT[1:])):
+        path.rmdir()  # a pod's parent is the kubelet's to make and to remove
 
 
 def test_a_pod_and_a_container(pod: Pod, tmp_path: Path) -> None:
