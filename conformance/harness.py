@@ -18,7 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
 MNT_DETACH, MS_REMOUNT = 2, 32
+V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 APPLETS = (
     "ash", "cat", "chmod", "chown", "cp", "cut", "dd", "df", "env", "find", "grep", "head", "hostname", "id",
     "ifconfig", "ip", "kill", "ln", "ls", "mkdir", "mkfifo", "mknod", "mount", "mv", "nc", "nproc", "printenv", "ps",
@@ -375,6 +378,21 @@ def restore_options(before: set[str]) -> None:
         if kind == "cgroup2" and number in options:
             data = options[number].removeprefix("rw").lstrip(",")
             libc.mount(b"none", point.encode(), None, MS_REMOUNT, data.encode())
+
+
+def own_cgroup(container: Container, controller: str) -> Path:
+    """The cgroup of the container's init where the controller is. Skips the test where this kernel hasn't got it."""
+    for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if controller in names.split(","):
+            return Path(f"/sys/fs/cgroup/{names.removeprefix('name=')}{path}")
+        if not names and V2 and (not controller or controller in controllers(path)):
+            return Path(f"/sys/fs/cgroup{path}")
+    pytest.skip(f"this kernel has no controller {controller}")
+
+
+def controllers(path: str) -> list[str]:
+    return Path(f"/sys/fs/cgroup{path}/cgroup.controllers").read_text().split()
 
 
 def cgroups(marker: str) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from conformance.harness import Container, cgroups, tidy
+from conformance.harness import Container, cgroups, own_cgroup, tidy
 
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
@@ -23,17 +23,6 @@ def hierarchies() -> list[Path]:
         return [Path("/sys/fs/cgroup/cgroup.procs")]
     found = {path.resolve() for path in Path("/sys/fs/cgroup").glob("*/cgroup.procs") if os.path.ismount(path.parent)}
     return sorted(found)
-
-
-def own(container: Container, controller: str) -> Path:
-    """The cgroup's folder for a controller, of the container's init."""
-    for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if V2 and not controllers:
-            return Path(f"/sys/fs/cgroup{path}")
-        if controller in controllers.split(","):
-            return Path(f"/sys/fs/cgroup/{controllers.removeprefix('name=')}{path}")
-    pytest.skip(f"no {controller} controller")
 
 
 class Limit(NamedTuple):
@@ -154,7 +143,7 @@ def test_limits(container: Container, kernels_files: set[str], form: str, name: 
         return
     container.create()
     for file, line in expected.items():
-        folder = own(container, file.split(".")[0])
+        folder = own_cgroup(container, file.split(".")[0])
         assert container.id in str(folder)
         assert line in (folder / file).read_text().splitlines()
         assert str(container.pid) in (folder / "cgroup.procs").read_text().split()
@@ -165,7 +154,7 @@ def test_limits(container: Container, kernels_files: set[str], form: str, name: 
 def test_an_absolute_path_is_from_the_mount(container: Container) -> None:
     container.linux["cgroupsPath"] = f"/{container.id}"
     container.create()
-    assert str(own(container, "pids")).endswith(f"{'' if V2 else 'pids'}/{container.id}")
+    assert str(own_cgroup(container, "pids")).endswith(f"{'' if V2 else 'pids'}/{container.id}")
 
 
 @pytest.mark.must(28)
@@ -188,7 +177,7 @@ def test_delete_removes_what_create_made(container: Container) -> None:
     try:
         container.linux["cgroupsPath"] = f"/{container.id}/inner"
         container.create()
-        assert own(container, "pids").name == "inner"
+        assert own_cgroup(container, "pids").name == "inner"
         container.delete()
         assert [parent for parent in parents if not parent.exists()] == []
         assert [parent for parent in parents if (parent / "inner").exists()] == []
@@ -227,7 +216,7 @@ def test_delete_leaves_a_cgroup_that_was_there(container: Container) -> None:
 @pytest.mark.must(41)
 def test_delete_leaves_a_cgroup_that_the_container_was_moved_to(container: Container) -> None:
     container.create()
-    other = own(container, "pids").parents[0] / f"{container.id}-other"
+    other = own_cgroup(container, "pids").parents[0] / f"{container.id}-other"
     other.mkdir()
     try:
         (other / "cgroup.procs").write_text(str(container.pid))
@@ -332,7 +321,7 @@ def test_rules_as_the_kernel_lists_them(container: Container) -> None:
         allow(kind, access, major=major, minor=minor) for kind, major, minor, access in rules
     ]
     container.create()
-    listed = (own(container, "devices") / "devices.list").read_text().splitlines()
+    listed = (own_cgroup(container, "devices") / "devices.list").read_text().splitlines()
     asked = [f"{kind} {major}:{minor} {access}" for kind, major, minor, access in rules]
     assert [line for line in listed if line in asked] == asked
 
@@ -361,7 +350,7 @@ def test_the_same_path_is_the_same_place(container: Container) -> None:
     for _ in range(2):
         container.linux["cgroupsPath"] = f"{container.id}"
         container.create()
-        found.append(own(container, "pids"))
+        found.append(own_cgroup(container, "pids"))
         container.delete()
     assert found[0] == found[1]
 
@@ -427,7 +416,7 @@ def test_unified_enables_the_controller(container: Container, file: str) -> None
     container.linux["cgroupsPath"] = f"/{container.id}/middle/inner"
     container.linux["resources"]["unified"] = {file: values[file]}
     container.create()
-    folder = own(container, "")
+    folder = own_cgroup(container, "")
     assert (folder / file).read_text().strip() == values[file]
     assert controller in (folder.parent / "cgroup.subtree_control").read_text().split()
     container.delete()
@@ -440,7 +429,7 @@ def test_unified_enables_the_controller(container: Container, file: str) -> None
 def test_unified_writes_what_it_does_not_know(container: Container, file: str, value: str) -> None:
     container.linux["resources"]["unified"] = {file: value}
     container.create()
-    assert (own(container, "") / file).read_text().strip() == value
+    assert (own_cgroup(container, "") / file).read_text().strip() == value
 
 
 @needs_v2
@@ -507,7 +496,7 @@ def test_delegation(container: Container, list_of_the_kernel: set[str], uid: int
     container.config["mounts"][-1]["options"] = ["nosuid", "noexec", "nodev", "relatime", "rw"]
     container.without_mount("/sys")  # not to be had in a user namespace where the host's is covered
     container.create()
-    folder = own(container, "")
+    folder = own_cgroup(container, "")
     owned = {path.name for path in folder.iterdir() if path.stat().st_uid == 100000 + uid}
     assert folder.stat().st_uid == 100000 + uid
     assert owned == {name for name in list_of_the_kernel if (folder / name).exists()}
@@ -522,7 +511,7 @@ def test_no_delegation(container: Container, why: str) -> None:
     else:
         container.config["mounts"][-1]["options"].remove("ro")
     container.create()
-    assert own(container, "").stat().st_uid == 0
+    assert own_cgroup(container, "").stat().st_uid == 0
 
 
 @needs_v2

@@ -21,6 +21,7 @@ from conformance.harness import (
     libc,
     mounts,
     numbers,
+    own_cgroup,
     processes,
     read_to_end,
     tidy,
@@ -29,7 +30,7 @@ from conformance.harness import Container as AnyContainer
 
 __all__ = [
     "APPLETS", "CHECKOUT", "PYRUN", "Bundle", "Container", "Done", "Listener", "Runtime", "cgroups", "descriptors",
-    "hear", "libc", "message", "mounts", "numbers", "open_to_all", "processes", "read_to_end", "tidy",
+    "hear", "libc", "message", "mounts", "numbers", "open_to_all", "own_cgroup", "processes", "read_to_end", "tidy",
 ]  # fmt: skip
 
 CHECKOUT = Path(__file__).parents[1]

@@ -12,17 +12,6 @@ V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 MIB = 1 << 20
 
 
-def own(container: Container, controller: str) -> Path:
-    """The cgroup's folder for a controller, of the container's init."""
-    for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines():
-        _, controllers, path = line.split(":", 2)
-        if V2 and not controllers:
-            return Path(f"/sys/fs/cgroup{path}")
-        if controller in controllers.split(","):
-            return Path(f"/sys/fs/cgroup/{controllers.removeprefix('name=')}{path}")
-    pytest.skip(f"no {controller} controller")
-
-
 def test_a_used_cgroup_is_refused(container: Container) -> None:
     """Its processes would share the container's limits, and be killed with it."""
     container.unlike(runc="1.1 warns only", crun="1.8 takes it")

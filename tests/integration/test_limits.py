@@ -11,22 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Container, cgroups, hear, message
+from harness import Container, cgroups, hear, message, own_cgroup
 
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 MIB = 1 << 20
 OUT_OF_MEMORY = "org.pyrun.out-of-memory"
-
-
-def folder(container: Container, controller: str) -> Path:
-    """The container's cgroup in the controller's hierarchy. Skips the test where the kernel has no such controller."""
-    for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        if V2 and not names and controller in Path(f"/sys/fs/cgroup{path}/cgroup.controllers").read_text().split():
-            return Path(f"/sys/fs/cgroup{path}")
-        if controller in names.split(","):
-            return Path(f"/sys/fs/cgroup/{controller}{path}")
-    pytest.skip(f"no {controller} controller")
 
 
 def limit_memory(container: Container, limit: int) -> None:
@@ -87,7 +76,7 @@ def test_a_fork_bomb(container: Container) -> None:
     read, write = os.pipe()
     container.create(stdout=write)
     os.close(write)
-    at = folder(container, "pids")
+    at = own_cgroup(container, "pids")
     pid = container.pid
     container.start()
     assert hear(read) == b"up\n"
@@ -112,7 +101,7 @@ def test_a_memory_hog(container: Container) -> None:
     container.create(stdin=stdin, stdout=write)
     os.close(write)
     os.close(stdin)
-    at = folder(container, "memory")
+    at = own_cgroup(container, "memory")
     container.start()
     assert hear(read) == b"137\n"
     if V2:
@@ -130,14 +119,14 @@ def test_a_busy_loop_under_a_quota(container: Container) -> None:
     container.linux["resources"]["cpu"] = {"quota": 5000, "period": 50000}
     container.sh("while :; do :; done")
     container.create()
-    at = folder(container, "cpu")
+    at = own_cgroup(container, "cpu")
     container.start()
     end = time.monotonic() + 20
     while (now := figures(at / "cpu.stat"))["nr_throttled"] < 6:
         assert time.monotonic() < end, now
         time.sleep(0.02)
     # Of each period in which it ran it got the quota, and the tick that it takes to notice.
-    used = now["usage_usec"] if V2 else int((folder(container, "cpuacct") / "cpuacct.usage").read_text()) // 1000
+    used = now["usage_usec"] if V2 else int((own_cgroup(container, "cpuacct") / "cpuacct.usage").read_text()) // 1000
     assert used < now["nr_periods"] * 25000 + 100000
     container.delete("--force")
 
@@ -148,7 +137,7 @@ def test_a_write_below_a_throttle(container: Container) -> None:
     if not Path("/sys/dev/block/7:0").exists():
         pytest.skip("no loop device")
     container.create()
-    file = folder(container, "io" if V2 else "blkio") / ("io.max" if V2 else "blkio.throttle.write_bps_device")
+    file = own_cgroup(container, "io" if V2 else "blkio") / ("io.max" if V2 else "blkio.throttle.write_bps_device")
     assert "1048576" in file.read_text()
 
 

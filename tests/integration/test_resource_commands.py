@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Container, message
+from harness import Container, message, own_cgroup
 
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 SPIN = "while :; do :; done"
@@ -27,19 +27,8 @@ def running(container: Container) -> Container:
     return container
 
 
-def folder(container: Container, controller: str) -> Path:
-    """The container's cgroup in the controller's hierarchy."""
-    for line in Path(f"/proc/{container.pid}/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        if V2 and not names:
-            return Path(f"/sys/fs/cgroup{path}")
-        if controller in names.split(","):
-            return Path(f"/sys/fs/cgroup/{names.removeprefix('name=')}{path}")
-    raise AssertionError(controller)
-
-
 def value(container: Container, controller: str, file: str) -> str:
-    return (folder(container, controller) / file).read_text().strip()
+    return (own_cgroup(container, controller) / file).read_text().strip()
 
 
 # pause and resume
@@ -379,7 +368,7 @@ def test_what_update_refuses(running: Container, options: list[str], words: str)
 
 @pytest.mark.pyrun_only("runc 1.1 has it, crun too, with other paths")
 def test_exec_in_a_cgroup_below(running: Container) -> None:
-    below = folder(running, "pids") / "below"
+    below = own_cgroup(running, "pids") / "below"
     below.mkdir()
     try:
         option = "below" if V2 else "pids:/below"
@@ -402,7 +391,7 @@ def test_exec_in_no_cgroup(running: Container, path: str) -> None:
 @pytest.mark.pyrun_only("old")
 def test_exec_where_init_has_moved_away(running: Container) -> None:
     """What runs inside has made cgroups and given them controllers: their parent takes no process any more."""
-    top = folder(running, "")
+    top = own_cgroup(running, "")
     inner = top / "inner"
     inner.mkdir()
     for pid in (top / "cgroup.procs").read_text().split():
