@@ -16,8 +16,10 @@ from pyrun.runtime.executor.messages import (
     COPY_FROM,
     COPY_UP,
     GO,
+    HOME,
     INIT,
     LIMITS,
+    LISTENER,
     MAPS,
     MIDDLE,
     PLACED,
@@ -29,9 +31,10 @@ from pyrun.runtime.home import answer
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.pid_file import write_pid_file
 from pyrun.runtime.plan import identity, limits, rootfs
-from pyrun.runtime.plan.create import compile_container
+from pyrun.runtime.plan.create import compile_container, is_born_last
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.namespaces import FLAGS, Clocks, Namespaces
+from pyrun.runtime.plan.process import asks_home
 from pyrun.runtime.signals import pidfd_send_signal
 from pyrun.runtime.state import Entry, cache_folder, now, read_path, start_time
 from pyrun.spec import checks
@@ -93,6 +96,7 @@ class _Creation:
         self.fds: list[int] = []
         self.pidfd = -1
         self.console = -1
+        self.listener = -1
         self.hooks_ran = False
         self.resctrl: Group | None = None
         self.net_devices: NetDevices | None = None
@@ -135,8 +139,9 @@ class _Creation:
         finally:
             for fd in self.fds:
                 posix.close(fd)
-            if self.pidfd >= 0:
-                posix.close(self.pidfd)
+            for fd in (self.pidfd, self.listener):
+                if fd >= 0:
+                    posix.close(fd)
 
     def _run(self) -> Created:
         config, options, entry, state = self.config, self.options, self.entry, self.state
@@ -155,6 +160,7 @@ class _Creation:
         state["cgroup"] = cgroup.to_state()
         namespaces = Namespaces(config)
         state["namespaces"] = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))
+        state["joined"] = sum(FLAGS[kind] for kind in namespaces.paths)
         if not namespaces.own("mount"):
             state["mounted"] = state["rootfs"]
         if "intelRdt" in self.linux:
@@ -248,8 +254,10 @@ class _Creation:
         assert cgroup
         process = config.get("process", {})
         middle = 0
-        if namespaces.user:
+        born_last = is_born_last(config, found)
+        if namespaces.user or born_last:
             middle, _ = executor.expect(executor.host, MIDDLE)
+        if namespaces.user:
             if "user" not in namespaces.paths:
                 executor.expect(executor.init, MAPS)
 
@@ -262,13 +270,15 @@ class _Creation:
                 executor.expect(executor.init, CLOCKS)
                 _write_offsets(middle, offsets)
                 executor.tell(executor.init, CLOCKS)
-        pid, _ = executor.expect(executor.init if middle else executor.host, INIT)
-        self.pidfd = posix.pidfd_open(pid)
-        if middle:
+        if born_last:
+            # All is done by init's parent, which has its namespaces, but isn't seen in that of pids.
+            pid = middle
+        else:
+            pid, _ = executor.expect(executor.init if middle else executor.host, INIT)
+        self._is(pid)
+        if middle and not born_last:
             executor.tell(executor.init, GO)
             reap(middle)
-        state["pid"] = pid
-        state["started"] = start_time(pid)
         if self.resctrl:
             self.resctrl.add(pid)
         if "oomScoreAdj" in process:
@@ -288,20 +298,34 @@ class _Creation:
 
                 console, self.console = self.console, -1
                 send(console, self.options.console_socket)  # which closes it, whatever happens
-        _, passwd = executor.expect(executor.init, READY)
-        home = answer(passwd, process)
-        if namespaces.user and limits.wanted(process):
-            executor.tell(executor.host, LIMITS, pid)
-            executor.expect(executor.host, LIMITS)
-        if process and found.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        if process and asks_home(process):
+            _, passwd = executor.expect(executor.init, HOME)
+            executor.tell(executor.init, HOME, text=answer(passwd, process))
+        if found.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
             from pyrun.runtime import listener
 
-            executor.tell(executor.init, READY, text=home)
-            listener.serve(executor, pid, self.linux["seccomp"], state, "creating")
-            self._created()
-            return
+            self.listener = listener.take(executor, pid)
+            executor.tell(executor.init, LISTENER)
+        if born_last:
+            pid, _ = executor.expect(executor.init, INIT)
+            reap(middle)
+            self._is(pid)
+        if limits.served(process, namespaces.user, born_last):
+            executor.tell(executor.host, LIMITS, pid)
+            executor.expect(executor.host, LIMITS)
+        executor.expect(executor.init, READY)
+        if self.listener >= 0:
+            listener.send(self.listener, pid, self.linux["seccomp"], state, "creating")
         self._created()
-        executor.tell(executor.init, READY, text=home)
+        executor.tell(executor.init, READY)
+
+    def _is(self, pid: int) -> None:
+        """`pid` is init."""
+        if self.pidfd >= 0:
+            posix.close(self.pidfd)
+        self.pidfd = posix.pidfd_open(pid)
+        self.state["pid"] = pid
+        self.state["started"] = start_time(pid)
 
     def _created(self) -> None:
         if self.options.pidfd_socket:

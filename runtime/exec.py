@@ -7,23 +7,19 @@ import posix
 from pyrun.runtime import joining
 from pyrun.runtime.container import cgroup_of, open_init, status_of
 from pyrun.runtime.errors import Error
-from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError, reap
-from pyrun.runtime.executor.messages import CONSOLE, INIT, LIMITS, LISTENER, PLACED, READY
+from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError
+from pyrun.runtime.executor.messages import CONSOLE, HOME, PLACED
 from pyrun.runtime.home import answer
-from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
+from pyrun.runtime.newcomer import Newcomer
 from pyrun.runtime.pid_file import write_pid_file
-from pyrun.runtime.plan import limits
 from pyrun.runtime.plan.exec import compile_exec
-from pyrun.runtime.signals import pidfd_send_signal
-from pyrun.spec.namespaces import CLONE_NEWUSER
+from pyrun.runtime.plan.process import asks_home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.cgroups.cgroup import Cgroup
     from pyrun.runtime.state import Entry, State
     from pyrun.spec.config import Process, Seccomp
-
-_SIGKILL = 9
 
 
 class Options:
@@ -89,15 +85,11 @@ def execute(
     finally:
         for fd in (pidfd, *root):
             posix.close(fd)
-    pid, console = 0, -1
+    newcomer, console = Newcomer(executor), -1
     try:
         if found.held:
             _attach(cgroup, executor)
-        pid, _ = executor.expect(executor.host, INIT)
-        if "resctrl" in state:
-            from pyrun.runtime.resctrl import Group
-
-            Group.from_state(state["resctrl"]).add(pid)
+        newcomer.join(state)
         if process.get("terminal"):
             _, console = executor.expect(executor.init, CONSOLE)
             if options.console_socket:
@@ -105,44 +97,33 @@ def execute(
 
                 master, console = console, -1
                 send(master, options.console_socket)  # which closes it, whatever happens
-        _, passwd = executor.expect(executor.init, READY)
-        home = answer(passwd, process)
-        if namespaces & CLONE_NEWUSER and limits.wanted(process):
-            executor.tell(executor.host, LIMITS, pid)
-            executor.expect(executor.host, LIMITS)
+        if asks_home(process):
+            _, passwd = executor.expect(executor.init, HOME)
+            executor.tell(executor.init, HOME, text=answer(passwd, process))
+        newcomer.be_born(state, process, profile, found.seccomp_flags, status)
         if options.pidfd_socket:
             from pyrun.runtime.console import send_pidfd
 
-            own = posix.pidfd_open(pid)
+            own = posix.pidfd_open(newcomer.pid)
             try:
                 send_pidfd(own, options.pidfd_socket, b"setns")
             finally:
                 posix.close(own)
         if options.pid_file:
-            write_pid_file(options.pid_file, pid)
-        executor.tell(executor.init, READY, text=home)
-        if profile and found.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
-            from pyrun.runtime import listener
-
-            listener.serve(executor, pid, profile, state, status)
-            executor.tell(executor.init, LISTENER)
-        # Nothing more is said: the end of file is execve's, which closed the socket.
-        executor.expect(executor.init, -1)
-    except EndedError:
-        executor.close()
-        if not pid:
-            raise Error("the process ended before it was inside") from None
-        return pid, console
+            write_pid_file(options.pid_file, newcomer.pid)
+        newcomer.execute()
+        return newcomer.pid, console
     except BaseException as e:
-        _end(pid, executor)
+        newcomer.end()
         if console >= 0:
             posix.close(console)
+        if isinstance(e, EndedError):
+            raise Error("the process ended before it was inside") from None
         if isinstance(e, ProgramError):
             from pyrun.runtime.explain import explain
 
             raise explain(program, e, {"process": process}) from None
         raise
-    raise AssertionError("a program speaks after its end")
 
 
 def _attach(cgroup: Cgroup, executor: Executor) -> None:
@@ -153,12 +134,3 @@ def _attach(cgroup: Cgroup, executor: Executor) -> None:
     except CgroupError as e:
         raise Error(e.message, error=e.errno, hint=e.hint) from None
     executor.tell(executor.host, PLACED)
-
-
-def _end(pid: int, executor: Executor) -> None:
-    if pid:
-        pidfd = posix.pidfd_open(pid)
-        pidfd_send_signal(pidfd, _SIGKILL)
-        posix.close(pidfd)
-        reap(pid)
-    executor.close()

@@ -108,7 +108,16 @@ def facts(
         pivot=options.pivot,
         links=_links(config, options.bundle),
         mount_label=_mount_label(config, log),
+        procfs_takes_namespace=_release() >= _PIDNS,
     )
+
+
+_PIDNS = (6, 17)
+
+
+def _release() -> tuple[int, ...]:
+    """The kernel's version: (6, 18) of "6.18.5-amd64"."""
+    return tuple(int(number) for number in posix.uname().release.partition("-")[0].split(".")[:2])
 
 
 def _links(config: Config, bundle: str) -> dict[int, str]:

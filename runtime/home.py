@@ -15,14 +15,11 @@ _S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 def answer(passwd: int, process: Process) -> bytes:
-    """What the program is told at READY: "HOME=...", ended by NUL; nothing if it has not asked. `passwd`: the open
-    file, or -1; it is closed."""
+    """What a program that asks is told: "HOME=...", ended by NUL. `passwd`: the open file, or -1; it is closed."""
     home = "/"
     if passwd >= 0:
         home = _home_of(passwd, process.get("user", {}).get("uid", 0))
         posix.close(passwd)
-    elif not process or any(entry.startswith("HOME=") for entry in process.get("env", [])):
-        return b""
     return f"HOME={home}\0".encode()
 
 

@@ -7,19 +7,17 @@ import posix
 from pyrun.hooks.run import HookError
 from pyrun.runtime.container import open_init
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError
-from pyrun.runtime.executor.messages import INIT, LISTENER
-from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.log import Log
+from pyrun.runtime.newcomer import Newcomer
 from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.hook import NAMES, compile_hook
 from pyrun.runtime.state import cache_folder
+from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.state import State
     from pyrun.spec.config import Hook, Process
-
-_SIGKILL = 9
 
 
 class Inside:
@@ -52,13 +50,20 @@ class Inside:
 
         return joining.open_root(self.state)
 
+    def _namespaces(self) -> int:
+        """A program of the host's, with the runtime's rights, is not shown to others: it stays out of a pid namespace
+        in which there are some."""
+        namespaces = self.state.get("namespaces", 0)
+        return namespaces if self.process is not None else namespaces & ~(self.state.get("joined", 0) & CLONE_NEWPID)
+
     def spawn(self, hook: Hook, stdin: int, output: int) -> int:
         """Raises HookError when its program can't be executed."""
         root = self._root()
+        profile = self.state.get("seccomp") if self.process is not None else None
         layout = Layout([*NAMES, *("root" for _ in root)])
         try:
             facts = self._facts(layout)
-            program = compile_hook(hook, self.pointer, self.state.get("namespaces", 0), facts, self.process)
+            program = compile_hook(hook, self.pointer, self._namespaces(), facts, self.process)
             pidfd = open_init(self.state)
             try:
                 executor = Executor(program, layout, [pidfd, stdin, output, *root])
@@ -67,41 +72,18 @@ class Inside:
         finally:
             for fd in root:
                 posix.close(fd)
-        pid = 0
+        newcomer = Newcomer(executor)
         try:
-            pid, _ = executor.expect(executor.host, INIT)
-            if self.process is not None and "resctrl" in self.state:
-                from pyrun.runtime.resctrl import Group
-
-                Group.from_state(self.state["resctrl"]).add(pid)
-            if facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
-                from pyrun.runtime import listener
-
-                listener.serve(executor, pid, self.state["seccomp"], self.state, "created")
-                executor.tell(executor.init, LISTENER)
-            # Nothing more is said: the end of file is execve's, which closed the socket.
-            executor.expect(executor.init, -1)
-        except ProgramError as e:
-            instruction = program.instructions[e.index]
-            executor.close()
-            if pid:
-                posix.waitpid(pid, 0)
-            raise HookError(hook["path"], f"{instruction.name}", e.error) from None
+            newcomer.join(self.state if self.process is not None else {})
+            newcomer.be_born(self.state, self.process or {}, profile, facts.seccomp_flags, "created")
+            newcomer.execute()
         except EndedError:
-            pass
+            newcomer.end()
+            raise HookError(hook["path"], "ended before it was inside") from None
+        except ProgramError as e:
+            newcomer.end()
+            raise HookError(hook["path"], f"{program.instructions[e.index].name}", e.error) from None
         except BaseException:
-            if not pid:
-                # We are to end, and haven't heard of it yet: it is there all the same, or will be in a moment.
-                try:
-                    pid, _ = executor.expect(executor.host, INIT)
-                except (EndedError, ProgramError):
-                    pass
-            executor.close()
-            if pid:
-                posix.kill(pid, _SIGKILL)
-                posix.waitpid(pid, 0)
+            newcomer.end()
             raise
-        executor.close()
-        if not pid:
-            raise HookError(hook["path"], "ended before it was inside")
-        return pid
+        return newcomer.pid

@@ -14,6 +14,7 @@ from pyrun.runtime.program import (
     FAIL,
     LOAD,
     MOVE,
+    PASS,
     SAY,
     STORE,
     SYSCALL,
@@ -172,6 +173,8 @@ def _number(value: Operand) -> str:
 
 
 def _operand(operand: Operand | None) -> str:
+    if operand is PASS:
+        return "PASS"
     if isinstance(operand, Register):
         return f"r{operand.index}"
     if isinstance(operand, Buffer):

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     class State(TypedDict, total=False):
         """What is in state.json. `pid` is 0 until there is an init; `started` is its start time (proc(5), field 22).
-        `process` and `seccomp`, as in the config, are there for startContainer hooks only."""
+        `process` and `seccomp`, as in the config, are there for startContainer hooks only. `namespaces`: CLONE_NEW*
+        flags of those that are not the host's, `joined`: of those among them that were there before."""
 
         ociVersion: str
         id: str
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
         mounted: str
         executable: str
         namespaces: int
+        joined: int
 
 
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")

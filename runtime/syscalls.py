@@ -1,6 +1,7 @@
 """System call numbers, one row a call: x86_64, aarch64 (the kernel's syscall_64.tbl and asm-generic/unistd.h).
 
-Only calls that exist on both are here: the *at forms, statx and clone3 (never fstat, clone or open).
+Only calls that exist on both are here: the *at forms and statx (never fstat or open). The operands of clone are not in
+the same order on both: only the first is used.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ NUMBERS = {
     "capset": (126, 91),
     "chdir": (80, 49),
     "chroot": (161, 51),
+    "clone": (56, 220),
     "clone3": (435, 435),
     "close": (3, 57),
     "close_range": (436, 436),
@@ -49,6 +51,7 @@ NUMBERS = {
     "prlimit64": (302, 261),
     "read": (0, 63),
     "readlinkat": (267, 78),
+    "readv": (19, 65),
     "rt_sigaction": (13, 134),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
@@ -70,6 +73,7 @@ NUMBERS = {
     "unlinkat": (263, 35),
     "unshare": (272, 97),
     "write": (1, 64),
+    "writev": (20, 66),
 }
 
 

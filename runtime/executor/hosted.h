@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NR_read, NR_write };
+enum { NR_read, NR_readv, NR_writev };
 
 static u64 seed;
 
@@ -21,8 +21,9 @@ static s64 sys(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 	return n % 4 ? (s64)(n % 64) : -(s64)(n % 134 + 1);
 }
 
-static void leave(int status)
+static void quit(int status, u64 pass)
 {
+	(void)pass;
 	exit(status);
 }
 
@@ -37,7 +38,7 @@ static void *map(u32 fd, u64 size, int shared)
 
 	(void)fd, (void)shared;
 	if (!at)
-		leave(3);
+		quit(3, 0);
 	return at;
 }
 

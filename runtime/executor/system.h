@@ -3,7 +3,7 @@
 enum { PROGRAM = 3 };	/* the fd on which the program arrives: runtime/executor/launch.py */
 
 #if defined(__x86_64__)
-enum { NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_clock_gettime = 228, NR_exit_group = 231 };
+enum { NR_read = 0, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_readv = 19, NR_writev = 20, NR_clock_gettime = 228, NR_exit_group = 231 };
 
 static s64 sys(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
@@ -20,7 +20,7 @@ static s64 sys(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 }
 __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tand $-16, %rsp\n\tcall start\n");
 #elif defined(__aarch64__)
-enum { NR_close = 57, NR_lseek = 62, NR_read = 63, NR_write = 64, NR_exit_group = 94, NR_clock_gettime = 113, NR_mmap = 222 };
+enum { NR_close = 57, NR_lseek = 62, NR_read = 63, NR_readv = 65, NR_writev = 66, NR_exit_group = 94, NR_clock_gettime = 113, NR_mmap = 222 };
 
 static s64 sys(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
@@ -43,10 +43,10 @@ __asm__(".globl _start\n_start:\n\tmov x29, #0\n\tmov x30, #0\n\tbl start\n");
 #error "no system call stub for this machine"
 #endif
 
-static void leave(int status)
+static void quit(int status, u64 pass)
 {
 	for (;;) {
-		sys(NR_exit_group, status, 0, 0, 0, 0, 0);
+		sys(NR_exit_group, status, 0, 0, 0, 0, pass);
 		__builtin_trap();	/* a seccomp profile denies even that */
 	}
 }
@@ -64,7 +64,7 @@ static void *map(u32 fd, u64 size, int shared)
 	s64 at = sys(NR_mmap, 0, size, 3 /* PROT_READ | PROT_WRITE */, shared ? 1 : 2, fd, 0);
 
 	if (at < 0 && at >= -4095)
-		leave(3);
+		quit(3, 0);
 	return (void *)at;
 }
 
@@ -75,7 +75,7 @@ __attribute__((used)) static void start(void)
 	s64 size = sys(NR_lseek, PROGRAM, 0, 2 /* SEEK_END */, 0, 0, 0);
 
 	if (size <= 0)
-		leave(3);
+		quit(3, 0);
 	u8 *program = map(PROGRAM, size, 0);
 	sys(NR_close, PROGRAM, 0, 0, 0, 0, 0);
 	execute(program, size);

@@ -36,8 +36,10 @@ if TYPE_CHECKING:
 _WINSIZE = Struct("<4H")
 
 
-def set_up(p: Program, root: Register, process: Process, facts: Facts, bind: bool = True) -> None:
-    """`bind`: the terminal is the container's /dev/console."""
+def set_up(
+    p: Program, root: Register, process: Process, facts: Facts, bind: bool = True, controlling: bool = True
+) -> None:
+    """`bind`: the terminal is the container's /dev/console. `controlling`: it is that of the process that runs this."""
     with p.source("/process/terminal"):
         master = open_in_root(p, root, "/dev/pts/ptmx", flags=O_RDWR | O_NOCTTY)
         note = "/dev/pts/ptmx is not that of a devpts"
@@ -60,7 +62,8 @@ def set_up(p: Program, root: Register, process: Process, facts: Facts, bind: boo
         p.say_with(facts.layout.init, CONSOLE, master)
         for fd in (0, 1, 2):
             p.call("dup3", slave, fd, 0)
-        p.call("ioctl", 0, TIOCSCTTY, 0)
+        if controlling:
+            p.call("ioctl", 0, TIOCSCTTY, 0)
     p.close(slave)
     p.close(master)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EINVAL
+
 from pyrun.runtime.executor.messages import PLACED, RUNTIME_HOOKS
 from pyrun.runtime.linux import (
     AT_FDCWD,
@@ -19,6 +21,7 @@ from pyrun.runtime.plan import (
     identity,
     keyring,
     labels,
+    last,
     limits,
     masks,
     mounts,
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
     from pyrun.spec.config import Config
 
+_KEPT = 3  # descriptors, from the init's control socket on: it, and the two fifos
+
 
 def compile_container(config: Config, facts: Facts) -> Program:
     """Compile `config`, which has been checked, to the program that makes its container.
@@ -47,6 +52,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     bound_dev = any(entry.options.bind and entry.destination == "/dev" for entry in entries)
     nodes = [] if bound_dev else devices.nodes(config)
     wanted = config.get("process")
+    born_last = is_born_last(config, facts)
 
     # On the host, with the runtime's rights: whatever is the host's is opened here and only used later.
     host = p.label()
@@ -77,7 +83,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
 
             binds = [(entry.source, f"{entry.pointer}/source") for entry in entries if entry.source]
             staging = Staging([(root.tree, "/root/path"), *binds], config, facts)
-    enter(p, namespaces, joined, placement, clocks, facts, host, staging)
+    enter(p, namespaces, joined, placement, clocks, facts, host, born_last, staging)
 
     # In init, inside the namespaces.
     if staging:
@@ -86,7 +92,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
         root = rootfs.open_tree(p, config, facts)
         mounts.open_sources(p, entries, config, facts, namespaces.user)
         devices.open_sources(p, nodes)
-    p.call("setsid")
+    if not born_last:
+        p.call("setsid")
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
     if namespaces.new & CLONE_NEWNET:
@@ -108,7 +115,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if wanted.get("terminal"):
             from pyrun.runtime.plan import console
 
-            console.set_up(p, root.tree, wanted, facts)
+            console.set_up(p, root.tree, wanted, facts, controlling=not born_last)
         else:
             process.hand_over_stdio(p, wanted, root.tree)
     mounts.finish(p, entries)
@@ -120,37 +127,50 @@ def compile_container(config: Config, facts: Facts) -> Program:
     masks.read_only(p, root.tree, config)
     masks.masked(p, root.tree, config, facts.mount_label)
     rootfs.finish(p, root, config)
-    path = None
+    command = None
     if wanted is not None and cwd is not None:
         if not namespaces.user:
-            limits.set_own(p, wanted)  # these first: raising one may take a capability
+            limits.set_own(p, wanted, born_last)  # these first: raising one may take a capability
         if "personality" in config.get("linux", {}) or "memoryPolicy" in config.get("linux", {}):
             from pyrun.runtime.plan import execution
 
             execution.set_up(p, config)
         labels.at_execve(p, proc, wanted)
-        identity.become(
-            p,
-            wanted,
-            identity.available(facts, namespaces.user),
-            setgroups=facts.privileged,
-            filtered=bool(facts.seccomp),
-        )
+        identity.become(p, wanted, facts, namespaces.user)
         cwd.enter(p)
         path = process.find_executable(p, wanted)
-    home = process.ready(p, wanted, facts)
+        home = process.ask_home(p, wanted, facts)
+        command = process.Command(p, wanted, path, home)
+    last.close_the_rest(p, facts, _KEPT)
+    last.confine(p, wanted, facts, namespaces.user)
+    if born_last:
+        last.be_born(p, wanted, namespaces.user)
+    last.wait(p)
 
     # `created`: wait for start.
-    process.sweep(p, facts)
-    process.run(p, wanted, path, home, facts)
+    process.await_start(p, facts)
+    if command:
+        command.execute(p)
+    else:
+        p.fail(EINVAL, "the config has no process")
 
     # The half that stayed on the host.
     p.place(host)
     p.pointer = ""
     # Else this half would keep init's socket open, and nobody would see init's end.
     p.call("close", facts.layout.init)
-    limits.serve(p, wanted or {}, namespaces.user)
+    limits.serve(p, wanted or {}, namespaces.user, born_last)
     return p
+
+
+def is_born_last(config: Config, facts: Facts) -> bool:
+    """The container joins a pid namespace, in which others live: its process comes into it when all else is done.
+
+    A procfs is of the namespace of who mounts it, or of one that it is told (Linux 6.17). Before that there is no other
+    way than to be inside early, with all rights and the host's root, as with runc and crun."""
+    if "pid" not in Namespaces(config).paths:
+        return False
+    return facts.procfs_takes_namespace or not any(mount.get("type") == "proc" for mount in config.get("mounts", []))
 
 
 def _names(p: Program, config: Config) -> None:

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import INIT, PLACED
+from pyrun.runtime.executor.messages import MIDDLE, PLACED
 from pyrun.runtime.linux import AT_FDCWD, O_DIRECTORY, O_PATH, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL
-from pyrun.runtime.plan import identity, keyring, labels, limits, process
+from pyrun.runtime.plan import identity, keyring, labels, last, limits, process
 from pyrun.runtime.plan.namespaces import become_root, clone
 from pyrun.runtime.plan.placement import Placement
 from pyrun.runtime.program import Program
 from pyrun.spec import ranges
-from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
+from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.runtime.plan.facts import Facts
+    from pyrun.runtime.program import Label
     from pyrun.spec.config import Process
+
+_KEPT = 1  # descriptors, from the init's control socket on
 
 
 def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     """Enter the container's cgroups and `namespaces` (CLONE_NEW* flags), through init's pidfd, and run `wanted`."""
     p = Program()
     host = p.label()
-    layout = facts.layout
-    pidfd = layout["pidfd"]
     user = bool(namespaces & CLONE_NEWUSER)
     if facts.held:
         p.free(p.await_(PLACED))
     p.call("umask", 0)
-    p.call("close_range", layout.end, 0xFFFFFFFF, 0)
-    # From here on others in the container see the process, but not into it (CVE-2016-9962).
+    p.call("close_range", facts.layout.end, 0xFFFFFFFF, 0)
     p.prctl(PR_SET_DUMPABLE, 0)
     proc = None
     if labels.wanted(wanted):
@@ -37,55 +37,67 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
         proc = open_proc(p, facts)
     affinity = wanted.get("execCPUAffinity", {})
     _run_on(p, affinity.get("initial", ""), "initial")
-    placement = Placement(p, facts)
-    with p.source("/linux/namespaces"):
-        # Only that of pids before the clone: from another cgroup namespace the cgroup could not be found. Without
-        # privilege that takes the rights that the user namespace gives.
-        first = namespaces & (CLONE_NEWPID if facts.privileged else CLONE_NEWPID | CLONE_NEWUSER)
-        if first:
-            p.call("setns", pidfd, first)
-        clone(p, 0, INIT, host, placement)
-        p.channel(layout.init)
-        p.call("close", layout.host)
-        p.prctl(PR_SET_PDEATHSIG, SIGKILL)
-        placement.enter(p)
-        _run_on(p, affinity.get("final", ""), "final")
-        if namespaces & ~first:
-            p.call("setns", pidfd, namespaces & ~first)
-        if user:
-            become_root(p)
-    p.call("setsid")
+    join(p, namespaces, facts, Placement(p, facts), host)
+    _run_on(p, affinity.get("final", ""), "final")
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
     if not namespaces & CLONE_NEWNS:
-        # The mounts are shared with the host then: what makes the container's root its own is chroot(2) alone.
-        with p.source("/root/path"):
-            p.call("fchdir", layout["root"])
-            p.call("chroot", ".")
+        enter_root(p, facts)
     root = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
     cwd = process.WorkingDirectory(p, wanted, root, make=False)
     if wanted.get("terminal"):
         from pyrun.runtime.plan import console
 
-        console.set_up(p, root, wanted, facts, bind=False)
+        console.set_up(p, root, wanted, facts, bind=False, controlling=False)
     else:
         process.hand_over_stdio(p, wanted, root)
     if not user:
-        limits.set_own(p, wanted)
+        limits.set_own(p, wanted, born_last=True)
     labels.at_execve(p, proc, wanted)
-    identity.become(
-        p, wanted, identity.available(facts, user), setgroups=facts.privileged, filtered=bool(facts.seccomp)
-    )
+    identity.become(p, wanted, facts, user)
     cwd.enter(p)
     path = process.find_executable(p, wanted)
-    home = process.ready(p, wanted, facts)
-    process.sweep(p, facts)
-    process.run(p, wanted, path, home, facts, waits=False)
+    command = process.Command(p, wanted, path, process.ask_home(p, wanted, facts))
+    last.close_the_rest(p, facts, _KEPT)
+    last.confine(p, wanted, facts, user)
+    last.be_born(p, wanted, user)
+    last.wait(p)
+    command.execute(p)
+    stay(p, wanted, facts, host, user)
+    return p
+
+
+def join(p: Program, namespaces: int, facts: Facts, placement: Placement | None, host: Label) -> None:
+    """Into the cgroups, and into `namespaces` of init, given by its pidfd. Of those of pids that is true of children
+    only, so that nobody inside sees the process that goes on here (CVE-2016-9962)."""
+    clone(p, 0, MIDDLE, host, placement)
+    p.channel(facts.layout.init)
+    p.call("close", facts.layout.host)
+    p.prctl(PR_SET_PDEATHSIG, SIGKILL)
+    if placement:
+        # Before the namespaces: from another cgroup namespace the cgroup could not be found.
+        placement.enter(p)
+    with p.source("/linux/namespaces"):
+        if namespaces:
+            p.call("setns", facts.layout["pidfd"], namespaces)
+        if namespaces & CLONE_NEWUSER:
+            become_root(p)
+
+
+def enter_root(p: Program, facts: Facts) -> None:
+    """The mounts are shared with the host: what makes the container's root its own is chroot(2) alone."""
+    with p.source("/root/path"):
+        p.call("fchdir", facts.layout["root"])
+        p.call("chroot", ".")
+
+
+def stay(p: Program, wanted: Process, facts: Facts, host: Label, user: bool) -> None:
+    """The half that stays on the host."""
     p.place(host)
     p.pointer = ""
-    p.call("close", layout.init)
-    limits.serve(p, wanted, user)
-    return p
+    # Else this half would keep the socket of the other open, and nobody would see its end.
+    p.call("close", facts.layout.init)
+    limits.serve(p, wanted, user, born_last=True)
 
 
 def _run_on(p: Program, cpus: str, member: str) -> None:

@@ -29,6 +29,7 @@ class Facts:
     preserve    how many descriptors from 3 on belong to the container
     keyring     join a session keyring of the container's own
     pivot       pivot_root; otherwise MS_MOVE and chroot
+    procfs_takes_namespace  a procfs can be mounted for another pid namespace than that of who mounts it
     """
 
     __slots__ = (
@@ -48,6 +49,7 @@ class Facts:
         "pivot",
         "preserve",
         "privileged",
+        "procfs_takes_namespace",
         "seccomp",
         "seccomp_flags",
         "unified_cgroup",
@@ -77,6 +79,7 @@ class Facts:
         pivot: bool = True,
         links: dict[int, str] | None = None,
         mount_label: str = "",
+        procfs_takes_namespace: bool = True,
     ) -> None:
         self.layout = layout
         self.bundle = bundle
@@ -98,3 +101,4 @@ class Facts:
         self.pivot = pivot
         self.links = links or {}
         self.mount_label = mount_label
+        self.procfs_takes_namespace = procfs_takes_namespace

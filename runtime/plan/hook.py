@@ -7,11 +7,11 @@ get, and no more: its cgroups, limits, user, capabilities, session keyring and s
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import INIT, LISTENER
-from pyrun.runtime.linux import CLOSE_RANGE_CLOEXEC, PR_SET_DUMPABLE, SECCOMP_FILTER_FLAG_NEW_LISTENER
-from pyrun.runtime.plan.namespaces import become_root, clone
-from pyrun.runtime.program import Program, Register
-from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
+from pyrun.runtime.linux import PR_SET_DUMPABLE
+from pyrun.runtime.plan import last
+from pyrun.runtime.plan.exec import enter_root, join, stay
+from pyrun.runtime.program import Program
+from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Hook, Process
 
 NAMES = ["pidfd", "stdin", "output"]
+_KEPT = 1  # descriptors, from the init's control socket on
 
 
 def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, process: Process | None) -> Program:
@@ -27,10 +28,9 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
     p = Program()
     host = p.label()
     layout = facts.layout
-    pidfd = layout["pidfd"]
+    user = bool(namespaces & CLONE_NEWUSER)
     with p.source(pointer):
         p.call("close_range", layout.end, 0xFFFFFFFF, 0)
-        # From here on others in these namespaces see the process, but not into it (CVE-2016-9962).
         p.prctl(PR_SET_DUMPABLE, 0)
         placement = proc = None
         if process is not None:
@@ -42,52 +42,30 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
 
                 proc = open_proc(p, facts)
             placement = Placement(p, facts)
-        if namespaces & CLONE_NEWPID:
-            p.call("setns", pidfd, CLONE_NEWPID)
-        clone(p, 0, INIT, host, placement)
-        p.channel(layout.init)
-        p.call("close", layout.host)
-        if placement:
-            placement.enter(p)
-        p.call("setsid")
-        if namespaces & ~CLONE_NEWPID:
-            p.call("setns", pidfd, namespaces & ~CLONE_NEWPID)
-        if namespaces & CLONE_NEWUSER:
-            become_root(p)
+        join(p, namespaces, facts, placement, host)
         if process is not None and not namespaces & CLONE_NEWNS:
-            p.call("fchdir", layout["root"])
-            p.call("chroot", ".")
+            enter_root(p, facts)
         p.chdir("/")
         p.call("dup3", layout["stdin"], 0, 0)
         p.call("dup3", layout["output"], 1, 0)
         p.call("dup3", layout["output"], 2, 0)
-        p.call("close_range", 3, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
         if process is not None:
-            _as_the_container(p, process, bool(namespaces & CLONE_NEWUSER), facts, proc)
+            from pyrun.runtime.plan import identity, keyring, limits
+
+            keyring.join(p, facts.container, proc, process)
+            if not user:
+                limits.set_own(p, process, born_last=True)
+            labels.at_execve(p, proc, process)
+            identity.become(p, process, facts, user)
         with p.source("args"):
             argv = p.strings(hook.get("args") or [hook["path"]])
         with p.source("env"):
             envp = p.strings(hook.get("env", []))
-        if facts.seccomp:
-            from pyrun.runtime.plan.process import load_filter
-
-            load_filter(p, facts)
-            if facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
-                p.free(p.await_(LISTENER))
+        last.close_the_rest(p, facts, _KEPT)
+        last.confine(p, process, facts, user)
+        last.be_born(p, None if process is None else {**process, "terminal": False}, user)
+        last.wait(p)
         with p.source("path"):
             p.call("execve", hook["path"], argv, envp)
-    p.place(host)
-    p.call("exit_group", 0)
+    stay(p, process or {}, facts, host, user)
     return p
-
-
-def _as_the_container(p: Program, process: Process, user: bool, facts: Facts, proc: Register | None) -> None:
-    from pyrun.runtime.plan import identity, keyring, labels, limits
-
-    keyring.join(p, facts.container, proc, process)
-    if not user:
-        limits.set_own(p, process)
-    labels.at_execve(p, proc, process)
-    identity.become(
-        p, process, identity.available(facts, user), setgroups=facts.privileged, filtered=bool(facts.seccomp)
-    )

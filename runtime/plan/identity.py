@@ -17,7 +17,7 @@ from pyrun.runtime.linux import (
     PR_SET_PDEATHSIG,
     SIGKILL,
 )
-from pyrun.runtime.program import Program
+from pyrun.runtime.program import PASS, Program
 from pyrun.spec.capabilities import CAPABILITIES, mask
 from pyrun.spec.faults import Fault
 
@@ -35,11 +35,11 @@ LAST_CAPABILITY = max(CAPABILITIES.values())
 DEFAULT_UMASK = 0o022
 
 
-def become(p: Program, process: Process, capabilities: int, setgroups: bool, filtered: bool = False) -> None:
-    """Take the configured user and capabilities. `capabilities`: those that can be had at all, as bits; `filtered`: a
-    seccomp profile is still to be loaded."""
+def become(p: Program, process: Process, facts: Facts, has_userns: bool) -> None:
+    """Take the configured user and capabilities, but for what `lends` says."""
     user = process.get("user", {})
-    bounding, permitted, inheritable, effective, ambient = grantable(process, capabilities).values()
+    granted = grantable(process, available(facts, has_userns))
+    bounding, ambient = granted["bounding"], granted["ambient"]
     with p.source("/process/capabilities/bounding"):
         for capability in range(LAST_CAPABILITY + 1):
             if not bounding >> capability & 1:
@@ -49,7 +49,7 @@ def become(p: Program, process: Process, capabilities: int, setgroups: bool, fil
                 p.place(skip)
     with p.source("/process/user"):
         p.prctl(PR_SET_KEEPCAPS, 1)
-        _groups(p, process, setgroups)
+        _groups(p, process, facts.privileged)
         with p.source("gid"):
             p.call("setresgid", *(user.get("gid", 0),) * 3, note=_UNMAPPED)
         with p.source("uid"):
@@ -59,15 +59,7 @@ def become(p: Program, process: Process, capabilities: int, setgroups: bool, fil
         p.prctl(PR_SET_DUMPABLE, 0)
         p.prctl(PR_SET_PDEATHSIG, SIGKILL)
     with p.source("/process/capabilities"):
-        if filtered and not process.get("noNewPrivileges"):
-            # Loading a filter takes this one then. execve computes both sets anew, from the others and the file, so the
-            # program has exactly what was configured; and the profile need not allow what it takes to become the user.
-            effective |= 1 << CAPABILITIES["CAP_SYS_ADMIN"]
-            permitted |= 1 << CAPABILITIES["CAP_SYS_ADMIN"]
-        header = _CAP_HEADER.pack(LINUX_CAPABILITY_VERSION_3, 0)
-        low = [bits & 0xFFFFFFFF for bits in (effective, permitted, inheritable)]
-        high = [bits >> 32 for bits in (effective, permitted, inheritable)]
-        p.call("capset", header, _CAP_DATA.pack(*low, *high))
+        _capset(p, granted, 1 << CAPABILITIES["CAP_SYS_ADMIN"] if lends(process, facts) else 0)
         # In no ambient set unless asked for by name (CVE-2022-29162); one that isn't grantable is skipped (MUST 59).
         p.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
         for capability in range(LAST_CAPABILITY + 1):
@@ -80,6 +72,25 @@ def become(p: Program, process: Process, capabilities: int, setgroups: bool, fil
     if process.get("noNewPrivileges"):
         with p.source("/process/noNewPrivileges"):
             p.prctl(PR_SET_NO_NEW_PRIVS, 1)
+
+
+def lends(process: Process, facts: Facts) -> bool:
+    """Loading the filter takes CAP_SYS_ADMIN then; it is given back as soon as that is done (seccomp(2))."""
+    return bool(facts.seccomp) and not process.get("noNewPrivileges")
+
+
+def give_back(p: Program, process: Process, capabilities: int) -> None:
+    """The sets as configured. After the filter, whose password lets this through."""
+    with p.source("/process/capabilities"):
+        _capset(p, grantable(process, capabilities), 0)
+
+
+def _capset(p: Program, granted: dict[CapabilitySet, int], lent: int) -> None:
+    sets = granted["effective"] | lent, granted["permitted"] | lent, granted["inheritable"]
+    header = _CAP_HEADER.pack(LINUX_CAPABILITY_VERSION_3, 0)
+    low = [bits & 0xFFFFFFFF for bits in sets]
+    high = [bits >> 32 for bits in sets]
+    p.call("capset", header, _CAP_DATA.pack(*low, *high), 0, 0, 0, PASS)
 
 
 def available(facts: Facts, user: bool) -> int:

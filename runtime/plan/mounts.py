@@ -16,6 +16,7 @@ from pyrun.runtime.linux import (
     AT_RECURSIVE,
     AT_SYMLINK_NOFOLLOW,
     FSCONFIG_CMD_RECONFIGURE,
+    FSCONFIG_SET_FD,
     FSPICK_CLOEXEC,
     FSPICK_EMPTY_PATH,
     O_DIRECTORY,
@@ -279,7 +280,7 @@ def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespace
     if entry.type == "sysfs" and namespaces.user and not namespaces.own("network"):
         tree = _host_sysfs(p, entry)
     else:
-        tree = _new(p, entry, facts)
+        tree = _new(p, entry, facts, namespaces.pids)
     if entry.type in ORDINARY_DIRECTORY:
         point = _ordinary_directory(p, entry, root)
     elif entry.type == "tmpfs" and not any(key == "mode" for _, key, _ in options.data):
@@ -299,8 +300,9 @@ def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespace
     return tree
 
 
-def _new(p: Program, entry: Entry, facts: Facts) -> Register:
-    """A new file system of the entry's type, not attached anywhere yet."""
+def _new(p: Program, entry: Entry, facts: Facts, pids: Register | None) -> Register:
+    """A new file system of the entry's type, not attached anywhere yet. `pids`: whose processes a procfs shows, if not
+    those of our own namespace."""
     options = entry.options
     with p.source("type"):
         fs = p.fsopen(entry.type)
@@ -313,6 +315,8 @@ def _new(p: Program, entry: Entry, facts: Facts) -> Register:
                 p.fsconfig_set_flag(fs, key)
             else:
                 p.fsconfig_set_string(fs, key, value)
+    if pids and entry.type == "proc":
+        p.call("fsconfig", fs, FSCONFIG_SET_FD, "pidns", 0, pids, log=fs)
     label = _label(entry, facts)
     if label:
         with p.source("/linux/mountLabel"):

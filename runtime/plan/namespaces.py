@@ -55,14 +55,16 @@ _AT_CLONE = CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NE
 
 
 class Namespaces:
-    """new: the flags of the namespaces to make. paths: type -> (path, JSON pointer) of those to join."""
+    """new: the flags of the namespaces to make. paths: type -> (path, JSON pointer) of those to join. pids: where the
+    process is born last, the pid namespace that it will be in, open."""
 
-    __slots__ = ("_pointers", "new", "paths")
+    __slots__ = ("_pointers", "new", "paths", "pids")
 
     def __init__(self, config: Config) -> None:
         self.new = 0
         self._pointers: dict[str, str] = {}
         self.paths: dict[str, tuple[str, str]] = {}
+        self.pids: Register | None = None
         for i, namespace in enumerate(config.get("linux", {}).get("namespaces", [])):
             path = namespace.get("path", "")
             self._pointers[namespace["type"]] = f"/linux/namespaces/{i}"
@@ -120,10 +122,14 @@ def enter(
     clocks: Clocks,
     facts: Facts,
     host: Label,
+    born_last: bool,
     staging: Staging | None = None,
 ) -> None:
-    """Leave the host: what follows runs in init. `host` is where the half that stays behind goes on."""
+    """Leave the host: what follows runs in init, or with `born_last` in what will be its parent. `host` is where the
+    half that stays behind goes on."""
     pid = joined.pop("pid", None)
+    if born_last:
+        namespaces.pids = pid
     mount = joined.pop("mount", None)
     user = joined.pop("user", None)
     # Not before the clone: seen from another cgroup namespace, the container's cgroup may not exist.
@@ -133,12 +139,12 @@ def enter(
     if facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
-    if not namespaces.user and pid:
+    if not namespaces.user and pid and not born_last:
         _set(p, namespaces, "pid", pid)
     clone(
         p,
         0 if namespaces.user else namespaces.new & _AT_CLONE,
-        MIDDLE if namespaces.user else INIT,
+        MIDDLE if namespaces.user or born_last else INIT,
         host,
         placement,
     )
@@ -149,12 +155,12 @@ def enter(
     placement.enter(p)
     if cgroup and facts.privileged:
         _set(p, namespaces, "cgroup", cgroup)
+    if pid and (namespaces.user or born_last):
+        _set(p, namespaces, "pid", pid, close=not born_last)
     if namespaces.user:
-        if pid:
-            _set(p, namespaces, "pid", pid)
         if staging:
             staging.put(p)
-        _middle(p, namespaces, user, clocks, facts)
+        _middle(p, namespaces, user, clocks, facts, born_last)
     if not facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
@@ -180,8 +186,11 @@ def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:
             p.close(file)
 
 
-def _middle(p: Program, namespaces: Namespaces, user: Register | None, clocks: Clocks, facts: Facts) -> None:
-    """Enter the user namespace and clone init in it, with the namespaces that are to belong to it."""
+def _middle(
+    p: Program, namespaces: Namespaces, user: Register | None, clocks: Clocks, facts: Facts, born_last: bool
+) -> None:
+    """Enter the user namespace and clone init in it, with the namespaces that are to belong to it; with `born_last`
+    make them for ourselves."""
     if user:
         _set(p, namespaces, "user", user)
     else:
@@ -201,6 +210,10 @@ def _middle(p: Program, namespaces: Namespaces, user: Register | None, clocks: C
             # The file belongs to the host's root here: the runtime writes it.
             p.say(CLOCKS)
             p.free(p.await_(CLOCKS))
+    if born_last:
+        with p.source("/linux/namespaces"):
+            p.call("unshare", namespaces.new & _AT_CLONE)
+        return
     parent, child = p.label(), p.label()
     clone(p, namespaces.new & _AT_CLONE, INIT, parent)
     p.jump(child)
@@ -222,10 +235,11 @@ def become_root(p: Program) -> None:
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 
-def _set(p: Program, namespaces: Namespaces, kind: str, fd: Register) -> None:
+def _set(p: Program, namespaces: Namespaces, kind: str, fd: Register, close: bool = True) -> None:
     with p.source(namespaces.paths[kind][1]):
         p.call("setns", fd, FLAGS[kind])
-    p.close(fd)
+    if close:
+        p.close(fd)
 
 
 def clone(p: Program, flags: int, code: int, parent: Label, placement: Placement | None = None) -> None:

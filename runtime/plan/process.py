@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, EISDIR, ENOENT
 
-from pyrun.runtime.executor.messages import LISTENER, READY
+from pyrun.runtime.executor.messages import HOME
 from pyrun.runtime.linux import (
     AT_EACCESS,
     AT_FDCWD,
-    CLOSE_RANGE_CLOEXEC,
     O_DIRECTORY,
     O_NOCTTY,
     O_NONBLOCK,
     O_PATH,
     O_RDONLY,
     O_RDWR,
-    PR_SET_PDEATHSIG,
     S_IFCHR,
     S_IFDIR,
     S_IFMT,
-    SECCOMP_FILTER_FLAG_NEW_LISTENER,
-    SECCOMP_SET_MODE_FILTER,
     STATX_MODE,
     STATX_RDEV,
     STATX_UID,
@@ -28,7 +24,7 @@ from pyrun.runtime.linux import (
 from pyrun.runtime.plan import verify
 from pyrun.runtime.plan.masks import NULL
 from pyrun.runtime.plan.paths import DIRECTORY, open_in_root
-from pyrun.runtime.program import ANY_ERROR, Buffer, Label, Program, Register
+from pyrun.runtime.program import ANY_ERROR, PASS, Buffer, Label, Program, Register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,10 +32,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
 _X_OK = 1
-_LISTENER = "EBUSY here means: a filter around us has a listener already, and there can be but one"
-_FILTER = "without noNewPrivileges this takes CAP_SYS_ADMIN"
 _UNCHANGED = 0xFFFFFFFF
-_SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL
 HOME_ROOM = 1024
 
 
@@ -162,104 +155,65 @@ def _try(p: Program, candidate: str, path: Register, found: Label) -> None:
     p.place(following)
 
 
-def ready(p: Program, process: Process | None, facts: Facts) -> Buffer | None:
-    """All that create does is done: say so, and wait to be let go.
-
-    Where HOME isn't set, the open /etc/passwd goes along, and HOME= comes back: its text is the runtime's to read."""
+def ask_home(p: Program, process: Process | None, facts: Facts) -> Buffer | None:
+    """Where HOME isn't set, the open /etc/passwd goes to the runtime, whose it is to read its text, and HOME= comes
+    back. Returns where that is."""
+    if process is None or not asks_home(process):
+        return None
+    # struct message, with the text behind it
+    home = p.buffer(16 + HOME_ROOM)
     layout = facts.layout
-    home = None
-    # The runtime ends before init does, in the normal case. Until it answers, end of file on the socket ends init.
-    p.prctl(PR_SET_PDEATHSIG, 0)
-    if process is not None and not any(entry.startswith("HOME=") for entry in process.get("env", [])):
-        # struct message, with the text behind it
-        home = p.buffer(16 + HOME_ROOM)
-        without, said = p.label(), p.label()
-        with p.source("/process/env"):
-            passwd = p.openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, errors={ANY_ERROR: without})
-            p.say_with(layout.init, READY, passwd)
-            p.close(passwd)
-            p.jump(said)
-            p.place(without)
-            p.say(READY)
-            p.place(said)
-    else:
-        p.say(READY)
-    if home:
-        answered = p.label()
+    without, said, answered = p.label(), p.label(), p.label()
+    with p.source("/process/env"):
+        passwd = p.openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, errors={ANY_ERROR: without})
+        p.say_with(layout.init, HOME, passwd)
+        p.close(passwd)
+        p.jump(said)
+        p.place(without)
+        p.say(HOME)
+        p.place(said)
         got = p.call("read", layout.init, home, 16 + HOME_ROOM, result=True)
         p.branch_unless(got, 0, answered)
         p.call("exit_group", 1)
         p.place(answered)
         p.free(got)
-    else:
-        p.free(p.await_(READY))
     return home
 
 
-def sweep(p: Program, facts: Facts) -> None:
-    """No descriptor reaches the program but stdio and those it was promised (CVE-2024-21626)."""
-    p.call("close_range", 3, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
-    for i in range(facts.preserve):
-        p.call("dup3", facts.layout[f"preserved-{i}"], 3 + i, 0)
-    # glibc's posix_spawn makes a child ignore the two signals that are libc's own, and nobody else can undo it.
-    for signal in (32, 33):
-        p.call("rt_sigaction", signal, bytes(_SIGACTION_SIZE), 0, 8)
+def asks_home(process: Process) -> bool:
+    """HOME is to be found: it isn't in process.env."""
+    return not any(entry.startswith("HOME=") for entry in process.get("env", []))
 
 
-def run(
-    p: Program, process: Process | None, path: Register | None, home: Buffer | None, facts: Facts, waits: bool = True
-) -> None:
-    """Become the program; if it `waits`, at the word of `start`. What still fails then goes to the second fifo, where
-    `start` reads."""
-    one = p.buffer(8)
+class Command:
+    """What execve takes, laid out before the filter: path, arguments, environment."""
+
+    __slots__ = ("_argv", "_envp", "_path")
+
+    def __init__(self, p: Program, process: Process, path: Register, home: Buffer | None) -> None:
+        self._path = path
+        with p.source("/process/args"):
+            self._argv = p.strings(process["args"])
+        with p.source("/process/env"):
+            env = environment(process)
+            self._envp = p.strings([*env, ""] if home else env)
+            if home:
+                p.store(self._envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
+
+    def execute(self, p: Program) -> None:
+        with p.source("/process/args/0"):
+            p.call("execve", self._path, self._argv, self._envp)
+
+
+def await_start(p: Program, facts: Facts) -> None:
+    """Wait for `start`; what fails from here on is told by the second fifo, where it reads."""
     layout = facts.layout
-    if process is None or path is None:
-        p.call("read", layout["fifo"], one, 1)
-        p.channel(layout["status"])
-        p.fail(EINVAL, "the config has no process")
-        return
-    with p.source("/process/args"):
-        argv = p.strings(process["args"])
-    with p.source("/process/env"):
-        env = environment(process)
-        envp = p.strings([*env, ""] if home else env)
-        if home:
-            p.store(envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
-    listener = bool(facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
-    if listener:
-        load_filter(p, facts)
-    if waits:
-        p.call("read", layout["fifo"], one, 1)
-        p.channel(layout["status"])
-    elif listener:
-        p.free(p.await_(LISTENER))
-    if facts.seccomp and not listener:
-        load_filter(p, facts)
-    with p.source("/process/args/0"):
-        p.call("execve", path, argv, envp)
-
-
-def load_filter(p: Program, facts: Facts) -> None:
-    """The very last before execve, so that a profile need allow nothing else (seccomp(2)).
-
-    But one with a listener, whose process has to wait until that is taken: by read(2), and by that alone."""
-    # struct sock_fprog: how many, where
-    fprog = p.buffer(16)
-    with p.source("/linux/seccomp"):
-        p.store(fprog, 0, 2, len(facts.seccomp) // 8)
-        p.store(fprog, 8, 8, facts.seccomp)
-        if not facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
-            p.call("seccomp", SECCOMP_SET_MODE_FILTER, facts.seccomp_flags, fprog, note=_FILTER)
-            return
-        if facts.privileged:
-            # The lowest number that is free is the one that the listener will have.
-            number = p.openat(AT_FDCWD, "/", O_PATH)
-            p.call("close", number)
-            p.say(LISTENER, number)
-            p.free(number)
-        listener = p.call("seccomp", SECCOMP_SET_MODE_FILTER, facts.seccomp_flags, fprog, result=True, note=_LISTENER)
-        if not facts.privileged:
-            p.say_with(facts.layout.init, LISTENER, listener)
+    # struct iovec: where, how much
+    one, vector = p.buffer(8), p.buffer(16)
+    p.store(vector, 0, 8, one)
+    p.store(vector, 8, 8, 1)
+    p.call("readv", layout["fifo"], vector, 1, 0, 0, PASS)
+    p.channel(layout["status"])
 
 
 def environment(process: Process) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import docker_profile
@@ -98,3 +99,26 @@ def test_dockers_default_profile(container: Container) -> None:
         container.id += "x"
     seen = container.sees("linux32 uname -m; echo a | cat; sleep 0.01 & wait; (exit 3) || echo $?; chroot / echo in")
     assert seen.split()[1:] == ["a", "3", "in"]
+
+
+@pytest.mark.parametrize("verb", ["start", "exec"])
+@pytest.mark.parametrize("privileges", [True, False])
+def test_a_profile_that_forbids_everything(container: Container, verb: str, privileges: bool) -> None:
+    """Not even execve: then that is told, though the profile forbids write(2) and exit_group(2) too."""
+    container.unlike(runc="1.1 dies without a word", crun="1.8 dies without a word")
+    container.process["noNewPrivileges"] = not privileges
+    profile = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 28}
+    if verb == "start":
+        container.linux["seccomp"] = profile
+    container.args = ["sleep", "1000"]
+    container.create()
+    if verb == "exec":
+        container.start()
+        state = json.loads((container.runtime.root / container.id / "config.json").read_text())
+        state["linux"]["seccomp"] = profile
+        (container.runtime.root / container.id / "config.json").write_text(json.dumps(state))
+    done = container.runtime(verb, container.id, *(["true"] if verb == "exec" else []))
+    assert done.code == (1 if verb == "start" else 255), done
+    assert "/process/args/0" in done.err
+    assert "ENOSPC" in done.err
+    container.delete("--force")

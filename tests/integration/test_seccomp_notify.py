@@ -174,8 +174,7 @@ def test_exec_has_a_listener_of_its_own(container: Container, agent: Agent) -> N
     assert container.runtime.ok("exec", container.id, "sh", "-c", "mkdir /dev/shm/x && ls /dev/shm") == "x\n"
     agent.error = 28
     done = container.runtime("exec", container.id, "true")
-    assert done.code == 255
-    assert "ENOSPC" in done.err
+    assert done.code == 0
     first, second, _ = agent.states
     assert first["state"]["pid"] == first["pid"] == second["state"]["pid"] == container.pid
     assert second["pid"] != container.pid
@@ -184,15 +183,14 @@ def test_exec_has_a_listener_of_its_own(container: Container, agent: Agent) -> N
 
 
 def test_an_agent_that_lets_nothing_be_read(container: Container, agent: Agent) -> None:
-    """exec waits for a word of the runtime's behind its filter, and says what became of that."""
+    """exec itself waits behind the filter, but asks no agent."""
     notify(container, agent, "read")
     container.args = ["sleep", "1000"]
     container.create()
     container.start()
     agent.error = 28
     done = container.runtime("exec", container.id, "true")
-    assert done.code == 255
-    assert "ENOSPC" in done.err
+    assert done.code == 0
     container.delete("--force")
 
 

@@ -123,8 +123,8 @@ def test_random_instructions(run: Run) -> None:
             for _ in range(6):
                 operand = draw.choice(edges) if draw.random() < 0.02 else draw.randrange(size - 7)
                 code += operand.to_bytes(8, "little")
-        header = b"PYRN\x01\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
-        header += (4).to_bytes(4, "little") + draw.choice((NO_FD, 5)).to_bytes(4, "little") + bytes(4)
+        header = b"PYRN\x02\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
+        header += (4).to_bytes(4, "little") + draw.choice((NO_FD, 5)).to_bytes(4, "little") + bytes(12)
         seen.append(run(header + code + bytes(size), seed))
     assert min(map(seen.count, (ENDED, GAVE_UP, REFUSED))) > 10
 

@@ -214,7 +214,7 @@ def test_nothing_runs_of_a_program_with_a_fault(machine: str) -> None:
     p.say(1)
     p.say(2)
     raw = bytearray(p.encode(CHANNEL, NO_FD, machine))
-    header, size = 24, 72
+    header, size = 32, 72
     assert len(raw) == header + 2 * size
     raw[header + size] = 200  # the second instruction's opcode
     running = start(machine, bytes(raw))

@@ -9,12 +9,17 @@ from typing import Any
 import pytest
 from pyrun.runtime.bundle import Options
 from pyrun.runtime.errors import Error
+from pyrun.runtime.executor.launch import Layout
 from pyrun.runtime.gather import layout
 from pyrun.runtime.listing import lines
 from pyrun.runtime.plan.create import compile_container
+from pyrun.runtime.plan.exec import compile_exec
 from pyrun.runtime.plan.facts import Facts
+from pyrun.runtime.plan.hook import NAMES, compile_hook
+from pyrun.runtime.plan.seccomp import PASSED
 from pyrun.spec import config, strictjson
 from pyrun.spec.example import example
+from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID
 
 Edit = Callable[[dict[str, Any]], object]
 V2 = [("", "/sys/fs/cgroup", "/box")]
@@ -76,7 +81,7 @@ def test_it_begins_and_ends_as_it_must() -> None:
 
 def test_the_executable_is_found_before_ready_and_run_after_start() -> None:
     steps = plan()
-    order = ["setresuid(", "faccessat2(", "READY", "close_range(3", "execve("]
+    order = ["setresuid(", "faccessat2(", "close_range(3", "say READY", "execve("]
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
 
 
@@ -188,12 +193,69 @@ def test_clocks_are_set_before_anyone_enters() -> None:
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
 
 
-def test_a_filter_is_the_last_before_execve() -> None:
+def test_behind_the_filter_every_call_has_the_password() -> None:
+    """But for execve, which is the profile's to allow; those of SAY and AWAIT have it in the executor."""
+
     def profile(c: dict[str, Any]) -> None:
         c["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW"}
 
-    steps = plan(profile, seccomp=bytes(16))
-    assert first(steps, "execve(") == first(steps, "seccomp(") + 1
+    def joined(c: dict[str, Any]) -> None:
+        namespace("pid", "/proc/7/ns/pid")(c)
+        c["process"]["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 1, "hard": 2}]
+        c["process"]["terminal"] = True
+
+    process = {**example(cgroup_v2=True)["process"], "terminal": True}
+    facts = Facts(Layout(["pidfd"]), "/bundle", "box", seccomp=bytes(16))
+    for steps in (
+        plan(profile, seccomp=bytes(16)),
+        plan(profile, joined, seccomp=bytes(16)),
+        lines(compile_exec(process, CLONE_NEWNS | CLONE_NEWPID, facts)),
+    ):
+        behind = [what for what, _ in steps[first(steps, "seccomp(") + 1 : first(steps, "execve(")] if "(" in what]
+        assert behind
+        assert all("PASS" in what and what.partition("(")[0].split()[-1] in PASSED for what in behind), behind
+
+
+@pytest.mark.parametrize("hook", [False, True])
+def test_a_process_is_born_when_all_else_is_done(hook: bool) -> None:
+    """Others in its pid namespace see it from here on: it has nothing any more that they should not reach."""
+    process = {**example(cgroup_v2=True)["process"], "noNewPrivileges": False}
+    if hook:
+        facts = Facts(Layout(NAMES), "/bundle", "box", seccomp=bytes(16))
+        steps = lines(
+            compile_hook({"path": "/bin/true"}, "/hooks/startContainer/0", CLONE_NEWNS | CLONE_NEWPID, facts, process)
+        )
+    else:
+        facts = Facts(Layout(["pidfd"]), "/bundle", "box", seccomp=bytes(16))
+        steps = lines(compile_exec(process, CLONE_NEWNS | CLONE_NEWPID, facts))
+    order = [
+        "clone3(",
+        "setns(",
+        "capset(",
+        "close_range(3",
+        "seccomp(",
+        " = clone(",
+        "say INIT",
+        "say READY",
+        "execve(",
+    ]
+    assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
+    # The right that loading the filter takes is given back before.
+    capsets = [i for i, (what, _) in enumerate(steps) if what.startswith("capset(")]
+    assert len(capsets) == 2
+    assert first(steps, "seccomp(") < capsets[1] < first(steps, " = clone(")
+
+
+def test_a_procfs_of_a_joined_pid_namespace() -> None:
+    def joined(c: dict[str, Any]) -> None:
+        namespace("pid", "/proc/7/ns/pid")(c)
+
+    steps = plan(joined)
+    assert any(what.startswith("fsconfig(") and '"pidns"' in what for what, _ in steps)
+    assert first(steps, "pivot_root(") < first(steps, " = clone(") < first(steps, "execve(")
+    # Before Linux 6.17 only who is inside can mount it.
+    steps = plan(joined, procfs_takes_namespace=False)
+    assert not any(" = clone(" in what for what, _ in steps)
 
 
 def test_cgroup2_is_bound_without_a_cgroup_namespace() -> None:
@@ -324,7 +386,6 @@ def test_the_label_of_mounts() -> None:
 
 def test_exec_runs_on_its_cpus() -> None:
     from pyrun.runtime.executor.launch import Layout
-    from pyrun.runtime.plan.exec import compile_exec
 
     process: Any = {"args": ["/x"], "cwd": "/", "execCPUAffinity": {"initial": "0-1", "final": "65"}}
     facts = Facts(Layout(["pidfd", "root"]), "/bundle", "box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"])

@@ -9,15 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pyrun.runtime import program as p
+from pyrun.runtime.linux import AT_FDCWD
 from pyrun.runtime.syscalls import MACHINES, NUMBERS, numbers
 
-HEADER = struct.Struct("<IHHIIII")
+HEADER = struct.Struct("<IHHIIIIQ")
 INSTRUCTION = struct.Struct("<BBBBHH6HI6Q")
 
 
 def decode(raw: bytes) -> tuple[dict[str, int], list[tuple[int, ...]], bytes]:
-    magic, version, count, size, channel, trace, _ = HEADER.unpack_from(raw)
+    magic, version, count, size, channel, trace, _, password = HEADER.unpack_from(raw)
     header = {"magic": magic, "version": version, "size": size, "channel": channel, "trace": trace}
+    header["password"] = password
     code = [INSTRUCTION.unpack_from(raw, HEADER.size + i * INSTRUCTION.size) for i in range(count)]
     data = raw[HEADER.size + count * INSTRUCTION.size :]
     assert len(data) == size
@@ -25,15 +27,16 @@ def decode(raw: bytes) -> tuple[dict[str, int], list[tuple[int, ...]], bytes]:
 
 
 def test_header_names_the_descriptors() -> None:
-    header, code, data = decode(p.Program().encode(4, trace=9))
-    assert header == {"magic": p.MAGIC, "version": p.VERSION, "size": 0, "channel": 4, "trace": 9}
+    header, code, data = decode(p.Program().encode(4, trace=9, password=7))
+    numbers = {"magic": p.MAGIC, "version": p.VERSION, "size": 0, "channel": 4, "trace": 9, "password": 7}
+    assert header == numbers
     assert code == []
     assert data == b""
 
 
 def test_operands_by_kind() -> None:
     program = p.Program()
-    fd = program.openat(p.HOST, "/x", 0)
+    fd = program.openat(AT_FDCWD, "/x", 0)
     buffer = program.buffer(16)
     program.call("read", fd, buffer, 16)
     _, code, data = decode(program.encode(4, machine="x86_64"))
@@ -90,9 +93,9 @@ def test_sources_nest_and_end() -> None:
 
 def test_registers_are_used_again_once_closed() -> None:
     program = p.Program()
-    first = program.openat(p.HOST, "/", 0)
+    first = program.openat(AT_FDCWD, "/", 0)
     program.close(first)
-    assert program.openat(p.HOST, "/", 0).index == first.index
+    assert program.openat(AT_FDCWD, "/", 0).index == first.index
 
 
 def test_too_many_open_at_once_is_an_error() -> None:

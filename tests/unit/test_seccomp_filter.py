@@ -10,7 +10,9 @@ import pytest
 from pyrun.runtime import seccomp
 from pyrun.runtime.errors import Error
 from pyrun.runtime.log import Log
-from pyrun.runtime.syscalls import here
+from pyrun.runtime.plan import seccomp as plan
+from pyrun.runtime.program import STORE, Buffer, Program
+from pyrun.runtime.syscalls import NUMBERS, here
 
 pytestmark = pytest.mark.skipif(here() != "x86_64", reason="the numbers below are x86_64's")
 
@@ -136,3 +138,27 @@ def test_flags_of_a_profile_with_a_listener() -> None:
     assert seccomp.flags(profile) == 0x03
     profile["syscalls"] = [{"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"}]
     assert seccomp.flags(profile) == 0x2A
+
+
+def test_the_password() -> None:
+    """Only with it, as the sixth operand, a few calls pass whatever the profile says; all others are the profile's."""
+    password = 0x1122334455667788
+    program = Program()
+    guarded = plan._guarded(program, compiled("SCMP_ACT_KILL_PROCESS", {"names": ["read"], "action": "SCMP_ACT_ALLOW"}))
+    data = bytearray(program.encode(4, password=password)[-len(program._data) :])
+    # What the two stores of the program do when it runs.
+    low, high = (len(plan.PASSED) + 4) * 8 + 4, (len(plan.PASSED) + 6) * 8 + 4
+    struct.pack_into("<I", data, guarded.offset + low, password & 0xFFFFFFFF)
+    struct.pack_into("<I", data, guarded.offset + high, password >> 32)
+    stores = [i.operands for i in program.instructions if i.op == STORE and i.name == 4]
+    assert [at.offset - guarded.offset for at, _ in stores if isinstance(at, Buffer)] == [low, high]
+    filter_ = bytes(data[guarded.offset : guarded.offset + guarded.size])
+    killed = 0x80000000
+    for name, (number, _) in NUMBERS.items():
+        passes = name in plan.PASSED
+        allowed = ALLOW if name == "read" else ENOSYS if number > READ else killed
+        assert answer(filter_, number, (0, 0, 0, 0, 0, password)) == (ALLOW if passes else allowed), name
+        for wrong in (0, password ^ 1, password ^ 1 << 40, password & 0xFFFFFFFF, password >> 32):
+            assert answer(filter_, number, (0, 0, 0, 0, 0, wrong)) == allowed, name
+        assert answer(filter_, number, (password,) * 5) == allowed
+        assert answer(filter_, number, (password,) * 6, arch=I386) == 0  # killed, and its own numbers don't count

@@ -1,0 +1,69 @@
+"""The last steps before execve, the same for init, exec and hooks: nothing is seen before it is harmless.
+
+Whatever can be seen from inside (in /proc, by ptrace(2) or pidfd_getfd(2), all of which CAP_SYS_PTRACE allows on a
+process that isn't dumpable too) has the container's root, user, capabilities and seccomp filter already, and no
+descriptor but those that the program will have and the one or two that it waits at. So where others live in the pid
+namespace, the process that is born into it is the last thing to be made: setns(CLONE_NEWPID) is for children only, and
+who called it stays outside and does all the rest.
+"""
+
+from __future__ import annotations
+
+from pyrun.runtime.executor.messages import INIT, READY
+from pyrun.runtime.linux import CLONE_PARENT, CLOSE_RANGE_CLOEXEC, PR_SET_PDEATHSIG, TIOCSCTTY
+from pyrun.runtime.plan import identity, limits, seccomp
+from pyrun.runtime.program import PASS, Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.runtime.plan.facts import Facts
+    from pyrun.spec.config import Process
+
+_SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL
+
+
+def close_the_rest(p: Program, facts: Facts, kept: int) -> None:
+    """No descriptor reaches the program but stdio and those it was promised (CVE-2024-21626); until then it has the
+    `kept` first of the layout too, which it talks and waits at."""
+    for i in range(facts.preserve):
+        p.call("dup3", facts.layout[f"preserved-{i}"], 3 + i, 0)
+    first = facts.layout.init
+    p.call("close_range", 3 + facts.preserve, first - 1, 0)
+    p.call("close_range", first + kept, 0xFFFFFFFF, 0)
+    p.call("close_range", first, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
+    # glibc's posix_spawn makes a child ignore the two signals that are libc's own, and nobody else can undo it.
+    for signal in (32, 33):
+        p.call("rt_sigaction", signal, bytes(_SIGACTION_SIZE), 0, 8)
+
+
+def confine(p: Program, process: Process | None, facts: Facts, user: bool) -> None:
+    """The filter, and the capability that loading it has taken is given back."""
+    # The runtime ends before the process does, in the normal case. From here on end of file on the socket ends it.
+    p.prctl(PR_SET_PDEATHSIG, 0)
+    seccomp.load(p, facts)
+    if process is not None and identity.lends(process, facts):
+        identity.give_back(p, process, identity.available(facts, user))
+
+
+def be_born(p: Program, process: Process | None, user: bool) -> None:
+    """Into the pid namespace that was joined. It says INIT and its pid, and ends; its child goes on."""
+    child = p.label()
+    with p.source("/linux/namespaces"):
+        pid = p.call("clone", CLONE_PARENT, 0, 0, 0, 0, PASS, result=True)
+    p.branch(pid, 0, child)
+    p.say(INIT, pid)
+    p.call("exit_group", 0, 0, 0, 0, 0, PASS)
+    p.place(child)
+    p.free(pid)
+    p.call("setsid", 0, 0, 0, 0, 0, PASS)
+    if process is not None and process.get("terminal"):
+        with p.source("/process/terminal"):
+            p.call("ioctl", 0, TIOCSCTTY, 0, 0, 0, PASS)
+    if process is not None and not user:
+        limits.set_number_of_processes(p, process)
+
+
+def wait(p: Program) -> None:
+    """All is done: say so, and wait to be let go."""
+    p.say(READY)
+    p.free(p.await_(READY))
