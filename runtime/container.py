@@ -9,7 +9,7 @@ from errno import ENXIO
 from pyrun.runtime.cgroups.frozen import has_inner, is_frozen
 from pyrun.runtime.errors import Error, NotRunningError
 from pyrun.runtime.signals import pidfd_send_signal
-from pyrun.runtime.state import Entry, alive, start_time
+from pyrun.runtime.state import Entry, alive, containers, start_time
 from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
@@ -146,16 +146,14 @@ def _executed(state: State, result: int, pidfd: int) -> None:
 def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> None:
     """Send a signal to init, or to all of the container's processes. Raises NotRunningError."""
     status = status_of(entry, state)
-    if everything:
-        # Hidden in runc and without effect but this: a stopped container is no error.
-        cgroup_of(state).kill(signal)
-        return
     if status not in ("created", "running", "paused"):
-        raise NotRunningError()
-    if signal == _SIGKILL and not state.get("namespaces", 0) & CLONE_NEWPID:
-        # Its other processes would outlive init.
-        cgroup_of(state).kill(signal)
+        # With --all, hidden in runc, a stopped container is no error.
+        if not everything:
+            raise NotRunningError()
+        if not has_own_pids(state):
+            _kill_cgroup(entry, state, signal)
         return
+    # By its pidfd always: where its cgroup is, and what else is in that, is not for sure.
     pidfd = open_init(state)
     try:
         pidfd_send_signal(pidfd, signal)
@@ -163,8 +161,52 @@ def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> N
         raise NotRunningError() from None
     finally:
         posix.close(pidfd)
+    if everything and signal != _SIGKILL:
+        _kill_cgroup(entry, state, signal, state["pid"])
+    elif signal == _SIGKILL and not has_own_pids(state):
+        # Its other processes would outlive init.
+        _kill_cgroup(entry, state, signal)
     if signal == _SIGKILL:
         _thaw(state, status)
+
+
+def has_own_pids(state: State) -> bool:
+    """The container has a pid namespace of its own: all of its processes end with init, by the kernel's hand."""
+    return bool(state.get("namespaces", 0) & ~state.get("joined", 0) & CLONE_NEWPID)
+
+
+def _kill_cgroup(entry: Entry, state: State, signal: int, but: int = 0) -> None:
+    """Send the signal to the processes of the container's cgroup, `but` that one; unless another container of this
+    --root lives there too: whose a process is can't be told then."""
+    if "cgroup" not in state:
+        return
+    cgroup = cgroup_of(state)
+    if not shares_cgroup(entry, state):
+        _asked_of(lambda: cgroup.kill(signal, but))
+
+
+def shares_cgroup(entry: Entry, state: State) -> bool:
+    """Another container of this --root lives in this one's cgroup, or below it."""
+    paths = [f"{path}/" for _, _, path, *_ in state["cgroup"]["directories"]]
+    root = entry.path.rpartition("/")[0]
+    for name in containers(root):
+        if name == entry.container:
+            continue
+        try:
+            other = Entry(root, name)
+        except Error:
+            continue
+        try:
+            theirs = other.read()
+            if status_of(other, theirs) != "stopped" and "cgroup" in theirs:
+                rows = theirs["cgroup"]["directories"]
+                if any(f"{path}/".startswith(ours) for _, _, path, *_ in rows for ours in paths):
+                    return True
+        except Error:
+            continue  # a broken one: nothing is known to live there
+        finally:
+            other.close()
+    return False
 
 
 def _thaw(state: State, status: Status) -> None:
@@ -230,16 +272,18 @@ def _end_init(state: State, status: Status) -> None:
 
 def destroy(entry: Entry, state: State, log: Log) -> None:
     """The end of a container whose init is dead: what lingers, its cgroup, mounts, state; then poststop hooks."""
-    from pyrun.runtime.cgroups.errors import CgroupError
+    from pyrun.runtime.cgroups.errors import CgroupError, InUseError
 
-    try:
-        if "cgroup" in state:
-            cgroup = cgroup_of(state)
-            if cgroup.processes():
-                cgroup.kill(_SIGKILL)
-            cgroup.destroy()
-    except CgroupError as e:
-        raise Error(e.message, error=e.errno, hint=e.hint) from None
+    if "cgroup" in state:
+        if not has_own_pids(state):
+            _kill_cgroup(entry, state, _SIGKILL)
+        try:
+            cgroup_of(state).destroy()
+        except InUseError as e:
+            # Not by the container, which is dead.
+            log.warning(f"the container's cgroup stays, since others use it: {e}")
+        except CgroupError as e:
+            raise Error(e.message, error=e.errno, hint=e.hint) from None
     if "resctrl" in state:
         from pyrun.runtime.resctrl import Group
 
@@ -247,7 +291,7 @@ def destroy(entry: Entry, state: State, log: Log) -> None:
     if "mounted" in state:
         from pyrun.runtime.unmount import unmount
 
-        unmount(state["mounted"])
+        unmount(*state["mounted"])
     entry.remove()
     if state.get("hooks", {}).get("poststop"):
         from pyrun.runtime.lifecycle_hooks import run_poststop

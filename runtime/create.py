@@ -8,6 +8,7 @@ from pyrun.runtime.bundle import Options, check_terminal, read_config
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
+from pyrun.runtime.container import has_own_pids
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.executor.launch import EndedError, Executor, ProgramError, reap, reap_init
 from pyrun.runtime.executor.messages import (
@@ -24,6 +25,7 @@ from pyrun.runtime.executor.messages import (
     MIDDLE,
     PLACED,
     READY,
+    ROOT,
     RUNTIME_HOOKS,
 )
 from pyrun.runtime.gather import facts, mapped, own_cgroup, resources
@@ -161,8 +163,6 @@ class _Creation:
         namespaces = Namespaces(config)
         state["namespaces"] = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))
         state["joined"] = sum(FLAGS[kind] for kind in namespaces.paths)
-        if not namespaces.own("mount"):
-            state["mounted"] = state["rootfs"]
         if "intelRdt" in self.linux:
             from pyrun.runtime.resctrl import Group
 
@@ -200,14 +200,14 @@ class _Creation:
     def _limit(self, cgroup: Cgroup, writes: list[Write], pid: int = 0) -> list[Fault]:
         """Make the cgroup and set its limits; returns warnings."""
         cgroup.create(pid)
+        cgroup.identify()
         self.cgroup_made = True  # not before: what is in a cgroup that was refused is not ours to kill
         owner = self._cgroup_owner()
         if owner:
             cgroup.delegate(owner)
         self.state["cgroup"] = cgroup.to_state()
         self.state["freezer"] = cgroup.freezer
-        if pid:
-            self.entry.write(self.state)  # now it is known what is ours
+        self.entry.write(self.state)  # now it is known what is ours
         return cgroup.apply(writes)
 
     def _cgroup_owner(self) -> int:
@@ -285,6 +285,11 @@ class _Creation:
             _write_oom_score(pid, process["oomScoreAdj"])
         if "netDevices" in self.linux:
             self._net_devices(pid)
+        if not namespaces.own("mount"):
+            mount, _ = executor.expect(executor.init, ROOT)
+            state["mounted"] = state["rootfs"], mount
+            self.entry.write(state)
+            executor.tell(executor.init, ROOT)
         self._copy_up(executor)
         hooks = config.get("hooks", {})
         if hooks.get("prestart") or hooks.get("createRuntime") or hooks.get("createContainer"):
@@ -413,14 +418,15 @@ class _Creation:
         if self.console >= 0:
             posix.close(self.console)
         if self.cgroup_made and self.cgroup:
-            self.cgroup.kill(_SIGKILL)
+            if not has_own_pids(self.state):
+                self.cgroup.kill(_SIGKILL)
             self.cgroup.destroy()
         if self.resctrl:
             self.resctrl.destroy()
         if "mounted" in self.state:
             from pyrun.runtime.unmount import unmount
 
-            unmount(self.state["mounted"])
+            unmount(*self.state["mounted"])
         self.entry.remove()
         if self.hooks_ran:
             from pyrun.runtime.lifecycle_hooks import run_poststop

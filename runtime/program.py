@@ -345,10 +345,11 @@ class Program:
         attr = _ATTR.pack(attr_set, attr_clr, propagation, userns)
         self.call("mount_setattr", tree, path, flags, attr, len(attr), errors=errors)
 
-    def statx(self, fd: Operand, path: str = "", errors: Rules | None = None) -> Buffer:
-        """The scratch memory with a struct statx of `fd`, or of `path` below it (links are followed)."""
+    def statx(self, fd: Operand, path: str = "", errors: Rules | None = None, more: int = 0) -> Buffer:
+        """The scratch memory with a struct statx of `fd`, or of `path` below it (links are followed), with the basic
+        fields and `more`."""
         into = self.scratch()
-        self.call("statx", fd, path, 0 if path else AT_EMPTY_PATH, STATX_BASIC_STATS, into, errors=errors)
+        self.call("statx", fd, path, 0 if path else AT_EMPTY_PATH, STATX_BASIC_STATS | more, into, errors=errors)
         return into
 
     def fstatfs(self, fd: Operand) -> Buffer:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     class State(TypedDict, total=False):
         """What is in state.json. `pid` is 0 until there is an init; `started` is its start time (proc(5), field 22).
         `process` and `seccomp`, as in the config, are there for startContainer hooks only. `namespaces`: CLONE_NEW*
-        flags of those that are not the host's, `joined`: of those among them that were there before."""
+        flags of those that are not the host's, `joined`: of those among them that were there before.
+        `mounted`: (path, unique id) of the mount that is the root of a container without a mount namespace."""
 
         ociVersion: str
         id: str
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
         hooks: Hooks
         process: Process
         seccomp: Seccomp
-        mounted: str
+        mounted: tuple[str, int]
         executable: str
         namespaces: int
         joined: int

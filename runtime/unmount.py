@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from pyrun.runtime.executor.launch import EndedError, Executor, Layout, ProgramError
-from pyrun.runtime.linux import MNT_DETACH
-from pyrun.runtime.program import ANY_ERROR, Program
-
-_UMOUNT_NOFOLLOW = 8
+from pyrun.runtime.linux import AT_FDCWD, MNT_DETACH, O_DIRECTORY, O_NOFOLLOW, O_PATH, STATX_MNT_ID, STATX_MNT_ID_UNIQUE
+from pyrun.runtime.program import Program
 
 
-def unmount(path: str) -> None:
-    """Unmount the tree at `path`, if there is one (umount2(2))."""
+def unmount(path: str, identity: int) -> None:
+    """Unmount the tree at `path`, if it is the mount with this unique id (umount2(2), statx(2)). Before Linux 6.8 ids
+    are given again, but not while the mount is there."""
     p = Program()
-    done = p.label()
-    p.call("umount2", path, MNT_DETACH | _UMOUNT_NOFOLLOW, errors={ANY_ERROR: done})
-    p.place(done)
+    others = p.label()
+    # What is mounted there now may be anybody's, and more than one: it goes by what the descriptor is.
+    mount = p.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW)
+    found = p.load(p.statx(mount, more=STATX_MNT_ID_UNIQUE), STATX_MNT_ID, 8)
+    p.branch_unless(found, identity, others)
+    p.call("fchdir", mount)
+    p.call("umount2", ".", MNT_DETACH)
+    p.place(others)
     executor = Executor(p, Layout([]), [])
     try:
         executor.expect(executor.host, -1)

@@ -11,7 +11,7 @@ import posix
 from time import sleep
 
 from pyrun.runtime.cgroups import files
-from pyrun.runtime.cgroups.errors import CgroupError, refused
+from pyrun.runtime.cgroups.errors import CgroupError, InUseError, refused
 from pyrun.runtime.cgroups.files import Directory
 from pyrun.runtime.cgroups.frozen import is_frozen
 from pyrun.runtime.cgroups.paths import POINTER, directories
@@ -62,7 +62,7 @@ class Cgroup:
         self = cls.__new__(cls)
         self.mode = state["mode"]
         self.rootless = state["rootless"]
-        self.directories = [Directory(tuple(c), top, path, made) for c, top, path, made in state["directories"]]
+        self.directories = [Directory(tuple(c), *rest) for c, *rest in state["directories"]]
         self._reset()
         return self
 
@@ -90,7 +90,7 @@ class Cgroup:
             "driver": "cgroupfs",
             "mode": self.mode,
             "rootless": self.rootless,
-            "directories": [[list(d.controllers), d.top, d.path, d.made] for d in self.directories],
+            "directories": [[list(d.controllers), d.top, d.path, d.made, d.inodes] for d in self.directories],
         }
 
     # Making and limiting ----------------------------------------------------------------------------------------------
@@ -109,6 +109,14 @@ class Cgroup:
             for directory in self.directories:
                 files.remove(directory)
             raise
+
+    def identify(self) -> None:
+        """Note what `create` has made, so that it is known again."""
+        for directory in self.directories:
+            try:
+                directory.identify()
+            except OSError as error:
+                raise refused(POINTER, "look at", directory.path, error) from None
 
     def steps(self) -> list[tuple[str, str]]:
         """What `create` will do, and the JSON pointer of what asks for it."""
@@ -370,13 +378,16 @@ class Cgroup:
         directory = self._main()
         return [pid for pid in files.processes(directory.path, recursive) if pid] if directory else []
 
-    def kill(self, signal: int) -> None:
-        """Sends a signal to all processes, of sub-cgroups too. SIGKILL leaves none that could still fork."""
+    def kill(self, signal: int, but: int = 0) -> None:
+        """Sends a signal to all processes `but` that one, of sub-cgroups too. SIGKILL leaves none that could fork.
+
+        Only in a cgroup that `create` made: in one that was there before, or has the name by now, are others'.
+        """
         directory = self._main()
-        if not directory:
+        if not directory or not directory.is_own():
             return
         if signal != _SIGKILL:
-            self._signal(signal)
+            self._signal(signal, but)
             return
         if self.mode == "v2":
             try:
@@ -404,9 +415,9 @@ class Cgroup:
             sleep(0.001)
         raise CgroupError("", f"processes of {directory.path} do not end", errno.EBUSY)
 
-    def _signal(self, signal: int) -> bool:
+    def _signal(self, signal: int, but: int = 0) -> bool:
         """Sends the signal to each process once; whether there was one."""
-        pids = self.processes()
+        pids = [pid for pid in self.processes() if pid != but]
         for pid in pids:
             try:
                 posix.kill(pid, signal)
@@ -510,8 +521,7 @@ class Cgroup:
         while pending := [directory for directory in pending if not files.remove(directory)]:
             path = pending[0].path
             if wait > 0.3 and ((count := len(files.processes(path))) or wait > 3):
-                hint = "kill them first" if count else ""
-                raise CgroupError("", f"rmdir {path}: {count} process(es) still in it", errno.EBUSY, hint)
+                raise InUseError("", f"rmdir {path}: {count} process(es) still in it", errno.EBUSY)
             sleep(wait)
             wait *= 2
 

@@ -62,6 +62,10 @@ class CgroupError(Exception):
         return f"{self.message}: {posix.strerror(self.errno)}" if self.errno else self.message
 
 
+class InUseError(CgroupError):
+    """A cgroup can't be removed, since there are processes in it."""
+
+
 def refused(pointer: str, what: str, path: str, error: OSError) -> CgroupError:
     """The CgroupError for an OSError met while doing `what` to the cgroup file or directory `path`."""
     number = error.errno or 0

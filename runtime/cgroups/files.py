@@ -22,16 +22,38 @@ class Directory:
     """The container's cgroup in one hierarchy.
 
     controllers: as in Hierarchy; top: where `create` may begin to make directories, the mount point; path: the cgroup;
-    made: how many directories `create` made, counted from path upwards.
+    made: how many directories `create` made, counted from path upwards; inodes: of those, or of the one that was there.
+
+    Whoever has a cgroup removed and made again under the same name has another one: what it is goes by its inode, which
+    no other cgroup of the hierarchy ever gets. Before there are `inodes` nothing is known to be ours.
     """
 
-    __slots__ = ("controllers", "made", "path", "top")
+    __slots__ = ("controllers", "inodes", "made", "path", "top")
 
-    def __init__(self, controllers: tuple[str, ...], top: str, path: str, made: int = 0) -> None:
+    def __init__(
+        self, controllers: tuple[str, ...], top: str, path: str, made: int = 0, inodes: list[int] | None = None
+    ) -> None:
         self.controllers = controllers
         self.top = top
         self.path = path
         self.made = made
+        self.inodes = inodes or []
+
+    def identify(self) -> None:
+        """Note what is there. Raises OSError."""
+        path = self.path
+        self.inodes = []
+        for _ in range(max(self.made, 1)):
+            self.inodes.append(posix.stat(path).st_ino)
+            path = path.rpartition("/")[0]
+
+    def is_same(self) -> bool:
+        """What is at `path` is what was there at create."""
+        return bool(self.inodes) and _inode(self.path) == self.inodes[0]
+
+    def is_own(self) -> bool:
+        """And create made it: what is in it is the container's."""
+        return self.made > 0 and self.is_same()
 
 
 def make(path: str, top: str) -> int:
@@ -86,17 +108,31 @@ def remove(directory: Directory) -> bool:
     if not directory.made:
         return True
     path = directory.path
+    if directory.inodes and not directory.is_same():
+        return True  # gone already; if there is one of that name again, it is somebody else's
     if not rmdir(path):
+        if not directory.inodes:
+            return True  # create died before it knew what it had made: nothing that is in use is taken for ours
         for _, parent, name in below(path):
             _try_rmdir(name, parent)
         if not rmdir(path):
             return False
-    for _ in range(directory.made - 1):
+    for i in range(1, directory.made):
         path = path.rpartition("/")[0]
+        if directory.inodes and _inode(path) != directory.inodes[i]:
+            break
         if not rmdir(path):
             break
     directory.made = 0
     return True
+
+
+def _inode(path: str) -> int:
+    """0: there is none."""
+    try:
+        return posix.stat(path, follow_symlinks=False).st_ino
+    except OSError:
+        return 0
 
 
 def rmdir(path: str) -> bool:

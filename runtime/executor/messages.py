@@ -9,6 +9,9 @@ PLACED = 13  # runtime: the executor is in the scope that systemd has made for i
 MIDDLE = 1  # executor: value is the pid of the process that makes or joins namespaces for the one that it will clone
 MAPS = 2  # runtime: the id maps are written (executor: and now I need them)
 INIT = 3  # executor: value is the pid of the container's init
+ROOT = (
+    15  # executor: value is the unique id of the mount that is about to be attached on the host (runtime: it is noted)
+)
 GO = 4  # runtime: your pid is known (only after the middle, with which init shares a socket)
 CLOCKS = 9  # executor: write the time offsets of the middle (runtime: they are written)
 RUNTIME_HOOKS = 5  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from errno import EACCES, ENOENT
+from errno import EACCES, EBUSY, ENOENT
 
-from pyrun.runtime.linux import AT_FDCWD, MNT_DETACH, MOVE_MOUNT_F_EMPTY_PATH, O_DIRECTORY, O_PATH
+from pyrun.runtime.executor.messages import ROOT
+from pyrun.runtime.linux import (
+    AT_FDCWD,
+    MNT_DETACH,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    O_DIRECTORY,
+    O_PATH,
+    STATX_MNT_ID,
+    STATX_MNT_ID_UNIQUE,
+)
+from pyrun.runtime.plan import verify
 from pyrun.runtime.program import ANY_ERROR, Program, Register
 from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 
@@ -70,6 +80,14 @@ def attach(p: Program, root: Root, config: Config, own: bool, facts: Facts) -> N
     a mount namespace of the container's own that is the host's, and `delete` takes it off again.)"""
     if not own:
         with p.source("/root/path"):
+            top = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
+            verify.differs(p, root.folder, top, EBUSY, _HOSTS_ROOT)
+            p.close(top)
+            # Known before it is there: whatever happens, nobody else's mount is taken for this one.
+            identity = p.load(p.statx(root.tree, more=STATX_MNT_ID_UNIQUE), STATX_MNT_ID, 8)
+            p.say(ROOT, identity)
+            p.free(identity)
+            p.free(p.await_(ROOT))
             p.move_mount(root.tree, root.folder)
             p.close(root.folder)
         return
@@ -127,4 +145,5 @@ def finish(p: Program, root: Root, config: Config) -> None:
             p.mount_setattr(root.tree, attr_set=MOUNT_ATTR_RDONLY)
 
 
+_HOSTS_ROOT = "without a mount namespace of its own the container's root must not be that of the host"
 _INITRAMFS = "EINVAL here means: the host's root is an initramfs, which can't be pivoted away; --no-pivot works"

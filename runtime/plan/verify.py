@@ -53,14 +53,19 @@ def is_node(p: Program, fd: Register, kind: int, number: tuple[int, int] | None,
 
 def is_not_root(p: Program, fd: Register, root: Register) -> None:
     """Fail if the file is the container's root itself: links of an image may lead there."""
-    differs = p.label()
+    differs(p, fd, root, EPERM, "nothing can be mounted over the container's root")
+
+
+def differs(p: Program, fd: Register, root: Register, error: int, note: str) -> None:
+    """Fail with `error` if both are the same directory of the same mount."""
+    different = p.label()
     stat = p.statx(root)
     theirs = p.load(stat, STATX_INO, 8), p.load(stat, STATX_MNT_ID, 8)
     stat = p.statx(fd)
     own = p.load(stat, STATX_INO, 8), p.load(stat, STATX_MNT_ID, 8)
     for one, other in zip(own, theirs, strict=True):
-        p.branch_unless(one, other, differs)
-    p.fail(EPERM, "nothing can be mounted over the container's root")
-    p.place(differs)
+        p.branch_unless(one, other, different)
+    p.fail(error, note)
+    p.place(different)
     for register in (*own, *theirs):
         p.free(register)
