@@ -180,21 +180,12 @@ bench: build
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	unshare -m $(PYTHON) bench/bench.py --pyrun build/stage/bin/pyrun --rounds $(ROUNDS) $(BENCH)
 
+# Both replace and remove in an order in which commands that run meanwhile find either all or nothing: see there.
 install: build build/dependencies
-	rm -rf $(DESTDIR)$(LIBRARY)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBRARY)/pyrun
-	cp -R runtime spec hooks $(DESTDIR)$(LIBRARY)/pyrun
-	find $(DESTDIR)$(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
-	cp -R build/dependencies $(DESTDIR)$(LIBRARY)/dependencies
-	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(DESTDIR)" -p / $(DESTDIR)$(LIBRARY)
-	$(PYTHON) -IS packaging/link.py "$(DESTDIR)" $(LIBRARY)
-	sed 's|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(LIBRARY)|; s|@DEPENDENCIES@|$(LIBRARY)/dependencies|' packaging/pyrun.in \
-		> $(DESTDIR)$(PREFIX)/bin/pyrun
-	chmod 755 $(DESTDIR)$(PREFIX)/bin/pyrun
+	$(PYTHON) -IS packaging/install.py install "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)" "$(PYTHON)"
 
 uninstall:
-	rm -rf $(DESTDIR)$(LIBRARY)
-	rm -f $(DESTDIR)$(PREFIX)/bin/pyrun
+	$(PYTHON) -IS packaging/install.py uninstall "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)"
 
 clean:
 	rm -rf build $(EXECUTOR)
