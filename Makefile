@@ -115,7 +115,8 @@ build/bundle: packaging/hello build/pyrun $(EXECUTOR) build/lib
 run:
 	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) busybox-static"
 	@$(MAKE) --no-print-directory build build/bundle
-	build/pyrun --root build/containers run --bundle build/bundle hello-$$$$
+	@# A checkout may lie where others can write, and a store may not.
+	store=$$(mktemp -d) && build/pyrun --root $$store run --bundle build/bundle hello-$$$$; code=$$?; rmdir $$store; exit $$code
 
 # Here, and as root on x86_64 also in a guest with cgroup v2.
 test: setup

@@ -16,7 +16,7 @@ have made it.
 from __future__ import annotations
 
 import posix
-from errno import EEXIST, ELOOP, ENOTDIR
+from errno import EEXIST, ELOOP, ENOENT, ENOTDIR, ENXIO
 
 from pyrun.runtime.errors import Error
 
@@ -25,6 +25,8 @@ _OTHERS_WRITE = 0o022
 _LOOK = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 _MOST_LINKS = 40  # as in the kernel
+
+_outside: list[int] = []  # the uid that the root outside shows, -1 where there is no outside; read when first asked for
 
 
 def open_owned(path: str, *, make: bool = False) -> int:
@@ -81,9 +83,10 @@ def open_file(name: str, parent: int, path: str) -> int:
     try:
         fd = posix.open(name, _READ, dir_fd=parent)
     except OSError as e:
-        if e.errno == ELOOP:
-            raise Error(f"read {path}/{name}", words="it is a symlink") from None
-        raise
+        if e.errno == ENOENT:
+            raise
+        words = {ELOOP: "it is a symlink", ENXIO: "it is no regular file"}.get(e.errno or 0, "")
+        raise Error(f"read {path}/{name}", error=0 if words else e.errno, words=words) from None
     return _checked(fd, f"{path}/{name}", _S_IFREG)
 
 
@@ -124,10 +127,12 @@ def _open(name: str, parent: int, make: bool) -> int:
 
 
 def _is_root_outside(owner: int) -> bool:
-    from pyrun.runtime.privilege import nested
-    from pyrun.runtime.state import read_path
+    if not _outside:
+        from pyrun.runtime.privilege import nested
+        from pyrun.runtime.state import read_path
 
-    return nested() and owner == int(read_path("/proc/sys/kernel/overflowuid"))
+        _outside.append(int(read_path("/proc/sys/kernel/overflowuid")) if nested() else -1)
+    return owner == _outside[0]
 
 
 def _writable(mode: int) -> str:
