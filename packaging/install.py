@@ -35,7 +35,7 @@ def install(destination: str, prefix: str, library: str, python: str) -> None:
     os.makedirs(os.path.dirname(launcher), exist_ok=True)
     os.makedirs(place, exist_ok=True)
     with alone(place):
-        old = named(launcher, library)
+        old = named(launcher)
         new = max([old, *map(number, os.listdir(place))]) + 1
         remove(place, lambda n: n > old)
         try:
@@ -43,7 +43,7 @@ def install(destination: str, prefix: str, library: str, python: str) -> None:
             replace(launcher, python, f"{library}/{new}")
         except BaseException:
             # Unless bin/pyrun names it already.
-            if named(launcher, library) != new:
+            if named(launcher) != new:
                 shutil.rmtree(f"{place}/{new}", ignore_errors=True)
             raise
         remove(place, lambda n: n < old)
@@ -88,11 +88,12 @@ def number(name: str) -> int:
     return int(name) if name.isdecimal() else 0
 
 
-def named(launcher: str, library: str) -> int:
-    """The number of the directory that bin/pyrun starts from; 0 when there is none."""
+def named(launcher: str) -> int:
+    """The number of the directory that bin/pyrun starts from; 0 when there is none. Whichever way LIBRARY was written
+    last time: a directory that is in use must not be taken for what an interrupted install has left."""
     try:
         with open(launcher, encoding="utf-8", errors="replace") as file:
-            found = re.search(re.escape(library) + r"/([0-9]+)/pyrun\b", file.read())
+            found = re.search(r'/([0-9]+)/pyrun"', file.read())
     except OSError:
         return 0
     return int(found[1]) if found else 0

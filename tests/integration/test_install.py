@@ -263,6 +263,22 @@ def test_an_interrupted_install_leaves_the_old_one(tmp_path: Path) -> None:
     assert os.listdir(prefix / "bin") == ["pyrun"]
 
 
+def test_two_installs_at_once_and_prefixes_spelled_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("installed")
+    prefixes = [f"{tmp_path}/installed", f"{tmp_path}//installed", f"{tmp_path}/link"]
+    (tmp_path / "installed").mkdir()
+    for prefix in prefixes:
+        make("install", f"PREFIX={prefix}")
+        assert version(Path(prefix)).startswith("pyrun version")
+    command = ["make", "-s", "-C", CHECKOUT, "install", f"PREFIX={prefixes[0]}"]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in both] == [0, 0]
+    assert libraries(tmp_path / "installed") == ["4", "5"]
+    both = [subprocess.Popen([*command[:-2], "uninstall", command[-1]]) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in both] == [0, 0]
+    assert files(tmp_path / "installed") == set()
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for one and a half."""
