@@ -115,7 +115,8 @@ build/bundle: packaging/hello build/pyrun $(EXECUTOR) build/lib
 run:
 	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) busybox-static"
 	@$(MAKE) --no-print-directory build build/bundle
-	build/pyrun --root build/containers run --bundle build/bundle hello-$$$$
+	@# A checkout may lie where others can write, and a store may not.
+	store=$$(mktemp -d) && build/pyrun --root $$store run --bundle build/bundle hello-$$$$; code=$$?; rmdir $$store; exit $$code
 
 # Here, and as root on x86_64 also in a guest with cgroup v2.
 test: setup
@@ -180,21 +181,12 @@ bench: build
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	unshare -m $(PYTHON) bench/bench.py --pyrun build/stage/bin/pyrun --rounds $(ROUNDS) $(BENCH)
 
+# Both replace and remove in an order in which commands that run meanwhile find either all or nothing: see there.
 install: build build/dependencies
-	rm -rf $(DESTDIR)$(LIBRARY)
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(LIBRARY)/pyrun
-	cp -R runtime spec hooks $(DESTDIR)$(LIBRARY)/pyrun
-	find $(DESTDIR)$(LIBRARY) -name __pycache__ -prune -exec rm -rf {} +
-	cp -R build/dependencies $(DESTDIR)$(LIBRARY)/dependencies
-	$(PYTHON) -m compileall -q --invalidation-mode unchecked-hash -s "$(DESTDIR)" -p / $(DESTDIR)$(LIBRARY)
-	$(PYTHON) -IS packaging/link.py "$(DESTDIR)" $(LIBRARY)
-	sed 's|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(LIBRARY)|; s|@DEPENDENCIES@|$(LIBRARY)/dependencies|' packaging/pyrun.in \
-		> $(DESTDIR)$(PREFIX)/bin/pyrun
-	chmod 755 $(DESTDIR)$(PREFIX)/bin/pyrun
+	$(PYTHON) -IS packaging/install.py install "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)" "$(PYTHON)"
 
 uninstall:
-	rm -rf $(DESTDIR)$(LIBRARY)
-	rm -f $(DESTDIR)$(PREFIX)/bin/pyrun
+	$(PYTHON) -IS packaging/install.py uninstall "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)"
 
 clean:
 	rm -rf build $(EXECUTOR)

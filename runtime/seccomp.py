@@ -12,6 +12,7 @@ from _struct import Struct
 
 from pyrun.runtime.errors import Error
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
+from pyrun.runtime.ownership import open_file
 from pyrun.runtime.state import make_root
 from pyrun.spec import strictjson
 
@@ -99,40 +100,51 @@ def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
         return compile_filter(seccomp, log)
     text = strictjson.dumps([seccomp, posix.uname().machine])
     digest = blake2b(text.encode(), digest_size=32).hexdigest()
-    path = f"{cache}/{digest}"
     try:
-        kept = _kept(path)
-    except OSError:
-        kept = b""
-    if kept:
-        return kept
-    compiled = compile_filter(seccomp, log)
-    try:
-        make_root(cache)
-        _keep(path, compiled)
-    except (OSError, Error) as e:
-        # A folder that can't be written costs time, no more.
+        folder = make_root(cache)
+    except Error as e:
+        # One that can't be made, or isn't ours, costs time, no more.
         log.debug(f"the compiled seccomp profile is not kept: {e}")
-    return compiled
-
-
-def _kept(path: str) -> bytes:
-    """The file's content; b"" when somebody else has put it there."""
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW)
+        return compile_filter(seccomp, log)
     try:
-        return posix.read(fd, 1 << 20) if posix.fstat(fd).st_uid == posix.geteuid() else b""
+        kept = _kept(folder, cache, digest, log)
+        if kept:
+            return kept
+        compiled = compile_filter(seccomp, log)
+        _keep(folder, digest, compiled, log)
+        return compiled
+    finally:
+        posix.close(folder)
+
+
+def _kept(folder: int, cache: str, digest: str, log: Log) -> bytes:
+    """The file's content; b"" when there is none, or somebody else's."""
+    try:
+        fd = open_file(digest, folder, cache)
+    except OSError:
+        return b""
+    except Error as e:
+        log.debug(str(e))
+        return b""
+    try:
+        return posix.read(fd, 1 << 20)
     finally:
         posix.close(fd)
 
 
-def _keep(path: str, compiled: bytes) -> None:
-    temporary = f"{path}.{posix.getpid()}"
-    fd = posix.open(temporary, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o600)
+def _keep(folder: int, digest: str, compiled: bytes, log: Log) -> None:
+    temporary = f"{digest}.{posix.getpid()}"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        posix.write(fd, compiled)
-    finally:
-        posix.close(fd)
-    posix.rename(temporary, path)
+        fd = posix.open(temporary, flags, 0o600, dir_fd=folder)
+        try:
+            while compiled:
+                compiled = compiled[posix.write(fd, compiled) :]
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, digest, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as e:
+        log.debug(f"the compiled seccomp profile is not kept: {e}")
 
 
 def compile_filter(seccomp: Seccomp, log: Log) -> bytes:

@@ -17,6 +17,7 @@ import time
 from errno import EEXIST, ENOENT
 
 from pyrun.runtime.errors import DoesNotExistError, Error
+from pyrun.runtime.ownership import open_directory, open_file, open_owned
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 
@@ -63,7 +64,7 @@ _FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", "state.json
 def default_root() -> str:
     """Where containers are kept when --root doesn't say: as runc, but for the name."""
     folder = posix.environ.get(b"XDG_RUNTIME_DIR")
-    if folder and _users_own():
+    if folder and folder.startswith(b"/") and _users_own():
         return f"{folder.decode(errors='surrogateescape')}/pyrun"
     return "/run/pyrun"
 
@@ -94,22 +95,20 @@ def check_id(container: str) -> None:
         raise Error("invalid container ID format", words="longer than 255 bytes")
 
 
-def make_root(root: str) -> None:
-    """Make the folder of all containers: 0700; with XDG_RUNTIME_DIR sticky too, so that cleaners spare it."""
-    parts = root.rstrip("/").split("/")
-    for i in range(2, len(parts) + 1):
-        path = "/".join(parts[:i])
-        try:
-            posix.mkdir(path, 0o700)
-        except FileExistsError:
-            continue
-        except OSError as e:
-            raise Error("make the state folder", tried=f"mkdir {path}", error=e.errno, hint="choose a --root") from None
+def make_root(root: str) -> int:
+    """Make the folder of all containers, and open it: 0700; with XDG_RUNTIME_DIR sticky too, so that cleaners spare it.
+    Raises Error when others have a say in it (runtime/ownership.py)."""
+    try:
+        fd = open_owned(root, make=True)
+    except OSError as e:
+        raise Error("make the state folder", tried=f"mkdir {root}", error=e.errno, hint="choose a --root") from None
     if root == default_root() and posix.geteuid() != 0:
         try:
-            posix.chmod(root, 0o1700)
+            posix.chmod(f"/proc/self/fd/{fd}", 0o1700)
         except OSError as e:
+            posix.close(fd)
             raise Error("use the state folder", tried=f"chmod {root}", error=e.errno, hint="choose a --root") from None
+    return fd
 
 
 class Entry:
@@ -118,13 +117,17 @@ class Entry:
     __slots__ = ("container", "fd", "locked", "path")
 
     def __init__(self, root: str, container: str) -> None:
-        """Raises DoesNotExistError."""
+        """Raises DoesNotExistError; Error when what is there can't be believed (runtime/ownership.py)."""
         check_id(container)
         self.container = container
         self.path = f"{root}/{container}"
         self.locked = False
         try:
-            self.fd = posix.open(self.path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC)
+            parent = open_owned(root)
+            try:
+                self.fd = open_directory(container, parent, self.path)
+            finally:
+                posix.close(parent)
         except OSError as e:
             if e.errno == ENOENT:
                 raise DoesNotExistError() from None
@@ -134,13 +137,15 @@ class Entry:
     def new(cls, root: str, container: str) -> Entry:
         """Make a folder for a new container, locked. Raises Error when the id is taken."""
         check_id(container)
-        make_root(root)
+        parent = make_root(root)
         try:
-            posix.mkdir(f"{root}/{container}", 0o711)
+            posix.mkdir(container, 0o711, dir_fd=parent)
         except OSError as e:
             if e.errno == EEXIST:
                 raise Error("container with given ID already exists", words=container) from None
             raise Error("make the state folder", tried=f"mkdir {root}/{container}", error=e.errno) from None
+        finally:
+            posix.close(parent)
         entry = cls(root, container)
         entry.lock()
         return entry
@@ -199,7 +204,7 @@ class Entry:
         posix.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def read_file(self, name: str) -> bytes:
-        fd = posix.open(name, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)
+        fd = open_file(name, self.fd, self.path)
         try:
             return read_all(fd)
         finally:
@@ -260,11 +265,17 @@ class Entry:
 def containers(root: str) -> list[str]:
     """The ids in `root`, sorted; [] when there is no such folder."""
     try:
-        names = posix.listdir(root)
+        parent = open_owned(root)
     except FileNotFoundError:
         return []
     except OSError as e:
         raise Error("list the containers", tried=f"open {root}", error=e.errno) from None
+    try:
+        names = posix.listdir(f"/proc/self/fd/{parent}")
+    except OSError as e:
+        raise Error("list the containers", tried=f"open {root}", error=e.errno) from None
+    finally:
+        posix.close(parent)
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
 
 

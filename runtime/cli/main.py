@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 import sys
 from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
+from fcntl import LOCK_NB, LOCK_SH, flock
 
 from pyrun.runtime.cli.parse import UsageError, parse
 from pyrun.runtime.errors import Error
@@ -81,6 +82,7 @@ def main(argv: list[str]) -> int:
         if form not in ("text", "json"):
             raise Error(f"--log-format is text or json, not {form}")
         log = Log(str(wide["log"]), form, bool(wide["debug"]))
+        _hold_library()
         for signum in _ENDING:
             signal(signum, _interrupt)
         return int(_module(name).run(Context(wide, log), values, arguments))
@@ -127,6 +129,16 @@ def _check_preserved(values: Values) -> None:
         except OSError as e:
             asked = "LISTEN_FDS" if fd < 3 + sockets else f"--preserve-fds {count}"
             raise Error(f"{asked}: descriptor {fd}", error=e.errno, hint="it must be open") from None
+
+
+def _hold_library() -> None:
+    """What is imported only later, at a container's end or for an error, must still be there then, however many
+    installs there have been since: packaging/install.py removes no directory that somebody holds a lock on."""
+    try:
+        fd = posix.open(__file__.removesuffix("/pyrun/runtime/cli/main.py"), posix.O_RDONLY | posix.O_CLOEXEC)
+        flock(fd, LOCK_SH | LOCK_NB)
+    except OSError:  # no descriptor left, or no locks there: so without
+        return
 
 
 def _module(name: str) -> ModuleType:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,8 @@ from harness import CHECKOUT, Container, Runtime
 
 HOT = ("create", "state", "start", "kill", "delete", "run")
 PYTHON = "/usr/bin/python3"
+# How often one is installed over the other while it is called.
+INSTALLS = int(os.environ.get("PYRUN_INSTALLS", "5"))
 
 
 def make(*arguments: str) -> None:
@@ -23,6 +29,10 @@ def make(*arguments: str) -> None:
 
 def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
+
+
+def libraries(prefix: Path) -> list[str]:
+    return sorted((path.name for path in (prefix / "lib/pyrun").iterdir()), key=int)
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +56,14 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
     (stage / "usr/bin/other").touch()
     make("install", f"DESTDIR={stage}", "PREFIX=/usr")
     found = files(stage)
-    assert {"usr/bin/pyrun", "usr/lib/pyrun/pyrun/runtime/executor/executor"} <= found
+    assert {"usr/bin/pyrun", "usr/lib/pyrun/1/pyrun/runtime/executor/executor"} <= found
     assert all(name in ("usr/bin/pyrun", "usr/bin/other") or name.startswith("usr/lib/pyrun/") for name in found)
     # Compiled, by paths that are right once it is in place.
     launcher = (stage / "usr/bin/pyrun").read_text()
     assert launcher.startswith(f"#!{PYTHON} -IS\n")
     assert str(stage) not in launcher
     for name in found:
-        if "/pyrun/pyrun/" in name and name.endswith(".py"):
+        if "/pyrun/1/pyrun/" in name and name.endswith(".py"):
             folder, _, module = name[:-3].rpartition("/")
             assert f"{folder}/__pycache__/{module}.{sys.implementation.cache_tag}.pyc" in found
     make("uninstall", f"DESTDIR={stage}", "PREFIX=/usr")
@@ -99,7 +109,7 @@ def test_under_another_python_it_is_imported_as_usual(
 ) -> None:
     other = tmp_path / "other"
     shutil.copytree(prefix, other, symlinks=True)
-    shutil.rmtree(other / "lib/pyrun/linked")
+    shutil.rmtree(other / "lib/pyrun/1/linked")
     launcher = other / "bin/pyrun"
     launcher.write_text(launcher.read_text().replace(str(prefix), str(other)))
     container = new_container()
@@ -140,6 +150,159 @@ def test_cold_paths_find_their_libraries(installed: Container) -> None:
 def test_as_a_manager_calls_it(installed: Container) -> None:
     """No PATH and no HOME, and stdin closed."""
     assert installed.run("echo here", env={}, stdin=subprocess.DEVNULL).out == "here\n"
+
+
+# Installing over what is in use ---------------------------------------------------------------------------------------
+
+
+class Caller(threading.Thread):
+    """Calls pyrun until told to stop; `wrong` are the answers that neither an old nor a new one gives."""
+
+    def __init__(self, runtime: Runtime, container: str) -> None:
+        super().__init__()
+        self.stopping = threading.Event()
+        self.calls = 0
+        self.wrong: list[object] = []
+        # arguments, exit code, what stdout and stderr are like
+        self.table = [
+            (runtime.command("state", container), 0, f'"id": ?"{container}"', ""),
+            (["--version"], 0, "^pyrun version ", ""),
+            (runtime.command("kill", "nobody", "KILL"), 1, "", "container does not exist"),
+            (runtime.command("list", "--quiet"), 0, container, ""),
+            (runtime.command("start", container, "extra"), 1, "", "exactly 1 argument"),
+            (runtime.command("delete", "--force", "nobody"), 0, "", ""),
+            (["features"], 0, "ociVersionMin", ""),
+            (runtime.command("delete", "nobody"), 1, "", "container does not exist"),
+        ]
+        self.binary = runtime.binary
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            for command, code, out, err in self.table:
+                whole = command if command[0] == self.binary else [self.binary, *command]
+                done = subprocess.run(whole, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+                self.calls += 1
+                right = done.returncode == code and re.search(out, done.stdout) and re.search(err, done.stderr)
+                if not right or "Traceback" in done.stderr:
+                    self.wrong.append(done)
+
+
+def test_whoever_calls_meanwhile_finds_the_old_or_the_new(
+    tmp_path: Path, new_container: Callable[[], Container]
+) -> None:
+    prefix = tmp_path / "installed"
+    make("install", f"PREFIX={prefix}")
+    container = new_container()
+    container.runtime.binary = str(prefix / "bin/pyrun")
+    container.args = ["sleep", "1000"]
+    container.write()
+    assert container.runtime("create", "--bundle", container.path, container.id).code == 0
+    callers = [Caller(container.runtime, container.id) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    try:
+        for _ in range(INSTALLS):
+            make("install", f"PREFIX={prefix}")
+    finally:
+        for caller in callers:
+            caller.stopping.set()
+            caller.join()
+    assert [caller.wrong for caller in callers] == [[], []]
+    assert all(caller.calls > 3 * INSTALLS for caller in callers)
+    assert libraries(prefix) == [str(INSTALLS), str(INSTALLS + 1)]
+    assert container.runtime("delete", "--force", container.id).code == 0
+
+
+def test_what_still_runs_keeps_its_library(tmp_path: Path, new_container: Callable[[], Container]) -> None:
+    """A foreground `run` outlives any number of installs, and still finds what it needs at its container's end."""
+    prefix = tmp_path / "installed"
+    make("install", f"PREFIX={prefix}")
+    container = new_container()
+    container.runtime.binary = str(prefix / "bin/pyrun")
+    container.sh("read line; exit 7")
+    container.config["hooks"] = {"poststop": [{"path": "/bin/touch", "args": ["touch", str(tmp_path / "stopped")]}]}
+    container.write()
+    command = container.runtime.command("run", "--bundle", container.path, container.id)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not container.runtime("state", container.id).out.count("running"):
+            time.sleep(0.05)
+        for _ in range(3):
+            make("install", f"PREFIX={prefix}")
+        assert libraries(prefix) == ["1", "3", "4"]
+        _, err = running.communicate("\n", timeout=20)
+    assert (running.returncode, err) == (7, "")
+    assert (tmp_path / "stopped").exists()
+    make("install", f"PREFIX={prefix}")
+    assert libraries(prefix) == ["4", "5"]
+
+
+def version(prefix: Path) -> str:
+    return subprocess.check_output([prefix / "bin/pyrun", "--version"], text=True)
+
+
+def test_an_interrupted_install_leaves_the_old_one(tmp_path: Path) -> None:
+    prefix = tmp_path / "installed"
+    make("install", f"PREFIX={prefix}")
+    before = version(prefix), files(prefix)
+    command = ["make", "-s", "-C", CHECKOUT, "install", f"PREFIX={prefix}"]
+    for number, rest in ((signal.SIGINT, {"1"}), (signal.SIGKILL, {"1", "2", ".lock"})):
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as installing:
+            while not (prefix / "lib/pyrun/2/pyrun/runtime").exists() and installing.poll() is None:
+                time.sleep(0.005)
+            os.killpg(installing.pid, number)
+        assert installing.returncode != 0
+        assert version(prefix) == before[0]
+        # make itself ends at once; what cleans up after an interrupt takes a moment longer.
+        deadline = time.monotonic() + 10
+        while {path.name for path in (prefix / "lib/pyrun").iterdir()} != rest and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert {path.name for path in (prefix / "lib/pyrun").iterdir()} == rest
+        assert number == signal.SIGKILL or files(prefix) == before[1]
+    make("install", f"PREFIX={prefix}")
+    assert libraries(prefix) == ["1", "3"]
+    assert os.listdir(prefix / "bin") == ["pyrun"]
+
+
+def test_two_installs_at_once_and_prefixes_spelled_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("installed")
+    prefixes = [f"{tmp_path}/installed", f"{tmp_path}//installed", f"{tmp_path}/link"]
+    (tmp_path / "installed").mkdir()
+    for prefix in prefixes:
+        make("install", f"PREFIX={prefix}")
+        assert version(Path(prefix)).startswith("pyrun version")
+    command = ["make", "-s", "-C", CHECKOUT, "install", f"PREFIX={prefixes[0]}"]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in both] == [0, 0]
+    assert libraries(tmp_path / "installed") == ["4", "5"]
+    both = [subprocess.Popen([*command[:-2], "uninstall", command[-1]]) for _ in range(2)]
+    assert [one.wait(timeout=60) for one in both] == [0, 0]
+    assert files(tmp_path / "installed") == set()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one and a half."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    make("install", f"PREFIX={tmp_path / 'measured'}")
+    (size, _) = subprocess.check_output(["du", "-sk", tmp_path / "measured"], text=True).split()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(size) * 3 // 2}k", "none", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_leaves_the_old_one(small: Path) -> None:
+    make("install", f"PREFIX={small}")
+    before = version(small), files(small)
+    command = ["make", "-s", "-C", CHECKOUT, "install", f"PREFIX={small}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "No space left" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    assert (version(small), files(small)) == before
+    subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
+    make("install", f"PREFIX={small}")
+    assert libraries(small) == ["1", "2"]
 
 
 def test_pip(tmp_path: Path, new_container: Callable[[], Container]) -> None:
