@@ -200,7 +200,6 @@ class _Creation:
     def _limit(self, cgroup: Cgroup, writes: list[Write], pid: int = 0) -> list[Fault]:
         """Make the cgroup and set its limits; returns warnings."""
         cgroup.create(pid)
-        cgroup.identify()
         self.cgroup_made = True  # not before: what is in a cgroup that was refused is not ours to kill
         owner = self._cgroup_owner()
         if owner:

@@ -105,6 +105,7 @@ class Cgroup:
         try:
             for directory in list(self.directories):
                 self._create(directory)
+            self.identify()
         except BaseException:
             for directory in self.directories:
                 files.remove(directory)

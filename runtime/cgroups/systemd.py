@@ -125,6 +125,7 @@ class SystemdCgroup(Cgroup):
         try:
             for directory in self.directories:
                 self._complete(directory)
+            self.identify()
         except BaseException:
             self.destroy()
             raise

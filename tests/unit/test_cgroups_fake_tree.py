@@ -138,6 +138,7 @@ def test_destroy_removes_what_was_made_and_what_grew_below(tmp_path: Path) -> No
     (outside / "keep").mkdir(parents=True)
     (top / "pods/c/a/b").mkdir(parents=True)
     c.directories[0].made = 2
+    c.directories[0].identify()
     c = Cgroup.from_state(json.loads(json.dumps(c.to_state())))
     c.destroy()
     assert [p.name for p in top.iterdir()] == ["outside"]
@@ -149,6 +150,7 @@ def test_destroy_leaves_parents_in_use(tmp_path: Path) -> None:
     (tmp_path / "pods/c").mkdir(parents=True)
     (tmp_path / "pods/other").mkdir()
     c.directories[0].made = 2
+    c.directories[0].identify()
     c.destroy()
     assert [p.name for p in (tmp_path / "pods").iterdir()] == ["other"]
 
@@ -161,6 +163,7 @@ def test_destroy_does_not_follow_links(tmp_path: Path) -> None:
     (leaf / "link").symlink_to(tmp_path / "outside")
     c = cgroup(tmp_path / "cg", "/c")
     c.directories[0].made = 1
+    c.directories[0].identify()
     with pytest.raises(CgroupError):
         c.destroy()
     assert outside.is_dir()
