@@ -170,7 +170,7 @@ def without_mounts(container: Container) -> None:
 
 @pytest.mark.parametrize("killed", [False, True], ids=["fails", "is killed"])
 def test_what_was_mounted_at_the_root_stays(container: Container, killed: bool) -> None:
-    """Without a mount namespace the container's root is mounted on the host: a create that ends before takes nothing off."""
+    """Without a mount namespace the root is mounted on the host: a create that ends before takes nothing off."""
     container.unlike(runc="refuses to", crun="1.8 leaves mounts on the host")
     without_mounts(container)
     subprocess.run(["mount", "--bind", container.rootfs, container.rootfs], check=True)
