@@ -312,6 +312,7 @@ class _Creation:
             executor.tell(executor.init, LISTENER)
         if born_last:
             pid, _ = executor.expect(executor.init, INIT)
+            executor.tell(executor.init, GO)
             reap(middle)
             self._is(pid)
         if limits.served(process, namespaces.user, born_last):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.runtime.executor.launch import EndedError, Executor, ProgramError, reap
-from pyrun.runtime.executor.messages import INIT, LIMITS, LISTENER, MIDDLE, READY
+from pyrun.runtime.executor.messages import GO, INIT, LIMITS, LISTENER, MIDDLE, READY
 from pyrun.runtime.linux import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.runtime.plan import limits
 from pyrun.runtime.signals import pidfd_send_signal
@@ -50,6 +50,7 @@ class Newcomer:
                 listener = notify.take(executor, self.middle)
                 executor.tell(executor.init, LISTENER)
             self.pid, _ = executor.expect(executor.init, INIT)
+            executor.tell(executor.init, GO)
             reap(self.middle)
             self.middle = 0
             user = bool(state.get("namespaces", 0) & CLONE_NEWUSER)

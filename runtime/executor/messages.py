@@ -12,7 +12,7 @@ INIT = 3  # executor: value is the pid of the container's init
 ROOT = (
     15  # executor: value is the unique id of the mount that is about to be attached on the host (runtime: it is noted)
 )
-GO = 4  # runtime: your pid is known (only after the middle, with which init shares a socket)
+GO = 4  # runtime: your pid is known (to who shares the socket with its parent)
 CLOCKS = 9  # executor: write the time offsets of the middle (runtime: they are written)
 RUNTIME_HOOKS = 5  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run
 COPY_FROM = 10  # executor: the folder of the image that a tmpfs is to begin with, as SCM_RIGHTS

@@ -9,7 +9,7 @@ who called it stays outside and does all the rest.
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import INIT, READY
+from pyrun.runtime.executor.messages import GO, INIT, READY
 from pyrun.runtime.linux import CLONE_PARENT, CLOSE_RANGE_CLOEXEC, PR_SET_PDEATHSIG, TIOCSCTTY
 from pyrun.runtime.plan import identity, limits, seccomp
 from pyrun.runtime.program import PASS, Program
@@ -55,6 +55,7 @@ def be_born(p: Program, process: Process | None, user: bool) -> None:
     p.call("exit_group", 0, 0, 0, 0, 0, PASS)
     p.place(child)
     p.free(pid)
+    p.free(p.await_(GO))  # both talk on one socket: what the parent says comes first
     p.call("setsid", 0, 0, 0, 0, 0, PASS)
     if process is not None and process.get("terminal"):
         with p.source("/process/terminal"):
