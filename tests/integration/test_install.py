@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -246,7 +247,11 @@ def test_an_interrupted_install_leaves_the_old_one(tmp_path: Path) -> None:
     before = version(prefix), files(prefix)
     command = ["make", "-s", "-C", CHECKOUT, "install", f"PREFIX={prefix}"]
     for number, rest in ((signal.SIGINT, {"1"}), (signal.SIGKILL, {"1", "2", ".lock"})):
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as installing:
+        # A shell that has put the tests in the background makes them ignore SIGINT.
+        interruptible = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        with subprocess.Popen(
+            command, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=interruptible
+        ) as installing:
             while not (prefix / "lib/pyrun/2/pyrun/runtime").exists() and installing.poll() is None:
                 time.sleep(0.005)
             os.killpg(installing.pid, number)
