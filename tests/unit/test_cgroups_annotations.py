@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pyrun.runtime.cgroups import gvariant
-from pyrun.runtime.cgroups.annotations import _CONDUCT, _FORMS, _LIMITS, annotated, contested
+from pyrun.runtime.cgroups.annotations import _CONDUCT, _FIXED, _FORMS, _LIMITS, annotated, contested
 from pyrun.runtime.cgroups.resources import v1_writes, v2_writes
 from pyrun.spec.faults import Invalid
 
@@ -115,6 +117,13 @@ def test_what_is_not_allowed(name: str, v2: bool) -> None:
     hint = refused(name, "true", "can't be set by an annotation", v2=v2)
     assert "TimeoutStopUSec" in hint
     assert ("(Startup)CPUWeight" in hint, "(Startup)CPUShares" in hint) == (v2, not v2)
+
+
+def test_the_documents_name_what_is_allowed() -> None:
+    text = (Path(__file__).parents[2] / "docs/systemd.md").read_text()
+    cells = [row.split(" | ")[0] for row in re.findall(r"^\| ([A-Z].*)", text, re.MULTILINE)]
+    allowed = [name for name, *_ in _LIMITS] + [*_CONDUCT, *_FIXED]
+    assert sorted(name for cell in cells for name in cell.split(", ")) == sorted(allowed)
 
 
 def test_what_is_allowed_is_told_once() -> None:
