@@ -28,7 +28,8 @@ _MANAGER = DBusAddress(
 _DRIVER = DBusAddress("/org/freedesktop/DBus", bus_name="org.freedesktop.DBus", interface="org.freedesktop.DBus")
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _JOBS = f"type='signal',interface='{_MANAGER.interface}',member='JobRemoved'"
-_NO_SUCH_UNIT = "org.freedesktop.systemd1.NoSuchUnit"
+_UNIT = "org.freedesktop.systemd1.Unit"
+_GONE = ("org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoUnitForInvocationID")
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 
 
@@ -75,6 +76,10 @@ class Manager:
         """The cgroup that all units are below: "" for the top one."""
         return str(self._get(_MANAGER, str(_MANAGER.interface), "ControlGroup")).rstrip("/")
 
+    def most_tasks(self) -> int:
+        """The limit of tasks that a unit has which asks for none."""
+        return int(self._get(_MANAGER, str(_MANAGER.interface), "DefaultTasksMax"))
+
     def start_scope(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> str:
         """Make a transient scope and wait until it is there; returns "done", or what became of it instead. One of the
         same name that has failed is taken away. Raises RefusedError."""
@@ -90,17 +95,41 @@ class Manager:
         (job,) = self._call(_MANAGER, "StartTransientUnit", "ssa(sv)a(sa(sv))", unit, "fail", properties, [])
         return self._job(job)
 
-    def stop(self, unit: str) -> str:
-        """Stop a unit and wait until it is: "done", also when there is none. Raises RefusedError."""
+    def invocation(self, unit: str) -> str:
+        """The ID, in hexadecimal, of what runs under a unit's name now: no other run ever has it. "" when none does."""
         try:
-            (job,) = self._call(_MANAGER, "StopUnit", "ss", unit, "replace")
-            result = self._job(job)
+            (path,) = self._call(_MANAGER, "GetUnit", "s", unit)
+            return bytes(self._get(_unit(path), _UNIT, "InvocationID")).hex()
         except RefusedError as e:
-            if e.name != _NO_SUCH_UNIT:
+            if e.name not in _GONE:
                 raise
-            return "done"
-        self.forget(unit)
-        return result
+            return ""
+
+    def description(self, invocation: str) -> str:
+        """That of a unit; "" when it is gone."""
+        try:
+            return str(self._get(_run(invocation), _UNIT, "Description"))
+        except RefusedError as e:
+            if e.name not in _GONE:
+                raise
+            return ""
+
+    def kill(self, invocation: str) -> None:
+        """Send SIGKILL to all processes of a unit, if there are any."""
+        try:
+            self._call(_run(invocation), "Kill", "si", "all", 9)
+        except RefusedError:
+            return
+
+    def stop(self, invocation: str) -> None:
+        """Stop a unit and wait until it is, or is gone. Raises RefusedError."""
+        try:
+            (job,) = self._call(_run(invocation), "Stop", "s", "replace")
+            self._job(job)
+            self._call(_run(invocation), "ResetFailed")
+        except RefusedError as e:
+            if e.name not in _GONE:
+                raise
 
     def attach(self, unit: str, pid: int) -> None:
         """Move a process of the caller's into a unit. Raises RefusedError."""
@@ -113,20 +142,10 @@ class Manager:
         except RefusedError:
             return
 
-    def description(self, unit: str) -> str:
-        """A unit's; "" when there is none."""
-        try:
-            (path,) = self._call(_MANAGER, "GetUnit", "s", unit)
-            address = DBusAddress(path, bus_name=_MANAGER.bus_name, interface=_PROPERTIES)
-            return str(self._get(address, "org.freedesktop.systemd1.Unit", "Description"))
-        except RefusedError:
-            return ""
-
     def properties(self, unit: str) -> dict[str, tuple[str, Any]]:
         """A scope's, as D-Bus variants. Raises RefusedError."""
         (path,) = self._call(_MANAGER, "GetUnit", "s", unit)
-        address = DBusAddress(path, bus_name=_MANAGER.bus_name, interface=_PROPERTIES)
-        (found,) = self._call(address, "GetAll", "s", "org.freedesktop.systemd1.Scope")
+        (found,) = self._call(_unit(path).with_interface(_PROPERTIES), "GetAll", "s", "org.freedesktop.systemd1.Scope")
         return dict(found)
 
     def set_properties(self, unit: str, properties: list[tuple[str, tuple[str, Any]]]) -> None:
@@ -206,6 +225,18 @@ class Manager:
             hint = "without root it takes a login session: DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR"
         what = f"reach systemd on the {self._bus} bus"
         return CgroupError("", f"{what}: {words}" if words else what, number, hint)
+
+
+def _unit(path: str) -> DBusAddress:
+    return DBusAddress(path, bus_name=_MANAGER.bus_name, interface=_UNIT)
+
+
+def _run(invocation: str) -> DBusAddress:
+    """The unit by its invocation ID: what has its name meanwhile does not hear of it. No part of a path begins with a
+    digit in D-Bus."""
+    first = invocation[0]
+    first = f"_{ord(first):02x}" if first.isdigit() else first
+    return _unit(f"/org/freedesktop/systemd1/unit/{first}{invocation[1:]}")
 
 
 def _address(user: bool) -> str:

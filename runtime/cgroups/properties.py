@@ -1,4 +1,4 @@
-"""linux.resources and annotations → properties of a systemd scope (systemd.resource-control(5)). Pure.
+"""linux.resources → properties of a systemd scope (systemd.resource-control(5)). Pure.
 
 systemd writes to the same files as pyrun, whenever it likes: at a daemon-reload, or when a sibling changes. So whatever
 it can be told it is told; what it can't say, or says less exactly, is written to the files afterwards (`resources`).
@@ -6,10 +6,10 @@ it can be told it is told; what it can't say, or says less exactly, is written t
 
 from __future__ import annotations
 
-from pyrun.runtime.cgroups import devices, gvariant
+from pyrun.runtime.cgroups import devices
 from pyrun.runtime.cgroups.conversions import cpu_weight, io_weight, swap_max
 from pyrun.spec import ranges
-from pyrun.spec.faults import Fault, Invalid, escape, show
+from pyrun.spec.faults import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,22 +19,11 @@ if TYPE_CHECKING:
     from pyrun.runtime.cgroups.resources import Resources
 
 POINTER = "/linux/resources"
-PREFIX = "org.systemd.property."
 INFINITY = (1 << 64) - 1  # CGROUP_LIMIT_MAX, USEC_INFINITY
 _ACCESS = (("r", devices.READ), ("w", devices.WRITE), ("m", devices.MKNOD))
 _EVERYTHING = ("a", -1, -1, devices.MKNOD | devices.READ | devices.WRITE)
 _PER_CENT = 10_000  # µs of a second: systemd keeps a quota in whole per cent
 _DEFAULT_PERIOD = 100_000
-
-# Not for annotations: what decides which processes the unit has, where it is, and what pyrun may do below it.
-RESERVED = frozenset(
-    {"ControlGroup", "Controller", "DefaultDependencies", "Delegate", "DelegateControllers", "DelegateSubgroup"}
-    # What reaches other units, or the machine: an annotation may come from an image.
-    | {"After", "Before", "BindsTo", "Conflicts", "FailureAction", "JobTimeoutAction", "JoinsNamespaceOf", "OnFailure"}
-    | {"OnSuccess", "PartOf", "PropagatesReloadTo", "PropagatesStopTo", "Requires", "RequiresMountsFor", "Requisite"}
-    | {"StartLimitAction", "StopPropagatedFrom", "SuccessAction", "Upholds", "Wants", "WantsMountsFor"}
-    | {"DeviceAllow", "DevicePolicy", "DisableControllers", "Group", "PIDFDs", "PIDs", "Slice", "User"}
-)
 
 
 class Property:
@@ -209,53 +198,3 @@ def _drivers(text: str) -> dict[tuple[str, int], str]:
             major, _, name = line.strip().partition(" ")
             found[kind, int(major)] = name
     return found
-
-
-# Annotations ----------------------------------------------------------------------------------------------------------
-
-
-def annotated(annotations: dict[str, str]) -> list[Property]:
-    """The properties that annotations ask for. A name in …Sec takes seconds, as in unit files. Raises Invalid."""
-    found: dict[str, Property] = {}
-    faults = []
-    for key, text in annotations.items():
-        if not key.startswith(PREFIX):
-            continue
-        pointer = f"/annotations/{escape(key)}"
-        name = key[len(PREFIX) :]
-        if not (name.isascii() and name.isalpha()):
-            faults.append(Fault(pointer, f"{show(name)} is no property of a unit"))
-        elif name in RESERVED:
-            faults.append(Fault(pointer, f"{name} can't be set by an annotation", hint="it is the runtime's to set"))
-        else:
-            try:
-                signature, value = gvariant.parse(text)
-                if name.endswith("Sec") and not name.endswith("USec"):
-                    name, signature, value = f"{name[:-3]}USec", "t", _microseconds(value)
-                found[name] = Property(pointer, name, signature, value)
-            except ValueError as e:
-                faults.append(Fault(pointer, str(e), hint="the form is GVariant's: 'text', true, uint64 5"))
-    if faults:
-        raise Invalid(faults)
-    return list(found.values())
-
-
-def _microseconds(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < INFINITY / 1_000_000:
-        raise ValueError(f"is no number of seconds: {show(value)}")
-    return int(value * 1_000_000)
-
-
-def together(*groups: list[Property]) -> list[Property]:
-    """All of them. Raises Invalid where two ask for the same property: one would be dropped in silence."""
-    found: dict[str, Property] = {}
-    faults = []
-    for group in groups:
-        for wanted in group:
-            if wanted.name in found:
-                other = found[wanted.name].pointer
-                faults.append(Fault(wanted.pointer, f"{wanted.name} is set by {other} already", hint="leave one out"))
-            found[wanted.name] = wanted
-    if faults:
-        raise Invalid(faults)
-    return list(found.values())

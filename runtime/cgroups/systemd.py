@@ -6,11 +6,14 @@ scope. systemd is told every limit that it knows; the rest, and what it rounds, 
 driver does. On version 1 systemd knows some of the hierarchies only, and in the others the directories are made here.
 
 A scope ends with its last process, and its name is free for others then. So what was made is known again by the inode
-of its directory, which no other cgroup ever has: nobody else's processes are killed for having the name.
+of its directory and by its invocation ID, which no other ever has: nobody else's processes are killed for having the
+name. Until these are in the state, a scope of ours is known by a random mark in its description, which is in the state
+before the scope is asked for.
 """
 
 from __future__ import annotations
 
+import errno
 import posix
 
 from pyrun.runtime import privilege
@@ -41,7 +44,7 @@ class SystemdCgroup(Cgroup):
 
     needs_process = True
 
-    __slots__ = ("_annotated", "_container", "_inode", "_limits", "_manager", "_slice", "unit")
+    __slots__ = ("_annotated", "_container", "_inode", "_invocation", "_limits", "_manager", "_mark", "_slice", "unit")
 
     def __init__(
         self,
@@ -59,23 +62,24 @@ class SystemdCgroup(Cgroup):
         self._container = container
         self._annotated: list[Property] = []
         if annotations:
-            from pyrun.runtime.cgroups.properties import annotated
+            from pyrun.runtime.cgroups.annotations import annotated
 
-            self._annotated = annotated(annotations)
+            self._annotated = annotated(annotations, v2=self.mode == "v2")
         below = f"{folder(self._slice)}/{self.unit}"
         # made: systemd makes and removes them, but one that it leaves must go.
         self.directories = [Directory(t.controllers, t.mountpoint, t.mountpoint + below, 1) for t in hierarchies.trees]
         self._limits: list[Property] = []
         self._manager: Manager | None = None
-        self._inode = 0  # of the scope's directory, once there is one
+        self._mark = ""
+        self._inode, self._invocation = 0, ""  # once there is a scope
         self._reset()
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SystemdCgroup:
         self = super().from_state(state)
         assert isinstance(self, SystemdCgroup)
-        self.unit, self._container, self._inode = state["unit"], state["container"], state["inode"]
-        self._slice = ""
+        self.unit, self._container, self._slice = state["unit"], state["container"], ""
+        self._mark, self._inode, self._invocation = state["mark"], state["inode"], state["invocation"]
         if not self._inode or self._inode != _inode(self.directories):
             self.directories = []
         self._annotated, self._limits = [], []
@@ -83,17 +87,41 @@ class SystemdCgroup(Cgroup):
         return self
 
     def to_state(self) -> dict[str, Any]:
-        known = {"driver": "systemd", "unit": self.unit, "container": self._container, "inode": self._inode}
-        return {**super().to_state(), **known}
+        return {
+            **super().to_state(),
+            "driver": "systemd",
+            "unit": self.unit,
+            "container": self._container,
+            "mark": self._mark,
+            "inode": self._inode,
+            "invocation": self._invocation,
+        }
 
     # Making and limiting ----------------------------------------------------------------------------------------------
 
     def foresee(self) -> None:
-        """Ask where the manager's units are, so that the directories are known before they are made."""
-        above = self._asked(lambda manager: manager.cgroup())
+        """Ask where the manager's units are, so that the directories are known before they are made, and choose the
+        mark."""
+        self._mark = posix.urandom(8).hex()
+        try:
+            above = self._asked(lambda manager: manager.cgroup())
+            for row in self._annotated:
+                if row.name == "TasksMax":
+                    self._check_tasks(row)
+        except CgroupError:
+            self.close()
+            raise
         if above:
             for directory in self.directories:
                 directory.path = directory.top + above + directory.path[len(directory.top) :]
+
+    def _check_tasks(self, row: Property) -> None:
+        """An annotation may take from the limit that a scope has anyway, not add to it."""
+        most = self._asked(lambda manager: manager.most_tasks())
+        if row.value > most:
+            words = f"TasksMax is above systemd's DefaultTasksMax, {most}"
+            hint = "linux.resources.pids.limit can ask for more, an annotation can't"
+            raise CgroupError(row.pointer, words, hint=hint)
 
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """As there; the properties for the same resources are kept for `create` and `change`."""
@@ -101,6 +129,10 @@ class SystemdCgroup(Cgroup):
 
         writes = super().writes(resources, devices=devices, warnings=warnings)
         self._limits = properties.limits(resources, v2=self.mode == "v2")
+        if self._annotated:
+            from pyrun.runtime.cgroups.annotations import contested
+
+            contested(self._annotated, writes, v2=self.mode == "v2")
         # The manager of a user has no right to filter devices.
         if devices and not self.rootless:
             self._limits += properties.device_rules(resources.get("devices") or [], files.read("/proc/devices"))
@@ -113,33 +145,48 @@ class SystemdCgroup(Cgroup):
     def create(self, pid: int = 0) -> None:
         """Start the scope with the process `pid` in it, and the limits that `writes` was asked for last."""
         wanted = self._properties(pid)
+        what = f"start {self.unit}"
         try:
-            result = self._ask(f"start {self.unit}", wanted, lambda m: m.start_scope(self.unit, _variants(wanted)))
+            result = self._ask(what, wanted, lambda manager: manager.start_scope(self.unit, _variants(wanted)))
+            if result == "done":
+                self._recognise(what)
         finally:
             self.close()
         if result != "done":
-            raise CgroupError(
-                POINTER, f"start {self.unit}: systemd says {result!r}", hint=f"systemctl status {self.unit}"
-            )
-        self._inode = _inode(self.directories)
+            raise CgroupError(POINTER, f"{what}: systemd says {result!r}", hint=f"systemctl status {self.unit}")
         try:
             for directory in self.directories:
                 self._complete(directory)
             self.identify()
         except BaseException:
-            self.destroy()
+            try:
+                self.destroy()
+            except CgroupError:
+                pass  # the caller ends the process, and with it the scope; why it came to this says more
             raise
 
-    def _properties(self, pid: int) -> list[Property]:
-        from pyrun.runtime.cgroups.properties import Property, together
+    def _recognise(self, what: str) -> None:
+        """Note what the scope is known by. A job that was skipped, for a condition, is done without one."""
+        self._invocation = self._asked(lambda manager: manager.invocation(self.unit))
+        self._inode = _inode(self.directories)
+        if not (self._invocation and self._inode):
+            words = "systemd says 'done', but there is no scope"
+            hint = f"systemctl cat {self.unit}: a drop-in for scopes may set a condition"
+            if self._invocation:
+                self._asked(self._stop)
+                words, hint = "there is no such cgroup", "is /sys/fs/cgroup the one that this systemd sees?"
+            raise CgroupError(POINTER, f"{what}: {words}", hint=hint)
 
-        wanted = together(self._limits, self._annotated)
+    def _properties(self, pid: int) -> list[Property]:
+        from pyrun.runtime.cgroups.properties import Property
+
+        wanted = self._limits + self._annotated
         chosen = {row.name for row in wanted}
         return [Property(POINTER, *row) for row in self._own(pid) if row[0] not in chosen] + wanted
 
     @property
     def _description(self) -> str:
-        return f"container {self._container}"
+        return f"container {self._container} [{self._mark}]" if self._mark else f"container {self._container}"
 
     def _own(self, pid: int) -> list[tuple[str, str, Any]]:
         """What every scope of ours has."""
@@ -201,18 +248,37 @@ class SystemdCgroup(Cgroup):
     def destroy(self) -> None:
         """Stop the scope, and remove what is left of it; its processes must have ended."""
         try:
-            self._asked(self._stop)
-        except CgroupError:
-            pass  # without a manager an empty directory can still be removed, and if it can't that says more
+            if self._reachable():
+                self._asked(self._stop)
+        except CgroupError as e:
+            # A scope whose directory goes before systemd has seen it empty is never found to have ended.
+            e.hint = e.hint or "delete it again when systemd answers: the container is kept till then"
+            raise
         finally:
             self.close()
         super().destroy()
 
+    def _reachable(self) -> bool:
+        """Whether there is a manager: without one an empty directory can still be removed, and if it can't that says
+        more. One that doesn't answer is there."""
+        try:
+            self._connected()
+        except CgroupError as e:
+            if e.errno == errno.ETIMEDOUT:
+                raise
+            return False
+        return True
+
     def _stop(self, manager: Manager) -> None:
-        # Without an inode create has died half-way, and may have come to a scope.
-        if self.directories or (not self._inode and manager.description(self.unit) == self._description):
-            manager.stop(self.unit)
-        manager.forget(self.unit)
+        now = manager.invocation(self.unit)
+        if self._invocation:
+            ours = now == self._invocation
+        else:  # create has died half-way, and may have come to a scope
+            ours = bool(now and self._mark) and manager.description(now) == self._description
+        if now and ours:
+            # What an annotation says of signals and timeouts is for others who stop it.
+            manager.kill(now)
+            manager.stop(now)
 
     # The manager ------------------------------------------------------------------------------------------------------
 
@@ -230,8 +296,8 @@ class SystemdCgroup(Cgroup):
             return act(self._connected())
         except RefusedError as e:
             named = next((row for row in properties if row.name in e.words), None)
-            if not named and len(self._annotated) == 1:
-                named = self._annotated[0]  # of a value of the wrong type systemd does not say whose it is
+            if not named and len(self._annotated) == 1 and e.name == "org.freedesktop.DBus.Error.InvalidArgs":
+                named = self._annotated[0]  # of some values systemd does not say whose they are
             pointer = named.pointer if named else POINTER
             words = f"{what}: systemd says {e.words!r}"
             if named and f"{named.name!r}" not in words:

@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from harness import PYRUN, Container, cgroups, open_to_all
+from harness import PYRUN, Container, cgroups, message, open_to_all
+from pyrun.runtime.cgroups.annotations import _CONDUCT, _LIMITS
 
+MANAGER = "org.freedesktop.systemd1"
 MIB = 1 << 20
 pytestmark = pytest.mark.skipif(
     Path("/proc/1/comm").read_text() != "systemd\n" or not Path("/run/dbus/system_bus_socket").exists(),
@@ -226,21 +228,33 @@ def test_after_an_end_that_nobody_saw(scoped: Container) -> None:
 def test_an_annotation(scoped: Container) -> None:
     scoped.config["annotations"] = {
         "org.systemd.property.TimeoutStopUSec": "uint64 123000000",
-        "org.systemd.property.CollectMode": "'inactive'",
+        "org.systemd.property.CollectMode": "'inactive-or-failed'",
+        "org.systemd.property.DefaultDependencies": "true",
+        "org.systemd.property.After": "['crio.service']",
+        "org.systemd.property.MemoryHigh": f"uint64 {64 * MIB}",
     }
     scoped.create()
-    found = show(unit(scoped), "TimeoutStopUSec", "CollectMode")
-    assert found == {"TimeoutStopUSec": "2min 3s", "CollectMode": "inactive"}
+    found = show(unit(scoped), "TimeoutStopUSec", "CollectMode", "DefaultDependencies", "After", "MemoryHigh")
+    assert "crio.service" in found.pop("After").split()
+    assert found == {
+        "TimeoutStopUSec": "2min 3s",
+        "CollectMode": "inactive-or-failed",
+        "DefaultDependencies": "yes",
+        "MemoryHigh": str(64 * MIB),
+    }
 
 
 @pytest.mark.pyrun_only("about its words")
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("PIDs", "[uint32 1]", "PIDs can't be set by an annotation"),
-        ("Slice", "'-.slice'", "Slice can't be set by an annotation"),
-        ("Nonsense", "true", "Nonsense"),
-        ("TimeoutStopUSec", "'soon'", "TimeoutStopUSec"),
+        ("PIDs", "[uint32 1]", "can't be set by an annotation"),
+        ("RequiresOverridable", "['emergency.target']", "can't be set by an annotation"),
+        ("KillMode", "'none'", "KillMode must be 'control-group'"),
+        ("TimeoutStopUSec", "'soon'", "TimeoutStopUSec must be a uint64"),
+        ("TasksMax", "uint64 0xffffffffffffffff", "TasksMax is above systemd's DefaultTasksMax"),
+        ("KillSignal", "999", "KillSignal"),
+        ("IODeviceWeight", "[('/dev/../x', uint64 1)]", "IODeviceWeight"),
     ],
 )
 def test_an_annotation_that_is_refused(scoped: Container, name: str, value: str, words: str) -> None:
@@ -248,6 +262,22 @@ def test_an_annotation_that_is_refused(scoped: Container, name: str, value: str,
     scoped.config["annotations"] = {f"org.systemd.property.{name}": value}
     scoped.refused(f"/annotations/org.systemd.property.{name}", words)
     assert gone(scoped)
+
+
+@pytest.mark.pyrun_only("about its list")
+def test_annotations_have_the_types_of_systemd(scoped: Container) -> None:
+    scoped.create()
+    path = subprocess.run(
+        ["busctl", "call", MANAGER, "/org/freedesktop/systemd1", f"{MANAGER}.Manager", "GetUnit", "s", unit(scoped)],
+        check=True, capture_output=True, text=True,
+    ).stdout.split('"')[1]  # fmt: skip
+    command = ["busctl", "introspect", "--no-legend", "--no-pager", MANAGER, path]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    types = {name[1:]: type_ for name, kind, type_, *_ in map(str.split, lines) if kind == "property"}
+    allowed = {name: type_ for name, type_, *_ in _LIMITS} | _CONDUCT
+    assert {"MemoryMax", "TimeoutStopUSec", "After"} <= set(types)
+    assert {name: type_ for name, type_ in allowed.items() if types.get(name, type_) != type_} == {}
+    scoped.delete()
 
 
 @pytest.mark.pyrun_only("about its words")
@@ -295,6 +325,70 @@ def test_killed_in_the_middle(scoped: Container) -> None:
     assert scoped.runtime("create", "--bundle", scoped.path, scoped.id).code == -9
     scoped.delete("--force")
     assert gone(scoped)
+
+
+@pytest.mark.pyrun_only("its own state")
+def test_half_made_with_the_id_of_another(scoped: Container) -> None:
+    """Of a create that was killed before it came to its scope there is a name, which is the other's too."""
+    scoped.create()
+    scoped.start()
+    root = scoped.path / "other"
+    shutil.copytree(scoped.runtime.root / scoped.id, root / scoped.id, ignore=shutil.ignore_patterns("exec.*"))
+    file = root / scoped.id / "state.json"
+    state = json.loads(file.read_text())
+    state["cgroup"] |= {"inode": 0, "invocation": "", "mark": "0" * 16}
+    file.write_text(json.dumps({**state, "creating": True, "pid": 0, "started": 0}))
+    command = [scoped.runtime.binary, "--root", root, "delete", "--force", scoped.id]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (root / scoped.id).exists()
+    assert scoped.status == "running"
+    assert show(unit(scoped), "ActiveState")["ActiveState"] == "active"
+    scoped.delete("--force")
+    assert gone(scoped)
+
+
+@pytest.mark.pyrun_only("peers say nothing")
+def test_systemd_is_busy_when_it_ends(scoped: Container) -> None:
+    """The container is kept, so that it can be deleted when systemd answers again."""
+    scoped.create()
+    generator = Path("/run/systemd/system-generators") / scoped.id
+    generator.parent.mkdir(exist_ok=True)
+    started = scoped.path / "started"
+    generator.write_text(f"#!/bin/sh\ntouch {started}\nsleep 40\n")
+    generator.chmod(0o755)
+    try:
+        with subprocess.Popen(["systemctl", "daemon-reload"]) as reloading:
+            end = time.monotonic() + 10
+            while not started.exists():
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            done = scoped.runtime("delete", "--force", scoped.id, timeout=60)
+            assert done.code == 1
+            assert "has not answered within 30 s" in message(done.err)
+            assert "delete it again" in done.err
+            assert scoped.exists()
+            assert reloading.wait(60) == 0
+    finally:
+        generator.unlink()
+    scoped.delete("--force")
+    assert gone(scoped)
+
+
+@pytest.mark.pyrun_only("peers call it done")
+def test_a_scope_that_is_not_made(scoped: Container) -> None:
+    """A condition that fails is no failure to systemd: the job is done."""
+    folder = Path(f"/run/systemd/system/{unit(scoped)}.d")
+    folder.mkdir(parents=True)
+    (folder / "never.conf").write_text("[Unit]\nConditionPathExists=/nowhere\n")
+    reload()
+    try:
+        scoped.refused("/linux/cgroupsPath", f"start {unit(scoped)}: systemd says 'done', but there is no scope")
+    finally:
+        shutil.rmtree(folder)
+        reload()
+    assert gone(scoped)
+    scoped.create()
 
 
 def test_delete_without_systemd(scoped: Container, monkeypatch: pytest.MonkeyPatch) -> None:

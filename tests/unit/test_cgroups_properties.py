@@ -1,12 +1,11 @@
-"""linux.resources and annotations as properties of a scope."""
+"""linux.resources as properties of a scope."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from pyrun.runtime.cgroups.properties import INFINITY, annotated, device_rules, limits, together
-from pyrun.spec.faults import Invalid
+from pyrun.runtime.cgroups.properties import INFINITY, device_rules, limits
 
 MIB = 1 << 20
 DRIVERS = "Character devices:\n  1 mem\n 10 misc\n136 pts\n\nBlock devices:\n  8 sd\n259 blkext\n"
@@ -106,45 +105,3 @@ def test_devices_that_systemd_has_no_words_for(rule: dict[str, Any]) -> None:
 
 def test_no_rules_say_nothing() -> None:
     assert device_rules([], DRIVERS) == []
-
-
-def test_annotations() -> None:
-    rows = annotated(
-        {
-            "org.systemd.property.TimeoutStopUSec": "uint64 5",
-            "org.systemd.property.CollectMode": "'inactive'",
-            "org.systemd.property.RuntimeMaxSec": "1.5",
-            "org.example": "nothing",
-        }
-    )
-    assert [(row.name, row.signature, row.value) for row in rows] == [
-        ("TimeoutStopUSec", "t", 5),
-        ("CollectMode", "s", "inactive"),
-        ("RuntimeMaxUSec", "t", 1_500_000),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "words"),
-    [
-        ("PIDs", "[uint32 1]", "PIDs can't be set"),
-        ("Slice", "'-.slice'", "Slice can't be set"),
-        ("Delegate", "false", "Delegate can't be set"),
-        ("DevicePolicy", "'auto'", "DevicePolicy can't be set"),
-        ("a/b", "1", "is no property"),
-        ("", "1", "is no property"),
-        ("TimeoutStopUSec", "soon", "'soon' where a value is expected"),
-        ("TimeoutStopSec", "-1", "is no number of seconds"),
-        ("TimeoutStopSec", "true", "is no number of seconds"),
-    ],
-)
-def test_annotations_that_are_refused(name: str, text: str, words: str) -> None:
-    with pytest.raises(Invalid, match=words) as caught:
-        annotated({f"org.systemd.property.{name}": text})
-    assert caught.value.faults[0].pointer.startswith("/annotations/org.systemd.property.")
-
-
-def test_one_property_twice() -> None:
-    other = annotated({"org.systemd.property.MemoryMax": "uint64 1"})
-    with pytest.raises(Invalid, match="MemoryMax is set by /linux/resources/memory/limit already"):
-        together(limits({"memory": {"limit": MIB}}, v2=True), other)
