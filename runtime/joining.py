@@ -27,6 +27,10 @@ def facts(state: State, layout: Layout, below: list[str] | None = None, **more: 
     """Facts for the container of `state`; `below`: cgroups of the container's own, as `exec --cgroup` names them;
     `more` as for Facts itself. Raises Error."""
     cgroup = cgroup_of(state)
+    for directory in cgroup.directories:
+        if directory.inodes and not directory.is_same():
+            words = f"{directory.path} is not there any more, or is another's by now"
+            raise Error("enter the container's cgroup", words=words, hint="the container itself may run on")
     chosen = _chosen(cgroup, below or [])
     unified, v1 = "", []
     for directory in cgroup.directories:

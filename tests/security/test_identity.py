@@ -246,3 +246,22 @@ def test_a_rootfs_that_is_a_mount_point_itself(container: Container, tmp_path: P
     container.delete("--force")
     assert mounts() == before
     shutil.rmtree(tmp_path / "none", ignore_errors=True)
+
+
+@pytest.mark.pyrun_only("its words")
+def test_exec_enters_no_cgroup_of_somebody_else(container: Container) -> None:
+    """The container has been moved away, and its cgroup made again."""
+    path = cgroup_of(container, f"/test-{os.getpid()}-entered")
+    container.args = ["sleep", "1000"]
+    container.create()
+    container.start()
+    for top in HIERARCHIES:
+        (top / "cgroup.procs").write_text(str(container.pid))
+    remove(path.name)
+    path.mkdir()
+    done = container.runtime("exec", container.id, "true")
+    assert done.code == 255
+    assert "another's by now" in done.err
+    container.delete("--force")
+    assert path.exists()
+    remove(path.name)
