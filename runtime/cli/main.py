@@ -10,7 +10,7 @@ from fcntl import LOCK_NB, LOCK_SH, flock
 from pyrun.runtime.cli.parse import UsageError, parse
 from pyrun.runtime.errors import Error
 from pyrun.runtime.log import Log
-from pyrun.runtime.signals import SIG_IGN, signal
+from pyrun.runtime.signals import SIG_DFL, SIG_IGN, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _EXHAUSTED = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
 _MANAGERS = ("cgroupfs", "systemd", "disabled")
 _EXEC_FAILED = 255
+_SIGCHLD = 17
 _ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
 
 
@@ -159,6 +160,8 @@ def _fill_stdio() -> None:
 def entry() -> None:
     """The program: ends without the interpreter's own farewell, which takes half a millisecond."""
     _fill_stdio()
+    # Where a caller ignores it, the kernel reaps our children before we can ask how they ended (waitpid(2)).
+    signal(_SIGCHLD, SIG_DFL)
     code = main(sys.argv[1:])
     try:
         if sys.stdout is not None:

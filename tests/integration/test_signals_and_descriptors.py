@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import os
 import signal
 import subprocess
@@ -178,3 +179,16 @@ def test_null_stdio_is_the_containers_own(container: Container) -> None:
     assert done.code == 0
     first, second = Path(container.path / "seen").read_text().split()
     assert first == second
+
+
+def test_a_caller_that_ignores_sigchld(container: Container) -> None:
+    """The exit code is known all the same, and a hook's end too."""
+    container.unlike(crun="1.8 loses it")
+    ignoring = functools.partial(signal.signal, signal.SIGCHLD, signal.SIG_IGN)
+    container.hook("createRuntime", "true")
+    assert container.run("exit 7", preexec_fn=ignoring).code == 7
+    container.args = ["sleep", "1000"]
+    container.create(preexec_fn=ignoring)
+    container.start()
+    assert container.runtime("exec", container.id, "sh", "-c", "exit 8", preexec_fn=ignoring).code == 8
+    container.delete("--force")
