@@ -9,8 +9,7 @@ from errno import ENXIO
 from pyrun.runtime.cgroups.frozen import has_inner, is_frozen
 from pyrun.runtime.errors import Error, NotRunningError
 from pyrun.runtime.signals import pidfd_send_signal
-from pyrun.runtime.state import Entry, alive, containers, start_time
-from pyrun.spec.namespaces import CLONE_NEWPID
+from pyrun.runtime.state import Entry, alive, containers, has_own_pids, start_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -168,11 +167,6 @@ def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> N
         _kill_cgroup(entry, state, signal)
     if signal == _SIGKILL:
         _thaw(state, status)
-
-
-def has_own_pids(state: State) -> bool:
-    """The container has a pid namespace of its own: all of its processes end with init, by the kernel's hand."""
-    return bool(state.get("namespaces", 0) & ~state.get("joined", 0) & CLONE_NEWPID)
 
 
 def _kill_cgroup(entry: Entry, state: State, signal: int, but: int = 0) -> None:

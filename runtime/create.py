@@ -8,7 +8,6 @@ from pyrun.runtime.bundle import Options, check_terminal, read_config
 from pyrun.runtime.cgroups.cgroup import Cgroup
 from pyrun.runtime.cgroups.errors import CgroupError
 from pyrun.runtime.cgroups.host import host
-from pyrun.runtime.container import has_own_pids
 from pyrun.runtime.errors import Error, from_faults
 from pyrun.runtime.executor.launch import EndedError, Executor, ProgramError, reap, reap_init
 from pyrun.runtime.executor.messages import (
@@ -38,7 +37,7 @@ from pyrun.runtime.plan.facts import Facts
 from pyrun.runtime.plan.namespaces import FLAGS, Clocks, Namespaces
 from pyrun.runtime.plan.process import asks_home
 from pyrun.runtime.signals import pidfd_send_signal
-from pyrun.runtime.state import Entry, cache_folder, now, read_path, start_time
+from pyrun.runtime.state import Entry, cache_folder, has_own_pids, now, read_path, start_time
 from pyrun.spec import checks
 from pyrun.spec.faults import Invalid
 from pyrun.spec.version import SPEC_VERSION

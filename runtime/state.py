@@ -20,6 +20,7 @@ from pyrun.runtime.errors import DoesNotExistError, Error
 from pyrun.runtime.ownership import open_directory, open_file, open_owned
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
+from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -310,6 +311,11 @@ def start_time(pid: int) -> int:
 def alive(state: State) -> bool:
     """init is running, not a zombie, and still the process that create made."""
     return state["pid"] > 0 and start_time(state["pid"]) == state.get("started")
+
+
+def has_own_pids(state: State) -> bool:
+    """The container has a pid namespace of its own: all of its processes end with init, by the kernel's hand."""
+    return bool(state.get("namespaces", 0) & ~state.get("joined", 0) & CLONE_NEWPID)
 
 
 def now() -> str:
