@@ -312,8 +312,8 @@ class _Creation:
         if born_last:
             pid, _ = executor.expect(executor.init, INIT)
             executor.tell(executor.init, GO)
-            reap(middle)
             self._is(pid)
+            reap(middle)
         if limits.served(process, namespaces.user, born_last):
             executor.tell(executor.host, LIMITS, pid)
             executor.expect(executor.host, LIMITS)

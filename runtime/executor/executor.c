@@ -63,7 +63,7 @@ static u64 registers[REGISTERS];	/* the last one holds the pass from the start *
 static u32 channel;
 
 /* Talk with the runtime, or leave, whatever the seccomp profile forbids: the filter lets a few calls through whose sixth
- * operand, which the kernel ignores, is the pass (runtime/seccomp_pass.py).  They are calls that programs make rarely,
+ * operand, which the kernel ignores, is the pass (runtime/plan/seccomp.py).  They are calls that programs make rarely,
  * since the kernel can't cache the verdict for a call whose operands are looked at. */
 static s64 exchange(u64 number, u64 fd, void *buffer, u64 size)
 {

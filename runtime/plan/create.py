@@ -92,8 +92,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         root = rootfs.open_tree(p, config, facts)
         mounts.open_sources(p, entries, config, facts, namespaces.user)
         devices.open_sources(p, nodes)
-    if not born_last:
-        p.call("setsid")
+    p.call("setsid")
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
     if namespaces.new & CLONE_NEWNET:
@@ -143,6 +142,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
         command = process.Command(p, wanted, path, home)
     last.close_the_rest(p, facts, _KEPT)
     last.confine(p, wanted, facts, namespaces.user)
+    if wanted is None:
+        identity.give_up(p)
     if born_last:
         last.be_born(p, wanted, namespaces.user)
     last.wait(p)

@@ -74,6 +74,8 @@ def join(p: Program, namespaces: int, facts: Facts, placement: Placement | None,
     p.channel(facts.layout.init)
     p.call("close", facts.layout.host)
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)
+    # The caller's terminal, and its process group, are not for the child to inherit, which takes a session of its own.
+    p.call("setsid")
     if placement:
         # Before the namespaces: from another cgroup namespace the cgroup could not be found.
         placement.enter(p)

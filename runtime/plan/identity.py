@@ -85,6 +85,12 @@ def give_back(p: Program, process: Process, capabilities: int) -> None:
         _capset(p, grantable(process, capabilities), 0)
 
 
+def give_up(p: Program) -> None:
+    """All capabilities: there is no program to have any."""
+    with p.source("/process"):
+        p.call("capset", _CAP_HEADER.pack(LINUX_CAPABILITY_VERSION_3, 0), bytes(_CAP_DATA.size), 0, 0, 0, PASS)
+
+
 def _capset(p: Program, granted: dict[CapabilitySet, int], lent: int) -> None:
     sets = granted["effective"] | lent, granted["permitted"] | lent, granted["inheritable"]
     header = _CAP_HEADER.pack(LINUX_CAPABILITY_VERSION_3, 0)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL
 
 
+_ONE_MORE = "EAGAIN here means: pids.limit must leave room for one process more, for a moment"
+
+
 def close_the_rest(p: Program, facts: Facts, kept: int) -> None:
     """No descriptor reaches the program but stdio and those it was promised (CVE-2024-21626); until then it has the
     `kept` first of the layout too, which it talks and waits at."""
@@ -49,7 +52,7 @@ def be_born(p: Program, process: Process | None, user: bool) -> None:
     """Into the pid namespace that was joined. It says INIT and its pid, and ends; its child goes on."""
     child = p.label()
     with p.source("/linux/namespaces"):
-        pid = p.call("clone", CLONE_PARENT, 0, 0, 0, 0, PASS, result=True)
+        pid = p.call("clone", CLONE_PARENT, 0, 0, 0, 0, PASS, result=True, note=_ONE_MORE)
     p.branch(pid, 0, child)
     p.say(INIT, pid)
     p.call("exit_group", 0, 0, 0, 0, 0, PASS)

@@ -26,7 +26,8 @@ def answer(program: bytes, number: int, arguments: tuple[int, ...] = (), arch: i
     """What the filter returns for a system call (classic BPF over struct seccomp_data)."""
     data = struct.pack("<iIQ6Q", number, arch, 0, *arguments, *(0,) * (6 - len(arguments)))
     code = list(struct.iter_unpack("<HBBI", program))
-    at = accumulator = 0
+    at = accumulator = index = 0
+    memory = [0] * 16
     while True:
         operation, when_true, when_false, k = code[at]
         at += 1
@@ -38,6 +39,14 @@ def answer(program: bytes, number: int, arguments: tuple[int, ...] = (), arch: i
             at += k
         elif operation == 0x54:
             accumulator &= k
+        elif operation == 0xA4:
+            accumulator ^= k
+        elif operation == 0x4C:
+            accumulator |= index
+        elif operation == 0x02:
+            memory[k] = accumulator
+        elif operation == 0x61:
+            index = memory[k]
         else:
             taken = {0x15: accumulator == k, 0x25: accumulator > k, 0x35: accumulator >= k}[operation]
             at += when_true if taken else when_false
@@ -147,7 +156,7 @@ def test_the_password() -> None:
     guarded = plan._guarded(program, compiled("SCMP_ACT_KILL_PROCESS", {"names": ["read"], "action": "SCMP_ACT_ALLOW"}))
     data = bytearray(program.encode(4, password=password)[-len(program._data) :])
     # What the two stores of the program do when it runs.
-    low, high = (len(plan.PASSED) + 4) * 8 + 4, (len(plan.PASSED) + 6) * 8 + 4
+    low, high = (len(plan.PASSED) + 4) * 8 + 4, (len(plan.PASSED) + 7) * 8 + 4
     struct.pack_into("<I", data, guarded.offset + low, password & 0xFFFFFFFF)
     struct.pack_into("<I", data, guarded.offset + high, password >> 32)
     stores = [i.operands for i in program.instructions if i.op == STORE and i.name == 4]
@@ -157,7 +166,12 @@ def test_the_password() -> None:
     for name, (number, _) in NUMBERS.items():
         passes = name in plan.PASSED
         allowed = ALLOW if name == "read" else ENOSYS if number > READ else killed
-        assert answer(filter_, number, (0, 0, 0, 0, 0, password)) == (ALLOW if passes else allowed), name
+        pinned = {name: (at, value) for name, at, value in plan._PINNED}
+        operands = [0, 0, 0, 0, 0, password]
+        if name in pinned:
+            assert answer(filter_, number, tuple(operands)) == allowed, name
+            operands[pinned[name][0]] = pinned[name][1]
+        assert answer(filter_, number, tuple(operands)) == (ALLOW if passes else allowed), name
         for wrong in (0, password ^ 1, password ^ 1 << 40, password & 0xFFFFFFFF, password >> 32):
             assert answer(filter_, number, (0, 0, 0, 0, 0, wrong)) == allowed, name
         assert answer(filter_, number, (password,) * 5) == allowed
