@@ -116,8 +116,9 @@ _PIDNS = (6, 17)
 
 
 def _release() -> tuple[int, ...]:
-    """The kernel's version: (6, 18) of "6.18.5-amd64"."""
-    return tuple(int(number) for number in posix.uname().release.partition("-")[0].split(".")[:2])
+    """The kernel's version: (6, 18) of "6.18.5-amd64", also of "6.18+"."""
+    parts = posix.uname().release.split(".")[:2]
+    return tuple(int(part[: len(part) - len(part.lstrip("0123456789"))] or 0) for part in parts)
 
 
 def _links(config: Config, bundle: str) -> dict[int, str]:
