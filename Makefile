@@ -8,8 +8,8 @@ LIBRARY  = $(PREFIX)/lib/pyrun
 VENV     = build/venv/bin
 
 # The executor has no libc and nothing that a linker adds for one: it lives in the memory of every container.
-EXECUTOR  = runtime/executor/executor
-SOURCES   = $(addprefix runtime/executor/, executor.c system.h hosted.h)
+EXECUTOR  = runtime/machine/executor
+SOURCES   = $(addprefix runtime/machine/, executor.c system.h hosted.h)
 WARNINGS  = -std=gnu11 -Wall -Wextra -Werror
 TINY      = $(WARNINGS) -Os -ffreestanding -fno-stack-protector -fno-asynchronous-unwind-tables -fno-pie -no-pie \
             -static -nostdlib -s -Wl,--build-id=none,-z,noexecstack,-z,norelro,-z,noseparate-code \
@@ -39,7 +39,7 @@ export GUEST_CACHE
 .PHONY: build setup run test test-here test-guest test-managers test-managers-guest conformance conformance-guest conformance-all lint bench install uninstall clean
 .DELETE_ON_ERROR:
 
-build: $(EXECUTOR) build/lib build/pyrun
+build: $(EXECUTOR) build/editable build/pyrun
 
 $(EXECUTOR): $(SOURCES) Makefile
 	$(CC) $(TINY) -o $@ $<
@@ -51,11 +51,6 @@ build/executor.aarch64: $(SOURCES) Makefile
 
 build/executor.hosted: $(SOURCES) Makefile
 	$(CC) $(SANITIZED) -o $@ $<
-
-# The folders under the names that they are installed with: pyrun.runtime, pyrun.spec, pyrun.hooks.
-build/lib:
-	mkdir -p $@/pyrun
-	ln -s ../../../runtime ../../../spec ../../../hooks $@/pyrun
 
 # REQUIREMENTS prints what pyproject.toml asks for, and with an argument the extra of that name.
 REQUIREMENTS = $(PYTHON) -c 'import sys, tomllib; project = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
@@ -87,8 +82,19 @@ build/dependencies: build/venv/ready
 	$(call INSTALL,--no-compile --target $@ -r build/requirements.txt,-r build/requirements.txt)
 	rm -rf $@/bin
 
+# `pip install -e .`; strict, so that type checkers and editors, which run no import hooks, find every module as well.
+# It knows only the files that were there, so it is done again when there are others.
+build/editable: build/venv/ready build/modules $(EXECUTOR) setup.py
+	$(PIP) install --no-index --no-deps --no-build-isolation --config-settings editable_mode=strict -e .
+	touch $@
+
+build/modules: FORCE
+	@mkdir -p build; new=$$(find hooks runtime spec -name '*.py' | sort); test "$$new" = "$$(cat $@ 2> /dev/null)" || echo "$$new" > $@
+
+FORCE:
+
 build/pyrun: packaging/pyrun.in build/venv/ready
-	sed -e 's|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(CURDIR)/build/lib|' \
+	sed -e 's|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(CURDIR)/build|; s|@PATH@|["$(CURDIR)/runtime", "$(CURDIR)"]|' \
 	    -e "s|@DEPENDENCIES@|$$($(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')|" $< > $@
 	chmod +x $@
 
@@ -103,7 +109,7 @@ setup:
 	install="apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends$$missing"; \
 	$$install || { apt-get -qq update && $$install; }
 
-build/bundle: packaging/hello build/pyrun $(EXECUTOR) build/lib
+build/bundle: packaging/hello build/pyrun $(EXECUTOR)
 	rm -rf $@
 	mkdir -p $@/rootfs/bin $@/rootfs/proc $@/rootfs/sys $@/rootfs/dev
 	cp /bin/busybox $@/rootfs/bin
@@ -174,7 +180,7 @@ conformance-all: build
 lint: build
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
-	$(VENV)/mypy -p pyrun.spec -p pyrun.runtime -p pyrun.hooks -p conformance
+	$(VENV)/mypy -p pyrun -p conformance
 
 # The installed form is what is measured.
 bench: build

@@ -12,7 +12,7 @@ from setuptools.command.build_py import build_py
 class Build(build_py):
     def run(self) -> None:
         shutil.rmtree(self.build_lib, ignore_errors=True)  # else modules that are gone stay in it
-        subprocess.run(["make", "runtime/executor/executor"], check=True)
+        subprocess.run(["make", "runtime/machine/executor"], check=True)
         super().run()
 
 
@@ -27,14 +27,14 @@ class Native(Distribution):
         return True
 
 
-folders = [
-    folder
+packages = [
+    ".".join(("pyrun", *folder.parts)).replace("pyrun.runtime", "pyrun")
     for top in ("hooks", "runtime", "spec")
     for folder in (Path(top), *Path(top).rglob("*"))
     if folder.is_dir() and any(folder.glob("*.py"))
 ]
 setup(
-    packages=["pyrun." + ".".join(folder.parts) for folder in folders],
+    packages=packages,
     cmdclass={"build_py": Build, "bdist_wheel": Wheel},
     distclass=Native,
     options={"build": {"build_base": "build/setuptools"}},

@@ -179,7 +179,7 @@ def python_times(pyrun: str, folder: Path, rounds: int) -> dict[str, list[float]
         "the interpreter alone": end,
         "and the imports of `create`, linked": launcher + end,
         "and the imports of `create`, not linked": launcher.replace("/linked/", "/none/")
-        + "\nimport pyrun.runtime.cli.create"
+        + "\nimport pyrun.cli.create"
         + end,
     }
     taken: dict[str, list[float]] = {name: [] for name in scripts}

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-PACKAGES = ("runtime", "spec", "hooks")
+PACKAGES = {"runtime": "pyrun", "spec": "pyrun/spec", "hooks": "pyrun/hooks"}
 TEMPORARY = ".pyrun.new"  # beside bin/pyrun
 
 
@@ -127,9 +127,8 @@ def in_use(path: str) -> bool:
 def fill(destination: str, library: str) -> None:
     """The modules, the libraries that they use, and the byte code of both, by the paths where they will lie."""
     place = destination + library
-    os.makedirs(f"{place}/pyrun")
-    for name in PACKAGES:
-        copy(f"{CHECKOUT}/{name}", f"{place}/pyrun/{name}")
+    for name, package in PACKAGES.items():
+        copy(f"{CHECKOUT}/{name}", f"{place}/{package}")
     copy(f"{CHECKOUT}/build/dependencies", f"{place}/dependencies")
     compiled = compileall.compile_dir(
         place,
@@ -157,7 +156,13 @@ def copy(source: str, target: str) -> None:
 def replace(launcher: str, python: str, library: str) -> None:
     with open(f"{CHECKOUT}/packaging/pyrun.in", encoding="utf-8") as file:
         text = file.read()
-    for name, value in (("PYTHON", python), ("LIBRARY", library), ("DEPENDENCIES", f"{library}/dependencies")):
+    values = {
+        "PYTHON": python,
+        "LIBRARY": library,
+        "PATH": f'["{library}/pyrun"]',
+        "DEPENDENCIES": f"{library}/dependencies",
+    }
+    for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     temporary = f"{os.path.dirname(launcher)}/{TEMPORARY}"
     with suppress(FileNotFoundError):

@@ -22,8 +22,8 @@ LATER = {
     "state": [],
     "kill": [],
     "delete": ["cgroups.cgroup"],
-    "exec": ["cgroups.cgroup", "foreground"],
-    "run": ["cgroups.resources", "cgroups.devices", "foreground"],
+    "exec": ["cgroups.cgroup", "container.foreground"],
+    "run": ["cgroups.resources", "cgroups.devices", "container.foreground"],
 }
 
 # Prints the modules below sys.argv[1] that the imports of the others load, each after those that it needs itself.
@@ -72,7 +72,7 @@ class Bare(ast.NodeTransformer):
 
 
 def link(destination: str, library: str, verb: str) -> bytes:
-    names = [f"pyrun.runtime.{name}" for name in ("cli.main", f"cli.{verb}", *LATER[verb])]
+    names = [f"pyrun.{name}" for name in ("cli.main", f"cli.{verb}", *LATER[verb])]
     trace = [sys.executable, "-ISc", TRACE, destination + library, *names]
     order = subprocess.run(trace, check=True, capture_output=True, text=True).stdout.split()
     # A package first: Python loads it before what is in it, but only ends a namespace package's loading afterwards.

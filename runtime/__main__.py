@@ -1,4 +1,4 @@
-"""`python3 -I -S .../pyrun/runtime/__main__.py`: how the command that pip installs starts (DESIGN: two speeds).
+"""`python3 -I -S .../pyrun/__main__.py`: how the command that pip installs starts (DESIGN: two speeds).
 
 Isolated and without site, so that neither the environment nor the current folder, which is often a bundle, can bring
 in code of their own. `-X packages=FOLDER:FOLDER` says where click and the like are: looked for last,
@@ -9,9 +9,9 @@ import sys
 
 # Not through sys.path: nothing that lies beside `pyrun` may stand in for a module of the standard library.
 package = sys.modules["pyrun"] = type(sys)("pyrun")
-package.__path__ = [__file__.rpartition("/runtime/")[0]]
+package.__path__ = [__file__.rpartition("/")[0]]
 sys.path.extend(folder for folder in str(sys._xoptions.get("packages", "")).split(":") if folder)
 
-from pyrun.runtime.cli.main import entry  # noqa: E402
+from pyrun.cli.main import entry  # noqa: E402
 
 entry()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import time
 
-from pyrun.runtime.errors import Error, one_line
+from pyrun.errors import Error, one_line
 from pyrun.spec import strictjson
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
+
 from pyrun.spec import schema, strictjson
 from pyrun.spec.faults import Fault, escape
 

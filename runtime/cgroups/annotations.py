@@ -13,15 +13,15 @@ an annotation may lower only (`systemd`). Weights and protections are no limits:
 
 from __future__ import annotations
 
-from pyrun.runtime.cgroups import gvariant
-from pyrun.runtime.cgroups.properties import INFINITY, Property
+from pyrun.cgroups import gvariant
+from pyrun.cgroups.properties import INFINITY, Property
 from pyrun.spec.faults import Fault, Invalid, escape, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.runtime.cgroups.resources import Write
+    from pyrun.cgroups.resources import Write
 
 PREFIX = "org.systemd.property."
 

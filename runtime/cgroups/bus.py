@@ -10,7 +10,8 @@ from time import monotonic
 
 from jeepney import DBusAddress, HeaderFields, MessageType, Parser, new_method_call
 from jeepney.bus import get_connectable_addresses
-from pyrun.runtime.cgroups.errors import CgroupError
+
+from pyrun.cgroups.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

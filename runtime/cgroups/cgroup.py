@@ -10,19 +10,19 @@ import errno
 import posix
 from time import sleep
 
-from pyrun.runtime.cgroups import files
-from pyrun.runtime.cgroups.errors import CgroupError, InUseError, refused
-from pyrun.runtime.cgroups.files import Directory
-from pyrun.runtime.cgroups.frozen import is_frozen
-from pyrun.runtime.cgroups.paths import POINTER, directories
+from pyrun.cgroups import files
+from pyrun.cgroups.errors import CgroupError, InUseError, refused
+from pyrun.cgroups.files import Directory
+from pyrun.cgroups.frozen import is_frozen
+from pyrun.cgroups.paths import POINTER, directories
 from pyrun.spec.faults import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.runtime.cgroups.host import Hierarchies, Mode
-    from pyrun.runtime.cgroups.resources import Resources, Write
+    from pyrun.cgroups.host import Hierarchies, Mode
+    from pyrun.cgroups.resources import Resources, Write
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SIGKILL = 9
@@ -56,7 +56,7 @@ class Cgroup:
     def from_state(cls, state: dict[str, Any]) -> Cgroup:
         """The cgroup that `to_state` told of."""
         if cls is Cgroup and state["driver"] == "systemd":
-            from pyrun.runtime.cgroups.systemd import SystemdCgroup
+            from pyrun.cgroups.systemd import SystemdCgroup
 
             return SystemdCgroup.from_state(state)
         self = cls.__new__(cls)
@@ -187,13 +187,13 @@ class Cgroup:
         On version 2 device rules are `devices.v2_device_program`. Raises Invalid.
         """
         # Imported here: of all commands only create and update compile, and kill or delete need not load it.
-        from pyrun.runtime.cgroups.resources import v1_writes, v2_writes
+        from pyrun.cgroups.resources import v1_writes, v2_writes
 
         if self.mode == "v2":
             return v2_writes(resources, warnings=warnings)
         writes = v1_writes(resources, warnings=warnings)
         if devices and (rules := resources.get("devices")):
-            from pyrun.runtime.cgroups.devices import v1_device_writes
+            from pyrun.cgroups.devices import v1_device_writes
 
             writes += v1_device_writes(rules)
         return writes

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from _struct import Struct
 
-from pyrun.runtime.cgroups.resources import POINTER as RESOURCES
-from pyrun.runtime.cgroups.resources import Write
+from pyrun.cgroups.resources import POINTER as RESOURCES
+from pyrun.cgroups.resources import Write
 from pyrun.spec.faults import Fault, Invalid, show
 
 TYPE_CHECKING = False

@@ -7,7 +7,7 @@ import posix
 from select import POLLPRI, poll
 from time import monotonic
 
-from pyrun.runtime.cgroups.errors import refused
+from pyrun.cgroups.errors import refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

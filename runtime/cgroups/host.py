@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.cgroups.files import read
+from pyrun.cgroups.files import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

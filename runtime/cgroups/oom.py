@@ -6,10 +6,10 @@ import posix
 import select
 from typing import TYPE_CHECKING
 
-from pyrun.runtime.cgroups import files
+from pyrun.cgroups import files
 
 if TYPE_CHECKING:
-    from pyrun.runtime.cgroups.cgroup import Cgroup
+    from pyrun.cgroups.cgroup import Cgroup
 
 
 def notices(cgroup: Cgroup) -> V1Notices | V2Notices:

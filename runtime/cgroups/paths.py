@@ -15,7 +15,7 @@ from pyrun.spec.faults import Fault, Invalid, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cgroups.host import Hierarchies, Hierarchy
+    from pyrun.cgroups.host import Hierarchies, Hierarchy
 
 POINTER = "/linux/cgroupsPath"
 RULE = "MUST 100"

@@ -6,8 +6,8 @@ it can be told it is told; what it can't say, or says less exactly, is written t
 
 from __future__ import annotations
 
-from pyrun.runtime.cgroups import devices
-from pyrun.runtime.cgroups.conversions import cpu_weight, io_weight, swap_max
+from pyrun.cgroups import devices
+from pyrun.cgroups.conversions import cpu_weight, io_weight, swap_max
 from pyrun.spec import ranges
 from pyrun.spec.faults import escape
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyrun.runtime.cgroups.resources import Resources
+    from pyrun.cgroups.resources import Resources
 
 POINTER = "/linux/resources"
 INFINITY = (1 << 64) - 1  # CGROUP_LIMIT_MAX, USEC_INFINITY

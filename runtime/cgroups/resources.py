@@ -8,7 +8,7 @@ sizes, cpu.shares, quota, period, weights; pids.limit 0 is a limit. What a versi
 
 from __future__ import annotations
 
-from pyrun.runtime.cgroups.conversions import cpu_max, cpu_weight, io_weight, limit_or_max, swap_max
+from pyrun.cgroups.conversions import cpu_max, cpu_weight, io_weight, limit_or_max, swap_max
 from pyrun.spec.faults import Fault, Invalid, escape, show
 
 TYPE_CHECKING = False

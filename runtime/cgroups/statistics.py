@@ -9,10 +9,10 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
-from pyrun.runtime.cgroups import files
+from pyrun.cgroups import files
 
 if TYPE_CHECKING:
-    from pyrun.runtime.cgroups.cgroup import Cgroup
+    from pyrun.cgroups.cgroup import Cgroup
 
 _NO_LIMIT = (1 << 64) - 1
 _NANOSECONDS = 1_000_000_000

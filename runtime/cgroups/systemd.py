@@ -16,22 +16,22 @@ from __future__ import annotations
 import errno
 import posix
 
-from pyrun.runtime import privilege
-from pyrun.runtime.cgroups import files
-from pyrun.runtime.cgroups.cgroup import Cgroup
-from pyrun.runtime.cgroups.errors import CgroupError, refused
-from pyrun.runtime.cgroups.files import Directory
-from pyrun.runtime.cgroups.units import POINTER, folder, unit_of
+from pyrun.cgroups import files
+from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.errors import CgroupError, refused
+from pyrun.cgroups.files import Directory
+from pyrun.cgroups.units import POINTER, folder, unit_of
+from pyrun.kernel import privilege
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar
 
-    from pyrun.runtime.cgroups.bus import Manager
-    from pyrun.runtime.cgroups.host import Hierarchies
-    from pyrun.runtime.cgroups.properties import Property
-    from pyrun.runtime.cgroups.resources import Resources, Write
+    from pyrun.cgroups.bus import Manager
+    from pyrun.cgroups.host import Hierarchies
+    from pyrun.cgroups.properties import Property
+    from pyrun.cgroups.resources import Resources, Write
     from pyrun.spec.faults import Fault
 
     T = TypeVar("T")
@@ -62,7 +62,7 @@ class SystemdCgroup(Cgroup):
         self._container = container
         self._annotated: list[Property] = []
         if annotations:
-            from pyrun.runtime.cgroups.annotations import annotated
+            from pyrun.cgroups.annotations import annotated
 
             self._annotated = annotated(annotations, v2=self.mode == "v2")
         below = f"{folder(self._slice)}/{self.unit}"
@@ -125,12 +125,12 @@ class SystemdCgroup(Cgroup):
 
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """As there; the properties for the same resources are kept for `create` and `change`."""
-        from pyrun.runtime.cgroups import properties
+        from pyrun.cgroups import properties
 
         writes = super().writes(resources, devices=devices, warnings=warnings)
         self._limits = properties.limits(resources, v2=self.mode == "v2")
         if self._annotated:
-            from pyrun.runtime.cgroups.annotations import contested
+            from pyrun.cgroups.annotations import contested
 
             contested(self._annotated, writes, v2=self.mode == "v2")
         # The manager of a user has no right to filter devices.
@@ -178,7 +178,7 @@ class SystemdCgroup(Cgroup):
             raise CgroupError(POINTER, f"{what}: {words}", hint=hint)
 
     def _properties(self, pid: int) -> list[Property]:
-        from pyrun.runtime.cgroups.properties import Property
+        from pyrun.cgroups.properties import Property
 
         wanted = self._limits + self._annotated
         chosen = {row.name for row in wanted}
@@ -290,7 +290,7 @@ class SystemdCgroup(Cgroup):
 
     def _ask(self, what: str, properties: list[Property], act: Callable[[Manager], T]) -> T:
         """Let `act` ask; what is refused is worded with the property that the refusal names."""
-        from pyrun.runtime.cgroups.bus import RefusedError
+        from pyrun.cgroups.bus import RefusedError
 
         try:
             return act(self._connected())
@@ -310,7 +310,7 @@ class SystemdCgroup(Cgroup):
     def _connected(self) -> Manager:
         if self._manager is None:
             try:
-                from pyrun.runtime.cgroups.bus import Manager
+                from pyrun.cgroups.bus import Manager
             except ImportError:
                 raise CgroupError(
                     "", "the systemd driver needs the library jeepney", hint="pip install jeepney"

@@ -6,15 +6,15 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pyrun.runtime.bundle import Options
-from pyrun.runtime.errors import Error
-from pyrun.runtime.executor.launch import FIRST_FD
-from pyrun.runtime.gather import layout
-from pyrun.runtime.plan import mounts, rootfs
-from pyrun.runtime.plan.create import compile_container
-from pyrun.runtime.plan.facts import Facts
-from pyrun.runtime.plan.paths import clean
-from pyrun.runtime.plan.process import search_path
+from pyrun.container.bundle import Options
+from pyrun.container.gather import layout
+from pyrun.errors import Error
+from pyrun.machine.launch import FIRST_FD
+from pyrun.plan import mounts, rootfs
+from pyrun.plan.create import compile_container
+from pyrun.plan.facts import Facts
+from pyrun.plan.paths import clean
+from pyrun.plan.process import search_path
 from pyrun.spec.faults import Fault, show
 
 if TYPE_CHECKING:

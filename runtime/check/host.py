@@ -10,13 +10,13 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pyrun.runtime import lsm
-from pyrun.runtime.cgroups.cgroup import Cgroup
-from pyrun.runtime.cgroups.host import host as hierarchies_of_host
-from pyrun.runtime.errors import Error
-from pyrun.runtime.explain import OLDEST_KERNEL
-from pyrun.runtime.linux import NS_GET_NSTYPE
-from pyrun.runtime.privilege import own_capabilities
+from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.host import host as hierarchies_of_host
+from pyrun.errors import Error
+from pyrun.host import lsm
+from pyrun.kernel.constants import NS_GET_NSTYPE
+from pyrun.kernel.privilege import own_capabilities
+from pyrun.machine.explain import OLDEST_KERNEL
 from pyrun.spec import ranges, sysctls
 from pyrun.spec.audit import collect
 from pyrun.spec.capabilities import CAPABILITIES, SETS
@@ -28,8 +28,8 @@ from pyrun.spec.rlimits import RLIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyrun.runtime.bundle import Options
-    from pyrun.runtime.log import Log
+    from pyrun.container.bundle import Options
+    from pyrun.log import Log
     from pyrun.spec.config import Config
 
 _CAP_SYS_RESOURCE = CAPABILITIES["CAP_SYS_RESOURCE"]
@@ -183,7 +183,7 @@ def seccomp(host: Host) -> Iterator[Fault]:
     profile = host.linux.get("seccomp")
     if not profile:
         return
-    from pyrun.runtime.seccomp import compile_filter
+    from pyrun.host.seccomp import compile_filter
 
     try:
         compile_filter(profile, host.log)
@@ -198,7 +198,7 @@ def intel_rdt(host: Host) -> Iterator[Fault]:
     wanted = host.linux.get("intelRdt")
     if wanted is None:
         return
-    from pyrun.runtime.resctrl import Group
+    from pyrun.host.resctrl import Group
 
     try:
         Group.of(wanted, "check")

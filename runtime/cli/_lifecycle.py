@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.bundle import Options
+from pyrun.container.bundle import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def create_options(context: Context, values: Values, *, keep_console: bool = False, trace: bool = False) -> Options:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from pyrun.runtime.errors import Error
-from pyrun.runtime.state import containers
+from pyrun.container.store import containers
+from pyrun.errors import Error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrun.runtime.cli.main import Context
+    from pyrun.cli.main import Context
 
 
 def each(context: Context, pattern: str, act: Callable[[str], None]) -> int:

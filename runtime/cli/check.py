@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pyrun.runtime.bundle import Options, read_raw
-from pyrun.runtime.check import bundle, host
+from pyrun.check import bundle, host
+from pyrun.container.bundle import Options, read_raw
 from pyrun.spec import strictjson
 from pyrun.spec.audit import audit
 
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
     from pyrun.spec.faults import Fault
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.cli._lifecycle import create_options
-from pyrun.runtime.create import create
+from pyrun.cli._lifecycle import create_options
+from pyrun.container.create import create
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.container import delete, kill
-from pyrun.runtime.errors import DoesNotExistError, Error
-from pyrun.runtime.state import Entry
+from pyrun.container.container import delete, kill
+from pyrun.container.store import Entry
+from pyrun.errors import DoesNotExistError, Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 _SIGKILL = 9
 
@@ -17,7 +17,7 @@ _SIGKILL = 9
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     force = bool(values["force"])
     if values["regex"]:
-        from pyrun.runtime.cli._matching import each
+        from pyrun.cli._matching import each
 
         return each(context, arguments[0], lambda name: _delete(context, name, force))
     _delete(context, arguments[0], force)

@@ -7,17 +7,17 @@ import select
 import time
 from typing import TYPE_CHECKING, Any
 
-from pyrun.runtime.cgroups import oom
-from pyrun.runtime.cgroups.statistics import statistics
-from pyrun.runtime.container import cgroup_of, status_of
-from pyrun.runtime.errors import Error, NotRunningError
-from pyrun.runtime.state import Entry
+from pyrun.cgroups import oom
+from pyrun.cgroups.statistics import statistics
+from pyrun.container.container import cgroup_of, status_of
+from pyrun.container.store import Entry
+from pyrun.errors import Error, NotRunningError
 from pyrun.spec import strictjson
 
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
-    from pyrun.runtime.state import State
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
+    from pyrun.container.store import State
 
 # Go's units of time, which runc's --interval takes.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

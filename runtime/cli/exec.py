@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.bundle import absolute
-from pyrun.runtime.errors import DoesNotExistError, Error, from_faults
-from pyrun.runtime.exec import Options, execute
-from pyrun.runtime.gather import seccomp_filter
-from pyrun.runtime.plan import labels
-from pyrun.runtime.state import Entry, cache_folder, read_path
+from pyrun.container.bundle import absolute
+from pyrun.container.exec import Options, execute
+from pyrun.container.gather import seccomp_filter
+from pyrun.container.store import Entry, cache_folder, read_path
+from pyrun.errors import DoesNotExistError, Error, from_faults
+from pyrun.plan import labels
 from pyrun.spec import config as spec_config
 from pyrun.spec.checks import process_faults, process_warnings
 from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
     from pyrun.spec.config import Capabilities, Config, Process, User
 
 # Failures of pyrun itself: callers tell them from those of the program by this.
@@ -61,7 +61,7 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
     pid, console = execute(entry, state, process, options, filtered, profile)
     if detach:
         return 0
-    from pyrun.runtime.foreground import Foreground
+    from pyrun.container.foreground import Foreground
 
     return Foreground(pid, console).wait()
 
@@ -85,7 +85,7 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
     if values["tty"]:
         process["terminal"] = True
     if labels.wanted(process):
-        from pyrun.runtime import lsm
+        from pyrun.host import lsm
 
         lsm.refuse(process)
     return process

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from pyrun.runtime import seccomp
-from pyrun.runtime.version import VERSION
+from pyrun.host import seccomp
 from pyrun.spec import strictjson
 from pyrun.spec.features import features
+from pyrun.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:

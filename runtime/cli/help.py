@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from pyrun.runtime.cli.parse import UsageError
-from pyrun.runtime.cli.table import COMMANDS, GLOBAL
-from pyrun.runtime.version import VERSION
+from pyrun.cli.parse import UsageError
+from pyrun.cli.table import COMMANDS, GLOBAL
 from pyrun.spec.version import SPEC_VERSION
+from pyrun.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import click
-    from pyrun.runtime.cli.parse import Values
-    from pyrun.runtime.cli.table import Option
+
+    from pyrun.cli.parse import Values
+    from pyrun.cli.table import Option
 
 
 def version() -> str:

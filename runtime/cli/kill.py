@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.container import kill
-from pyrun.runtime.errors import from_faults
-from pyrun.runtime.state import Entry
+from pyrun.container.container import kill
+from pyrun.container.store import Entry
+from pyrun.errors import from_faults
 from pyrun.spec import signals
 from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -21,7 +21,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         raise from_faults(e.faults, "") from None
     everything = bool(values["all"])
     if values["regex"]:
-        from pyrun.runtime.cli._matching import each
+        from pyrun.cli._matching import each
 
         return each(context, arguments[0], lambda name: _kill(context, name, signal, everything))
     _kill(context, arguments[0], signal, everything)

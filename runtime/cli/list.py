@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.runtime.container import describe
-from pyrun.runtime.errors import Error
-from pyrun.runtime.state import Entry, containers
+from pyrun.container.container import describe
+from pyrun.container.store import Entry, containers
+from pyrun.errors import Error
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 _COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 

@@ -7,16 +7,16 @@ import sys
 from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
 from fcntl import LOCK_NB, LOCK_SH, flock
 
-from pyrun.runtime.cli.parse import UsageError, parse
-from pyrun.runtime.errors import Error
-from pyrun.runtime.log import Log
-from pyrun.runtime.signals import SIG_DFL, SIG_IGN, signal
+from pyrun.cli.parse import UsageError, parse
+from pyrun.errors import Error
+from pyrun.kernel.signals import SIG_DFL, SIG_IGN, signal
+from pyrun.log import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.parse import Values
 
 
 # What this machine has run out of: no mistake of ours, wherever it is noticed.
@@ -48,7 +48,7 @@ class Context:
     __slots__ = ("cgroup_manager", "explicit_root", "log", "root", "rootless")
 
     def __init__(self, wide: Values, log: Log) -> None:
-        from pyrun.runtime.state import default_root
+        from pyrun.container.store import default_root
 
         self.log = log
         root = str(wide["root"])
@@ -75,7 +75,7 @@ def main(argv: list[str]) -> int:
     try:
         wide, name, values, arguments = parse(argv)
         if not name or values["help"]:
-            from pyrun.runtime.cli.help import show
+            from pyrun.cli.help import show
 
             return show(wide, name)
         _check_preserved(values)
@@ -88,7 +88,7 @@ def main(argv: list[str]) -> int:
             signal(signum, _interrupt)
         return int(_module(name).run(Context(wide, log), values, arguments))
     except UsageError as e:
-        from pyrun.runtime.cli.help import usage
+        from pyrun.cli.help import usage
 
         return usage(e)
     except Error as e:
@@ -120,7 +120,7 @@ def _check_preserved(values: Values) -> None:
         raise Error(f"--preserve-fds takes a number, not {count!r}")
     sockets = 0
     if b"LISTEN_FDS" in posix.environ:
-        from pyrun.runtime.notify import passed_sockets
+        from pyrun.container.notify import passed_sockets
 
         sockets = passed_sockets()
     values["sockets"] = str(sockets)
@@ -136,7 +136,7 @@ def _hold_library() -> None:
     """What is imported only later, at a container's end or for an error, must still be there then, however many
     installs there have been since: packaging/install.py removes no directory that somebody holds a lock on."""
     try:
-        fd = posix.open(__file__.removesuffix("/pyrun/runtime/cli/main.py"), posix.O_RDONLY | posix.O_CLOEXEC)
+        fd = posix.open(__file__.removesuffix("/pyrun/cli/main.py"), posix.O_RDONLY | posix.O_CLOEXEC)
         flock(fd, LOCK_SH | LOCK_NB)
     except OSError:  # no descriptor left, or no locks there: so without
         return
@@ -144,7 +144,7 @@ def _hold_library() -> None:
 
 def _module(name: str) -> ModuleType:
     """The command's module, by an import of its own name only: nothing of the others is loaded."""
-    module = f"pyrun.runtime.cli.{name}"
+    module = f"pyrun.cli.{name}"
     __import__(module)
     return sys.modules[module]
 

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.cli.table import COMMANDS, GLOBAL
+from pyrun.cli.table import COMMANDS, GLOBAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeAlias
 
-    from pyrun.runtime.cli.table import Option
+    from pyrun.cli.table import Option
 
     Values: TypeAlias = dict[str, str | bool | list[str]]
 

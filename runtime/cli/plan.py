@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.runtime.bundle import Options, absolute, read_config
-from pyrun.runtime.cgroups.host import host
-from pyrun.runtime.errors import Error, from_faults
-from pyrun.runtime.gather import facts, own_cgroup, resources
-from pyrun.runtime.listing import lines
-from pyrun.runtime.plan.create import compile_container
-from pyrun.runtime.state import check_id
+from pyrun.cgroups.host import host
+from pyrun.container.bundle import Options, absolute, read_config
+from pyrun.container.gather import facts, own_cgroup, resources
+from pyrun.container.store import check_id
+from pyrun.errors import Error, from_faults
+from pyrun.machine.listing import lines
+from pyrun.plan.create import compile_container
 from pyrun.spec import checks, strictjson
 from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 _WIDTH = 88
 

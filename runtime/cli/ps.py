@@ -5,15 +5,15 @@ from __future__ import annotations
 import posix
 import subprocess
 
-from pyrun.runtime.container import cgroup_of, status_of
-from pyrun.runtime.errors import Error, NotRunningError
-from pyrun.runtime.state import Entry
+from pyrun.container.container import cgroup_of, status_of
+from pyrun.container.store import Entry
+from pyrun.errors import Error, NotRunningError
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 # A manager may call us without PATH.
 _FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.container import resume
-from pyrun.runtime.state import Entry
+from pyrun.container.container import resume
+from pyrun.container.store import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:

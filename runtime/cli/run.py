@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.runtime.cli._lifecycle import create_options
-from pyrun.runtime.container import delete, out_of_memory, start
-from pyrun.runtime.create import Created, create
-from pyrun.runtime.errors import Error
+from pyrun.cli._lifecycle import create_options
+from pyrun.container.container import delete, out_of_memory, start
+from pyrun.container.create import Created, create
+from pyrun.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 _KILLED = 128 + 9
@@ -33,13 +33,13 @@ def attend(context: Context, created: Created, detach: bool, keep: bool, subreap
     entry, state = created.entry, created.state
     foreground = notifications = None
     if b"NOTIFY_SOCKET" in posix.environ:
-        from pyrun.runtime.notify import Notifications
+        from pyrun.container.notify import Notifications
 
         notifications = Notifications.of(entry, state["pid"])
     if not detach:
         if subreaper:
             _adopt_orphans()
-        from pyrun.runtime.foreground import Foreground
+        from pyrun.container.foreground import Foreground
 
         foreground = Foreground(state["pid"], created.console, notifications)
     try:

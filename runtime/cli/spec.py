@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.runtime.bundle import absolute
-from pyrun.runtime.cgroups.host import host
-from pyrun.runtime.errors import Error
+from pyrun.cgroups.host import host
+from pyrun.container.bundle import absolute
+from pyrun.errors import Error
 from pyrun.spec import strictjson
 from pyrun.spec.example import example
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:

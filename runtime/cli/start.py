@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.runtime.container import start
-from pyrun.runtime.state import Entry
+from pyrun.container.container import start
+from pyrun.container.store import Entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -19,7 +19,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     state = entry.read()
     notifications = None
     if b"NOTIFY_SOCKET" in posix.environ:
-        from pyrun.runtime.notify import Notifications
+        from pyrun.container.notify import Notifications
 
         notifications = Notifications.of(entry, state["pid"])
     start(entry, state, context.log)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.container import describe
-from pyrun.runtime.state import Entry
+from pyrun.container.container import describe
+from pyrun.container.store import Entry
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:

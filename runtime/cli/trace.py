@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sys
 
-from pyrun.runtime.cli._lifecycle import create_options
-from pyrun.runtime.cli.run import attend
-from pyrun.runtime.create import create
-from pyrun.runtime.listing import lines
+from pyrun.cli._lifecycle import create_options
+from pyrun.cli.run import attend
+from pyrun.container.create import create
+from pyrun.machine.listing import lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.bundle import absolute
-from pyrun.runtime.errors import Error, from_faults
-from pyrun.runtime.state import Entry, read_all, read_path
-from pyrun.runtime.update import update
+from pyrun.container.bundle import absolute
+from pyrun.container.store import Entry, read_all, read_path
+from pyrun.container.update import update
+from pyrun.errors import Error, from_faults
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from pyrun.runtime.cli.main import Context
-    from pyrun.runtime.cli.parse import Values
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
     from pyrun.spec.config import Resources
 
 _SUFFIXES = "kmgtp"

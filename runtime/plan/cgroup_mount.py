@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from errno import EEXIST
 
-from pyrun.runtime.errors import Error
-from pyrun.runtime.linux import AT_FDCWD, O_PATH
-from pyrun.runtime.program import Program, Register
+from pyrun.errors import Error
+from pyrun.kernel.constants import AT_FDCWD, O_PATH
+from pyrun.machine.program import Program, Register
 from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE
 from pyrun.spec.namespaces import CLONE_NEWCGROUP
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
-    from pyrun.runtime.plan.mounts import Entry
-    from pyrun.runtime.plan.namespaces import Namespaces
+    from pyrun.plan.facts import Facts
+    from pyrun.plan.mounts import Entry
+    from pyrun.plan.namespaces import Namespaces
 
 
 def make(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts: Facts) -> None:
-    from pyrun.runtime.plan import mounts  # not above: it imports this module
+    from pyrun.plan import mounts  # not above: it imports this module
 
     attributes = entry.options.attr_set
     # Mounting cgroup2 from the host's cgroup namespace would take nsdelegate and memory_recursiveprot from the host's

@@ -10,8 +10,7 @@ from __future__ import annotations
 from _struct import Struct
 from errno import ENODEV
 
-from pyrun.runtime.executor.messages import CONSOLE
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     DEVPTS_SUPER_MAGIC,
     O_CLOEXEC,
     O_DIRECTORY,
@@ -24,13 +23,14 @@ from pyrun.runtime.linux import (
     TIOCSPTLCK,
     TIOCSWINSZ,
 )
-from pyrun.runtime.plan import verify
-from pyrun.runtime.plan.paths import open_in_root, open_place
-from pyrun.runtime.program import Program, Register
+from pyrun.machine.messages import CONSOLE
+from pyrun.machine.program import Program, Register
+from pyrun.plan import verify
+from pyrun.plan.paths import open_in_root, open_place
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Process
 
 _WINSIZE = Struct("<4H")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from errno import EINVAL
 
-from pyrun.runtime.executor.messages import PLACED, RUNTIME_HOOKS
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     AT_FDCWD,
     BPF_CGROUP_DEVICE,
     BPF_F_ALLOW_MULTI,
@@ -16,7 +15,9 @@ from pyrun.runtime.linux import (
     O_RDONLY,
     PR_SET_DUMPABLE,
 )
-from pyrun.runtime.plan import (
+from pyrun.machine.messages import PLACED, RUNTIME_HOOKS
+from pyrun.machine.program import Program
+from pyrun.plan import (
     devices,
     identity,
     keyring,
@@ -28,14 +29,13 @@ from pyrun.runtime.plan import (
     process,
     rootfs,
 )
-from pyrun.runtime.plan.namespaces import Clocks, Namespaces, enter, loopback, open_joined
-from pyrun.runtime.plan.placement import Placement
-from pyrun.runtime.program import Program
+from pyrun.plan.namespaces import Clocks, Namespaces, enter, loopback, open_joined
+from pyrun.plan.placement import Placement
 from pyrun.spec.namespaces import CLONE_NEWNET, CLONE_NEWNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
 
 _KEPT = 3  # descriptors, from the init's control socket on: it, and the two fifos
@@ -67,7 +67,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     clocks = Clocks(config)
     proc = None
     if clocks.offsets or config.get("linux", {}).get("sysctl") or labels.wanted(wanted):
-        from pyrun.runtime.plan.own_proc import open_proc
+        from pyrun.plan.own_proc import open_proc
 
         proc = clocks.proc = open_proc(p, facts)
     placement = Placement(p, facts)
@@ -79,7 +79,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if namespaces.user or facts.nested:
             devices.open_sources(p, nodes)
         if namespaces.user and namespaces.new & CLONE_NEWNS:
-            from pyrun.runtime.plan.staging import Staging
+            from pyrun.plan.staging import Staging
 
             binds = [(entry.source, f"{entry.pointer}/source") for entry in entries if entry.source]
             staging = Staging([(root.tree, "/root/path"), *binds], config, facts)
@@ -112,7 +112,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     if wanted is not None:
         cwd = process.WorkingDirectory(p, wanted, root.tree)
         if wanted.get("terminal"):
-            from pyrun.runtime.plan import console
+            from pyrun.plan import console
 
             console.set_up(p, root.tree, wanted, facts, controlling=not born_last)
         else:
@@ -120,7 +120,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     mounts.finish(p, entries)
     _names(p, config)
     if proc and config.get("linux", {}).get("sysctl"):
-        from pyrun.runtime.plan import sysctl
+        from pyrun.plan import sysctl
 
         sysctl.write(p, proc, config)
     masks.read_only(p, root.tree, config)
@@ -131,7 +131,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if not namespaces.user:
             limits.set_own(p, wanted, born_last)  # these first: raising one may take a capability
         if "personality" in config.get("linux", {}) or "memoryPolicy" in config.get("linux", {}):
-            from pyrun.runtime.plan import execution
+            from pyrun.plan import execution
 
             execution.set_up(p, config)
         labels.at_execve(p, proc, wanted)

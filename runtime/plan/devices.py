@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EEXIST, ENOENT
 
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     AT_FDCWD,
     AT_SYMLINK_NOFOLLOW,
     O_DIRECTORY,
@@ -12,9 +12,9 @@ from pyrun.runtime.linux import (
     O_PATH,
     S_IFIFO,
 )
-from pyrun.runtime.plan import verify
-from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root, open_place
-from pyrun.runtime.program import Program, Register
+from pyrun.machine.program import Program, Register
+from pyrun.plan import verify
+from pyrun.plan.paths import DIRECTORY, clean, open_in_root, open_place
 from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
 from pyrun.spec.mount_options import MS_PRIVATE
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import MIDDLE, PLACED
-from pyrun.runtime.linux import AT_FDCWD, O_DIRECTORY, O_PATH, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL
-from pyrun.runtime.plan import identity, keyring, labels, last, limits, process
-from pyrun.runtime.plan.namespaces import become_root, clone
-from pyrun.runtime.plan.placement import Placement
-from pyrun.runtime.program import Program
+from pyrun.kernel.constants import AT_FDCWD, O_DIRECTORY, O_PATH, PR_SET_DUMPABLE, PR_SET_PDEATHSIG, SIGKILL
+from pyrun.machine.messages import MIDDLE, PLACED
+from pyrun.machine.program import Program
+from pyrun.plan import identity, keyring, labels, last, limits, process
+from pyrun.plan.namespaces import become_root, clone
+from pyrun.plan.placement import Placement
 from pyrun.spec import ranges
 from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
-    from pyrun.runtime.program import Label
+    from pyrun.machine.program import Label
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Process
 
 _KEPT = 1  # descriptors, from the init's control socket on
@@ -32,7 +32,7 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     p.prctl(PR_SET_DUMPABLE, 0)
     proc = None
     if labels.wanted(wanted):
-        from pyrun.runtime.plan.own_proc import open_proc
+        from pyrun.plan.own_proc import open_proc
 
         proc = open_proc(p, facts)
     affinity = wanted.get("execCPUAffinity", {})
@@ -46,7 +46,7 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     root = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
     cwd = process.WorkingDirectory(p, wanted, root, make=False)
     if wanted.get("terminal"):
-        from pyrun.runtime.plan import console
+        from pyrun.plan import console
 
         console.set_up(p, root, wanted, facts, bind=False, controlling=False)
     else:

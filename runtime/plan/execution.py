@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.program import Program
+from pyrun.machine.program import Program
 from pyrun.spec import ranges
 
 TYPE_CHECKING = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.executor.launch import Layout
+    from pyrun.machine.launch import Layout
 
 
 class Facts:

@@ -7,15 +7,15 @@ get, and no more: its cgroups, limits, user, capabilities, session keyring and s
 
 from __future__ import annotations
 
-from pyrun.runtime.linux import PR_SET_DUMPABLE
-from pyrun.runtime.plan import last
-from pyrun.runtime.plan.exec import enter_root, join, stay
-from pyrun.runtime.program import Program
+from pyrun.kernel.constants import PR_SET_DUMPABLE
+from pyrun.machine.program import Program
+from pyrun.plan import last
+from pyrun.plan.exec import enter_root, join, stay
 from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Hook, Process
 
 NAMES = ["pidfd", "stdin", "output"]
@@ -34,11 +34,11 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
         p.prctl(PR_SET_DUMPABLE, 0)
         placement = proc = None
         if process is not None:
-            from pyrun.runtime.plan import labels
-            from pyrun.runtime.plan.placement import Placement
+            from pyrun.plan import labels
+            from pyrun.plan.placement import Placement
 
             if labels.wanted(process):
-                from pyrun.runtime.plan.own_proc import open_proc
+                from pyrun.plan.own_proc import open_proc
 
                 proc = open_proc(p, facts)
             placement = Placement(p, facts)
@@ -50,7 +50,7 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
         p.call("dup3", layout["output"], 1, 0)
         p.call("dup3", layout["output"], 2, 0)
         if process is not None:
-            from pyrun.runtime.plan import identity, keyring, limits
+            from pyrun.plan import identity, keyring, limits
 
             keyring.join(p, facts.container, proc, process)
             if not user:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from _struct import Struct
 from errno import EINVAL, EPERM
 
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     LINUX_CAPABILITY_VERSION_3,
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
@@ -17,13 +17,13 @@ from pyrun.runtime.linux import (
     PR_SET_PDEATHSIG,
     SIGKILL,
 )
-from pyrun.runtime.program import PASS, Program
+from pyrun.machine.program import PASS, Program
 from pyrun.spec.capabilities import CAPABILITIES, mask
 from pyrun.spec.faults import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.capabilities import CapabilitySet
     from pyrun.spec.config import Process
 

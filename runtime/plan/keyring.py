@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from errno import ENOSYS, EPERM
 
-from pyrun.runtime.linux import KEYCTL_JOIN_SESSION_KEYRING
-from pyrun.runtime.plan import labels
-from pyrun.runtime.program import Program, Register
+from pyrun.kernel.constants import KEYCTL_JOIN_SESSION_KEYRING
+from pyrun.machine.program import Program, Register
+from pyrun.plan import labels
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
 """process.apparmorProfile, process.selinuxLabel: what execve turns the program into (proc_pid_attr(5)).
 
-Whether the host has AppArmor or SELinux at all is looked at before (runtime/lsm.py)."""
+Whether the host has AppArmor or SELinux at all is looked at before (runtime/host/lsm.py)."""
 
 from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENOENT
 
-from pyrun.runtime.linux import O_WRONLY
-from pyrun.runtime.plan.own_proc import WITHIN
-from pyrun.runtime.program import ANY_ERROR, Program, Register
+from pyrun.kernel.constants import O_WRONLY
+from pyrun.machine.program import ANY_ERROR, Program, Register
+from pyrun.plan.own_proc import WITHIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

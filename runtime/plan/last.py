@@ -9,14 +9,14 @@ who called it stays outside and does all the rest.
 
 from __future__ import annotations
 
-from pyrun.runtime.executor.messages import GO, INIT, READY
-from pyrun.runtime.linux import CLONE_PARENT, CLOSE_RANGE_CLOEXEC, PR_SET_PDEATHSIG, TIOCSCTTY
-from pyrun.runtime.plan import identity, limits, seccomp
-from pyrun.runtime.program import PASS, Program
+from pyrun.kernel.constants import CLONE_PARENT, CLOSE_RANGE_CLOEXEC, PR_SET_PDEATHSIG, TIOCSCTTY
+from pyrun.machine.messages import GO, INIT, READY
+from pyrun.machine.program import PASS, Program
+from pyrun.plan import identity, limits, seccomp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Process
 
 _SIGACTION_SIZE = 32  # struct sigaction of the kernel; all 0 is SIG_DFL

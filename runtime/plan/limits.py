@@ -11,13 +11,13 @@ from __future__ import annotations
 from _struct import Struct
 from errno import EPERM
 
-from pyrun.runtime.executor.messages import LIMITS
-from pyrun.runtime.program import PASS
+from pyrun.machine.messages import LIMITS
+from pyrun.machine.program import PASS
 from pyrun.spec.rlimits import RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.program import Operand, Program
+    from pyrun.machine.program import Operand, Program
     from pyrun.spec.config import Process, Rlimit
 
 _RLIMIT64 = Struct("<QQ")

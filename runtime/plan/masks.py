@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import ENXIO
 
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     O_NOFOLLOW,
     O_PATH,
     S_IFCHR,
@@ -12,9 +12,9 @@ from pyrun.runtime.linux import (
     S_IFMT,
     STATX_MODE,
 )
-from pyrun.runtime.plan import verify
-from pyrun.runtime.plan.paths import open_in_root
-from pyrun.runtime.program import Program, Register
+from pyrun.machine.program import Program, Register
+from pyrun.plan import verify
+from pyrun.plan.paths import open_in_root
 from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY
 
 TYPE_CHECKING = False

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from errno import EEXIST, EPERM
 
-from pyrun.runtime.errors import Error
-from pyrun.runtime.executor.messages import COPY_FROM, COPY_UP
-from pyrun.runtime.linux import (
+from pyrun.errors import Error
+from pyrun.kernel.constants import (
     AT_FDCWD,
     AT_RECURSIVE,
     AT_SYMLINK_NOFOLLOW,
@@ -27,9 +26,10 @@ from pyrun.runtime.linux import (
     PROC_SUPER_MAGIC,
     STATX_MODE,
 )
-from pyrun.runtime.plan import cgroup_mount, rootfs, verify
-from pyrun.runtime.plan.paths import DIRECTORY, clean, open_in_root
-from pyrun.runtime.program import Program, Register
+from pyrun.machine.messages import COPY_FROM, COPY_UP
+from pyrun.machine.program import Program, Register
+from pyrun.plan import cgroup_mount, rootfs, verify
+from pyrun.plan.paths import DIRECTORY, clean, open_in_root
 from pyrun.spec.mount_options import (
     ID_MAPS,
     MOUNT_ATTR__ATIME,
@@ -44,8 +44,8 @@ from pyrun.spec.mount_options import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
-    from pyrun.runtime.plan.namespaces import Namespaces
+    from pyrun.plan.facts import Facts
+    from pyrun.plan.namespaces import Namespaces
     from pyrun.spec.config import Config, Mount
     from pyrun.spec.mount_options import MountOptions
 
@@ -289,7 +289,7 @@ def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespace
         point = target(p, entry, root)
     if options.tmpcopyup:
         with p.source(f"options/{options.index['tmpcopyup']}"):
-            # Reading an image is the runtime's: no code that does it runs inside (runtime/copyup.py).
+            # Reading an image is the runtime's: no code that does it runs inside (runtime/host/copyup.py).
             p.say_with(facts.layout.init, COPY_FROM, point)
             p.say_with(facts.layout.init, COPY_UP, tree)
             p.free(p.await_(COPY_UP))

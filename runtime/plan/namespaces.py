@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENODEV
 
-from pyrun.runtime.executor.messages import CLOCKS, GO, INIT, MAPS, MIDDLE
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     AF_INET,
     AT_FDCWD,
     CLONE_INTO_CGROUP,
@@ -27,7 +26,8 @@ from pyrun.runtime.linux import (
     SIOCSIFFLAGS,
     SOCK_DGRAM,
 )
-from pyrun.runtime.program import Label, Program, Register
+from pyrun.machine.messages import CLOCKS, GO, INIT, MAPS, MIDDLE
+from pyrun.machine.program import Label, Program, Register
 from pyrun.spec.namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
@@ -42,9 +42,9 @@ from pyrun.spec.namespaces import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
-    from pyrun.runtime.plan.placement import Placement
-    from pyrun.runtime.plan.staging import Staging
+    from pyrun.plan.facts import Facts
+    from pyrun.plan.placement import Placement
+    from pyrun.plan.staging import Staging
     from pyrun.spec.config import Config
 
 FLAGS = {kind: flag for kind, (flag, _) in NAMESPACES.items()}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from errno import EPERM
 
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     AT_FDCWD,
     O_DIRECTORY,
     O_RDONLY,
@@ -15,12 +15,12 @@ from pyrun.runtime.linux import (
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_XDEV,
 )
-from pyrun.runtime.plan import verify
-from pyrun.runtime.program import Program, Register
+from pyrun.machine.program import Program, Register
+from pyrun.plan import verify
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
 
 # Within one procfs; its own links, self and thread-self, are followed.
 WITHIN = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from errno import EEXIST, ENOENT
 
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     O_DIRECTORY,
     O_NOFOLLOW,
     O_PATH,
@@ -22,7 +22,7 @@ from pyrun.runtime.linux import (
     S_IFREG,
     STATX_MODE,
 )
-from pyrun.runtime.program import Label, Program, Register
+from pyrun.machine.program import Label, Program, Register
 
 DIRECTORY = "directory"
 FILE = "file"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from errno import EACCES, EBADF, EPERM
 
-from pyrun.runtime.linux import AT_FDCWD, O_DIRECTORY, O_RDONLY, O_WRONLY
-from pyrun.runtime.program import Program, Register
+from pyrun.kernel.constants import AT_FDCWD, O_DIRECTORY, O_RDONLY, O_WRONLY
+from pyrun.machine.program import Program, Register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
 
 POINTER = "/linux/cgroupsPath"
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, EISDIR, ENOENT
 
-from pyrun.runtime.executor.messages import HOME
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     AT_EACCESS,
     AT_FDCWD,
     O_DIRECTORY,
@@ -21,14 +20,15 @@ from pyrun.runtime.linux import (
     STATX_RDEV,
     STATX_UID,
 )
-from pyrun.runtime.plan import verify
-from pyrun.runtime.plan.masks import NULL
-from pyrun.runtime.plan.paths import DIRECTORY, open_in_root
-from pyrun.runtime.program import ANY_ERROR, PASS, Buffer, Label, Program, Register
+from pyrun.machine.messages import HOME
+from pyrun.machine.program import ANY_ERROR, PASS, Buffer, Label, Program, Register
+from pyrun.plan import verify
+from pyrun.plan.masks import NULL
+from pyrun.plan.paths import DIRECTORY, open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Process
 
 _X_OK = 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from errno import EACCES, EBUSY, ENOENT
 
-from pyrun.runtime.executor.messages import ROOT
-from pyrun.runtime.linux import (
+from pyrun.kernel.constants import (
     AT_FDCWD,
     MNT_DETACH,
     MOVE_MOUNT_F_EMPTY_PATH,
@@ -14,13 +13,14 @@ from pyrun.runtime.linux import (
     STATX_MNT_ID,
     STATX_MNT_ID_UNIQUE,
 )
-from pyrun.runtime.plan import verify
-from pyrun.runtime.program import ANY_ERROR, Program, Register
+from pyrun.machine.messages import ROOT
+from pyrun.machine.program import ANY_ERROR, Program, Register
+from pyrun.plan import verify
 from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
 
 # rootfsPropagation -> (MS_ flag, recursive)

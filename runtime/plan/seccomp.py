@@ -11,20 +11,20 @@ from __future__ import annotations
 
 from _struct import Struct
 
-from pyrun.runtime import syscalls
-from pyrun.runtime.executor.messages import LISTENER
-from pyrun.runtime.linux import (
+from pyrun.kernel import syscalls
+from pyrun.kernel.constants import (
     CLONE_PARENT,
     SECCOMP_FILTER_FLAG_NEW_LISTENER,
     SECCOMP_SET_MODE_FILTER,
     TIOCSCTTY,
 )
-from pyrun.runtime.program import PASS, Buffer, Program
+from pyrun.machine.messages import LISTENER
+from pyrun.machine.program import PASS, Buffer, Program
 from pyrun.spec.rlimits import RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
 
 # What the executor does after the filter, or for it: the calls of its own (executor.c) and those of plan/last.py. None
 # of them is one that programs make all the time: the kernel can't remember the verdict on a call whose operands a

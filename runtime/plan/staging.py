@@ -8,15 +8,15 @@ copied with it, and are picked up again as copies of the locked copies.
 
 from __future__ import annotations
 
-from pyrun.runtime.linux import AT_FDCWD, O_DIRECTORY, O_PATH
-from pyrun.runtime.plan import rootfs
-from pyrun.runtime.plan.paths import place_for
-from pyrun.runtime.program import Program, Register
+from pyrun.kernel.constants import AT_FDCWD, O_DIRECTORY, O_PATH
+from pyrun.machine.program import Program, Register
+from pyrun.plan import rootfs
+from pyrun.plan.paths import place_for
 from pyrun.spec.namespaces import CLONE_NEWNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.runtime.plan.facts import Facts
+    from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
 
 

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from pyrun.runtime.linux import O_WRONLY, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_NO_XDEV
-from pyrun.runtime.program import Program, Register
+from pyrun.kernel.constants import (
+    O_WRONLY,
+    RESOLVE_BENEATH,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+)
+from pyrun.machine.program import Program, Register
 from pyrun.spec import sysctls
 from pyrun.spec.faults import escape
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from errno import EPERM
 
-from pyrun.runtime.linux import S_IFMT, STATX_INO, STATX_MNT_ID, STATX_MODE, STATX_RDEV
-from pyrun.runtime.program import Program, Register
+from pyrun.kernel.constants import S_IFMT, STATX_INO, STATX_MNT_ID, STATX_MODE, STATX_RDEV
+from pyrun.machine.program import Program, Register
 
 
 def rdev(major: int, minor: int) -> int:

@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 from harness import open_to_all
-from pyrun.runtime.cgroups import files
-from pyrun.runtime.cgroups.cgroup import Cgroup
-from pyrun.runtime.cgroups.devices import v2_device_program
-from pyrun.runtime.cgroups.errors import CgroupError
-from pyrun.runtime.cgroups.host import host
+
+import pyrun
+from pyrun.cgroups import files
+from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.devices import v2_device_program
+from pyrun.cgroups.errors import CgroupError
+from pyrun.cgroups.host import host
 from pyrun.spec.faults import Fault
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -349,10 +351,10 @@ def test_delegate(cgroup: Cgroup) -> None:
 
 ROOTLESS = """
 import sys
-from pyrun.runtime.cgroups import files
-from pyrun.runtime.cgroups.cgroup import Cgroup
-from pyrun.runtime.cgroups.errors import CgroupError
-from pyrun.runtime.cgroups.host import host
+from pyrun.cgroups import files
+from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.errors import CgroupError
+from pyrun.cgroups.host import host
 
 cgroup = Cgroup(host(), "id", "/pyrun-test-rootless", rootless=sys.argv[1] == "True")
 try:
@@ -371,7 +373,7 @@ cgroup.destroy()
 def test_without_the_right_to_make_one(rootless: bool) -> None:
     open_to_all()
     command = [sys.executable, "-c", ROOTLESS, str(rootless)]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "build/lib")}
+    environment = {"PYTHONPATH": str(Path(pyrun.__file__).parents[1])}
     done = subprocess.run(
         command, user=65534, group=65534, extra_groups=[], env=environment, capture_output=True, text=True, check=False
     )

@@ -57,7 +57,7 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
     (stage / "usr/bin/other").touch()
     make("install", f"DESTDIR={stage}", "PREFIX=/usr")
     found = files(stage)
-    assert {"usr/bin/pyrun", "usr/lib/pyrun/1/pyrun/runtime/executor/executor"} <= found
+    assert {"usr/bin/pyrun", "usr/lib/pyrun/1/pyrun/machine/executor"} <= found
     assert all(name in ("usr/bin/pyrun", "usr/bin/other") or name.startswith("usr/lib/pyrun/") for name in found)
     # Compiled, by paths that are right once it is in place.
     launcher = (stage / "usr/bin/pyrun").read_text()
@@ -252,7 +252,7 @@ def test_an_interrupted_install_leaves_the_old_one(tmp_path: Path) -> None:
         with subprocess.Popen(
             command, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=interruptible
         ) as installing:
-            while not (prefix / "lib/pyrun/2/pyrun/runtime").exists() and installing.poll() is None:
+            while not (prefix / "lib/pyrun/2/pyrun/cli").exists() and installing.poll() is None:
                 time.sleep(0.005)
             os.killpg(installing.pid, number)
         assert installing.returncode != 0
@@ -330,13 +330,13 @@ def test_pip(tmp_path: Path, new_container: Callable[[], Container]) -> None:
     tops = {name.split("/")[0] for name in names_}
     assert {top for top in tops if not top.startswith("pyrun_oci-")} == {"pyrun"}
     modules = {
-        f"pyrun/{path.relative_to(CHECKOUT)}"
+        f"pyrun/{path.relative_to(CHECKOUT)}".replace("pyrun/runtime/", "pyrun/")
         for top in ("hooks", "runtime", "spec")
         for path in (CHECKOUT / top).rglob("*.py")
     }
     schemas = {f"pyrun/{path.relative_to(CHECKOUT)}" for path in (CHECKOUT / "spec/schemas").iterdir()}
     held = {name for name in names_ if name.startswith("pyrun/")}
-    assert held == modules | schemas | {"pyrun/runtime/executor/executor"}
+    assert held == modules | schemas | {"pyrun/machine/executor", "pyrun/py.typed"}
     subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
     container = new_container()
     container.runtime.binary = str(target / "bin/pyrun")

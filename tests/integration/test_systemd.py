@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from harness import PYRUN, Container, cgroups, message, open_to_all
-from pyrun.runtime.cgroups.annotations import _CONDUCT, _LIMITS
+
+from pyrun.cgroups.annotations import _CONDUCT, _LIMITS
 
 MANAGER = "org.freedesktop.systemd1"
 MIB = 1 << 20

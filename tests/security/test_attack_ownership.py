@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from harness import PYRUN, Container, Done, message, open_to_all
-from pyrun.runtime import seccomp
-from pyrun.runtime.log import Log
+
+from pyrun.host import seccomp
+from pyrun.log import Log
 
 pytestmark = pytest.mark.pyrun_only("its own store and words")
 ALICE, MALLORY = 65534, 1000

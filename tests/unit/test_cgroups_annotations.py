@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyrun.runtime.cgroups import gvariant
-from pyrun.runtime.cgroups.annotations import _CONDUCT, _FIXED, _FORMS, _LIMITS, annotated, contested
-from pyrun.runtime.cgroups.resources import v1_writes, v2_writes
+
+from pyrun.cgroups import gvariant
+from pyrun.cgroups.annotations import _CONDUCT, _FIXED, _FORMS, _LIMITS, annotated, contested
+from pyrun.cgroups.resources import v1_writes, v2_writes
 from pyrun.spec.faults import Invalid
 
 PREFIX = "org.systemd.property."

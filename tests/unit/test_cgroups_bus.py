@@ -21,10 +21,11 @@ from jeepney import (
     new_method_return,
     new_signal,
 )
-from pyrun.runtime.cgroups.bus import Manager
-from pyrun.runtime.cgroups.errors import CgroupError
-from pyrun.runtime.cgroups.host import Hierarchies, Hierarchy
-from pyrun.runtime.cgroups.systemd import SystemdCgroup
+
+from pyrun.cgroups.bus import Manager
+from pyrun.cgroups.errors import CgroupError
+from pyrun.cgroups.host import Hierarchies, Hierarchy
+from pyrun.cgroups.systemd import SystemdCgroup
 
 JOB = "/org/freedesktop/systemd1/job/1"
 RUN = "0123456789abcdef0123456789abcdef"  # an invocation ID

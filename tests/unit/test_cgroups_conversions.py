@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pyrun.runtime.cgroups.conversions import cpu_max, cpu_weight, io_weight, swap_max
+
+from pyrun.cgroups.conversions import cpu_max, cpu_weight, io_weight, swap_max
 
 MIB = 1 << 20
 

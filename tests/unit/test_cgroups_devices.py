@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyrun.runtime.cgroups.devices import DEFAULT_RULES, MKNOD, READ, WRITE, parse, v1_device_writes, v2_device_program
+
+from pyrun.cgroups.devices import DEFAULT_RULES, MKNOD, READ, WRITE, parse, v1_device_writes, v2_device_program
 from pyrun.spec.faults import Invalid
 
 LETTERS = {"r": READ, "w": WRITE, "m": MKNOD}

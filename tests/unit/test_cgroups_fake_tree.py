@@ -8,10 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
-from pyrun.runtime.cgroups.cgroup import Cgroup
-from pyrun.runtime.cgroups.errors import CgroupError
-from pyrun.runtime.cgroups.host import Hierarchies, Hierarchy
-from pyrun.runtime.cgroups.resources import Write
+
+from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.errors import CgroupError
+from pyrun.cgroups.host import Hierarchies, Hierarchy
+from pyrun.cgroups.resources import Write
 
 POINTER = "/linux/resources/memory/limit"
 FILES = {
@@ -224,5 +225,5 @@ def test_a_cgroup_that_goes_while_it_is_killed(top: Path, monkeypatch: pytest.Mo
         leaf.rmdir()
         raise OSError(errno.ENODEV, "No such device", path)
 
-    monkeypatch.setattr("pyrun.runtime.cgroups.files.write", write)
+    monkeypatch.setattr("pyrun.cgroups.files.write", write)
     c.kill(9)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyrun.runtime.cgroups.gvariant import parse
+
+from pyrun.cgroups.gvariant import parse
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pyrun.runtime.cgroups.host import Hierarchy, detect
+
+from pyrun.cgroups.host import Hierarchy, detect
 
 TMPFS = "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n"
 HYBRID = TMPFS + (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pyrun.runtime.cgroups.host import Hierarchies, Hierarchy
-from pyrun.runtime.cgroups.paths import clean, directories
+
+from pyrun.cgroups.host import Hierarchies, Hierarchy
+from pyrun.cgroups.paths import clean, directories
 from pyrun.spec.faults import Invalid
 
 V1 = Hierarchies(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pyrun.runtime.cgroups.properties import INFINITY, device_rules, limits
+
+from pyrun.cgroups.properties import INFINITY, device_rules, limits
 
 MIB = 1 << 20
 DRIVERS = "Character devices:\n  1 mem\n 10 misc\n136 pts\n\nBlock devices:\n  8 sd\n259 blkext\n"

@@ -6,7 +6,8 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from pyrun.runtime.cgroups.resources import Write, v1_writes, v2_writes
+
+from pyrun.cgroups.resources import Write, v1_writes, v2_writes
 from pyrun.spec.faults import Fault, Invalid
 
 DEVICE = {"major": 8, "minor": 16}

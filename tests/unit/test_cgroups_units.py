@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from pyrun.runtime.cgroups.units import folder, unit_of
+
+from pyrun.cgroups.units import folder, unit_of
 from pyrun.spec.faults import Invalid
 
 

@@ -13,9 +13,10 @@ import pytest
 from harness import PYRUN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pyrun.runtime.bundle import Options
-from pyrun.runtime.check import bundle, host
-from pyrun.runtime.log import Log
+
+from pyrun.check import bundle, host
+from pyrun.container.bundle import Options
+from pyrun.log import Log
 from pyrun.spec import config, strictjson
 from pyrun.spec.audit import audit
 from pyrun.spec.example import example

@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from pyrun.runtime.cli.table import COMMANDS, GLOBAL
+
+from pyrun.cli.table import COMMANDS, GLOBAL
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = CHECKOUT / "docs/commands"

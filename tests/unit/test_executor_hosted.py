@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pyrun.runtime.bundle import Options
-from pyrun.runtime.gather import layout
-from pyrun.runtime.plan.create import compile_container
-from pyrun.runtime.plan.facts import Facts
-from pyrun.runtime.program import NO_FD
+
+from pyrun.container.bundle import Options
+from pyrun.container.gather import layout
+from pyrun.machine.program import NO_FD
+from pyrun.plan.create import compile_container
+from pyrun.plan.facts import Facts
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.example import example

@@ -11,9 +11,10 @@ from errno import EBADF, ENOENT, ENOTDIR, EPERM
 from pathlib import Path
 
 import pytest
-from pyrun.runtime.executor.launch import PROGRAM_FD, parse_message
-from pyrun.runtime.linux import AT_FDCWD
-from pyrun.runtime.program import ANY_ERROR, ERROR, NO_FD, Program
+
+from pyrun.kernel.constants import AT_FDCWD
+from pyrun.machine.launch import PROGRAM_FD, parse_message
+from pyrun.machine.program import ANY_ERROR, ERROR, NO_FD, Program
 
 CHECKOUT = Path(__file__).parents[2]
 CHANNEL, PIPE, OTHER, TRACE = range(PROGRAM_FD + 1, PROGRAM_FD + 5)
@@ -21,11 +22,11 @@ REFUSED, NOT_THERE = 2, 3  # exit statuses
 
 HERE = platform.machine()
 COMMANDS = {
-    HERE: [str(CHECKOUT / "runtime/executor/executor")],
+    HERE: [str(CHECKOUT / "runtime/machine/executor")],
     "aarch64": ["qemu-aarch64-static", str(CHECKOUT / "build/executor.aarch64")],
 }
 if HERE == "aarch64":
-    COMMANDS["aarch64"] = [str(CHECKOUT / "runtime/executor/executor")]
+    COMMANDS["aarch64"] = [str(CHECKOUT / "runtime/machine/executor")]
 
 
 @dataclass

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pyrun
+
 if TYPE_CHECKING:
     from harness import Container
 
-LIB = Path(__file__).parents[2] / "build/lib"
+LIB = Path(pyrun.__file__).parents[1]
 HOT = ("create", "start", "state", "kill", "delete", "run", "exec")
 
 # Modules in C, and those that cost nothing.
@@ -45,8 +47,8 @@ IMPORT = """
 import sys
 before = set(sys.modules)
 sys.path.insert(0, sys.argv[1])
-import pyrun.runtime.cli.main
-__import__("pyrun.runtime.cli." + sys.argv[2])
+import pyrun.cli.main
+__import__("pyrun.cli." + sys.argv[2])
 print(*sorted(set(sys.modules) - before))
 """
 
@@ -55,7 +57,7 @@ import sys
 before = set(sys.modules)
 out, lib, *argv = sys.argv[1:]
 sys.path.insert(0, lib)
-from pyrun.runtime.cli.main import main
+from pyrun.cli.main import main
 code = main(argv)
 with open(out, "w") as file:
     print(*sorted(set(sys.modules) - before), file=file)
@@ -71,7 +73,7 @@ def foreign(names: list[str]) -> set[str]:
 def test_importing_the_command(verb: str) -> None:
     command = [sys.executable, "-I", "-S", "-c", IMPORT, str(LIB), verb]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    assert f"pyrun.runtime.cli.{verb}" in names
+    assert f"pyrun.cli.{verb}" in names
     assert not FORBIDDEN & set(names)
     assert foreign(names) <= ALLOWED
 
@@ -80,7 +82,7 @@ def test_importing_the_command(verb: str) -> None:
 def test_a_command_loads_no_other(verb: str) -> None:
     command = [sys.executable, "-I", "-S", "-c", IMPORT, str(LIB), verb]
     names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    commands = {name.rpartition(".")[2] for name in names if name.startswith("pyrun.runtime.cli.")}
+    commands = {name.rpartition(".")[2] for name in names if name.startswith("pyrun.cli.")}
     assert commands <= {verb, "main", "parse", "table", "_lifecycle"}
 
 
@@ -110,5 +112,5 @@ def test_a_whole_life(container: Container, tmp_path: Path) -> None:
         names = out.read_text().split()
         assert foreign(names) <= ALLOWED, verb
         if verb in LEAN:
-            heavy = {n for n in names if n.startswith(("pyrun.runtime.plan", "pyrun.spec.checks", "pyrun.spec.schema"))}
+            heavy = {n for n in names if n.startswith(("pyrun.plan", "pyrun.spec.checks", "pyrun.spec.schema"))}
             assert not heavy, (verb, heavy)

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, Draft202012Validator
-from pyrun.spec import config, schema
-from pyrun.spec.audit import audit
-from pyrun.spec.faults import Invalid
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT4
 from test_spec_schema import WHOLE
+
+from pyrun.spec import config, schema
+from pyrun.spec.audit import audit
+from pyrun.spec.faults import Invalid
 
 OFFICIAL = Path("/usr/share/gocode/src/github.com/opencontainers/runtime-spec/schema")
 OURS = Path(__file__).parents[2] / "spec/schemas"

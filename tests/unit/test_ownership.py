@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pyrun.runtime.errors import Error
-from pyrun.runtime.ownership import open_directory, open_file, open_owned
+
+from pyrun.errors import Error
+from pyrun.kernel.ownership import open_directory, open_file, open_owned
 
 
 def opened() -> int:

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from pyrun.runtime.bundle import Options
-from pyrun.runtime.errors import Error
-from pyrun.runtime.executor.launch import Layout
-from pyrun.runtime.gather import layout
-from pyrun.runtime.listing import lines
-from pyrun.runtime.plan.create import compile_container
-from pyrun.runtime.plan.exec import compile_exec
-from pyrun.runtime.plan.facts import Facts
-from pyrun.runtime.plan.hook import NAMES, compile_hook
-from pyrun.runtime.plan.seccomp import PASSED
+
+from pyrun.container.bundle import Options
+from pyrun.container.gather import layout
+from pyrun.errors import Error
+from pyrun.machine.launch import Layout
+from pyrun.machine.listing import lines
+from pyrun.plan.create import compile_container
+from pyrun.plan.exec import compile_exec
+from pyrun.plan.facts import Facts
+from pyrun.plan.hook import NAMES, compile_hook
+from pyrun.plan.seccomp import PASSED
 from pyrun.spec import config, strictjson
 from pyrun.spec.example import example
 from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID
@@ -385,7 +386,7 @@ def test_the_label_of_mounts() -> None:
 
 
 def test_exec_runs_on_its_cpus() -> None:
-    from pyrun.runtime.executor.launch import Layout
+    from pyrun.machine.launch import Layout
 
     process: Any = {"args": ["/x"], "cwd": "/", "execCPUAffinity": {"initial": "0-1", "final": "65"}}
     facts = Facts(Layout(["pidfd", "root"]), "/bundle", "box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"])

@@ -8,9 +8,10 @@ from errno import EEXIST, ENOENT
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyrun.runtime import program as p
-from pyrun.runtime.linux import AT_FDCWD
-from pyrun.runtime.syscalls import MACHINES, NUMBERS, numbers
+
+from pyrun.kernel.constants import AT_FDCWD
+from pyrun.kernel.syscalls import MACHINES, NUMBERS, numbers
+from pyrun.machine import program as p
 
 HEADER = struct.Struct("<IHHIIIIQ")
 INSTRUCTION = struct.Struct("<BBBBHH6HI6Q")

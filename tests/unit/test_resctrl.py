@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyrun.runtime import resctrl
-from pyrun.runtime.errors import Error
-from pyrun.runtime.resctrl import Group
+
+from pyrun.errors import Error
+from pyrun.host import resctrl
+from pyrun.host.resctrl import Group
 
 DEFAULT = "    L3:0=fff;1=fff\n    MB:0=100;1=100\n"
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyrun.runtime import seccomp
-from pyrun.runtime.errors import Error
-from pyrun.runtime.log import Log
-from pyrun.runtime.plan import seccomp as plan
-from pyrun.runtime.program import STORE, Buffer, Program
-from pyrun.runtime.syscalls import NUMBERS, here
+
+from pyrun.errors import Error
+from pyrun.host import seccomp
+from pyrun.kernel.syscalls import NUMBERS, here
+from pyrun.log import Log
+from pyrun.machine.program import STORE, Buffer, Program
+from pyrun.plan import seccomp as plan
 
 pytestmark = pytest.mark.skipif(here() != "x86_64", reason="the numbers below are x86_64's")
 

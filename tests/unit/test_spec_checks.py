@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from pyrun.spec import checks, config, schema
 from pyrun.spec.example import example
 

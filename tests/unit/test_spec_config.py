@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrun.spec import config, strictjson
 from pyrun.spec.example import example
 from pyrun.spec.faults import Invalid

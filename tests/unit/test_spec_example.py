@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pyrun.spec import checks, config, strictjson
 from pyrun.spec.example import example
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pyrun.spec.faults import Fault, Invalid, escape, printable, show
 
 

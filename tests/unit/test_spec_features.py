@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from pyrun.spec import config, strictjson, wording
 from pyrun.spec.example import example
 from pyrun.spec.faults import Invalid

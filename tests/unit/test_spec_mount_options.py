@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrun.spec import mount_options as mo
 from pyrun.spec.mount_options import OPTIONS, parse
 

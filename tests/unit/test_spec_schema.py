@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+
 from pyrun.spec import checks, config, schema, strictjson, wording
 from pyrun.spec.faults import Fault
 

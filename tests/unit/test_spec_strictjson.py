@@ -7,6 +7,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 

@@ -9,6 +9,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from pyrun.spec import devices, namespaces, ranges, signals, sysctls
 from pyrun.spec.capabilities import CAPABILITIES, mask
 from pyrun.spec.faults import Invalid

@@ -1,0 +1,103 @@
+"""What create is asked for: its options, and the bundle's config."""
+
+from __future__ import annotations
+
+import posix
+from errno import ENOENT
+
+from pyrun.container.store import read_path
+from pyrun.errors import Error, from_faults
+from pyrun.spec import config as spec_config
+from pyrun.spec.faults import Invalid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Config
+
+
+class Options:
+    """What the command line of create and run says; each with its flag's name."""
+
+    __slots__ = (
+        "bundle",
+        "cgroup_manager",
+        "config",
+        "console_socket",
+        "keep_console",
+        "keyring",
+        "pid_file",
+        "pidfd_socket",
+        "pivot",
+        "preserve_fds",
+        "rootless",
+        "sockets",
+        "trace",
+    )
+
+    def __init__(
+        self,
+        bundle: str = ".",
+        *,
+        config: str = "",
+        console_socket: str = "",
+        pid_file: str = "",
+        pidfd_socket: str = "",
+        pivot: bool = True,
+        keyring: bool = True,
+        preserve_fds: int = 0,
+        keep_console: bool = False,
+        cgroup_manager: str = "",
+        rootless: bool | None = None,
+        trace: bool = False,
+        sockets: int = 0,
+    ) -> None:
+        self.bundle = absolute(bundle)
+        self.config = config
+        self.console_socket = console_socket
+        self.pid_file = pid_file
+        self.pidfd_socket = pidfd_socket
+        self.pivot = pivot
+        self.keyring = keyring
+        self.preserve_fds = preserve_fds
+        self.keep_console = keep_console
+        self.cgroup_manager = cgroup_manager
+        self.rootless = rootless
+        self.trace = trace
+        # The first of the descriptors preserved are sockets that systemd has passed.
+        self.sockets = sockets
+
+
+def absolute(path: str) -> str:
+    """`path` from the root on, without what only decorates it; `..` stays, since a link may stand before it."""
+    parts = path.split("/") if path.startswith("/") else f"{posix.getcwd()}/{path}".split("/")
+    return "/" + "/".join(part for part in parts if part not in ("", "."))
+
+
+def read_raw(options: Options) -> bytes:
+    """The text of the bundle's config. Raises Error."""
+    path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
+    try:
+        return read_path(path)
+    except OSError as e:
+        if e.errno == ENOENT:
+            raise Error(f"JSON specification file {path} not found", hint="--bundle names its folder") from None
+        raise Error(f"read {path}", tried="open", error=e.errno) from None
+
+
+def read_config(options: Options) -> tuple[bytes, Config]:
+    """The bundle's config, checked. Raises Error with every fault."""
+    raw = read_raw(options)
+    try:
+        return raw, spec_config.load(raw)
+    except Invalid as e:
+        raise from_faults(e.faults) from None
+
+
+def check_terminal(config: Config, options: Options) -> None:
+    terminal = config.get("process", {}).get("terminal", False)
+    if terminal and not options.console_socket and not options.keep_console:
+        words = "cannot allocate tty if pyrun will detach without setting console socket"
+        raise Error(words, pointer="/process/terminal")
+    if not terminal and options.console_socket:
+        words = "cannot use console socket if pyrun will not detach or allocate tty"
+        raise Error(words, pointer="/process/terminal")

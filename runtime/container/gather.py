@@ -1,0 +1,155 @@
+"""What the plan of a container must know of this host, gathered before it is compiled."""
+
+from __future__ import annotations
+
+import posix
+
+from pyrun.cgroups.cgroup import Cgroup
+from pyrun.kernel import privilege
+from pyrun.machine.launch import Layout
+from pyrun.plan import labels, mounts
+from pyrun.plan.facts import Facts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cgroups.host import Hierarchies
+    from pyrun.container.bundle import Options
+    from pyrun.log import Log
+    from pyrun.spec.config import Config, Resources
+
+
+def layout(options: Options, config: Config) -> Layout:
+    names = ["fifo", "status", *(f"preserved-{i}" for i in range(options.preserve_fds))]
+    names += [f"idmap-{entry.index}" for entry in mapped(config)]
+    return Layout(names, options.preserve_fds)
+
+
+def mapped(config: Config) -> list[mounts.Entry]:
+    """The mounts whose ids are to be mapped."""
+    rows = enumerate(config.get("mounts", []))
+    return [mounts.Entry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
+
+
+def own_cgroup(options: Options, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:
+    """The container's cgroup, not made yet, by the driver that the command line asks for. Raises Invalid."""
+    path = config.get("linux", {}).get("cgroupsPath")
+    rootless = privilege.rootless() if options.rootless is None else options.rootless
+    if options.cgroup_manager == "systemd":
+        from pyrun.cgroups.systemd import SystemdCgroup
+
+        annotations = config.get("annotations", {})
+        return SystemdCgroup(hierarchies, container, path, rootless=rootless, annotations=annotations)
+    if options.cgroup_manager == "disabled":
+        return Cgroup.disabled(hierarchies)
+    return Cgroup(hierarchies, container, path, rootless=rootless)
+
+
+def resources(config: Config, cgroup: Cgroup) -> Resources:
+    """linux.resources, with a rule that denies all devices when there is none, as with runc: a container's /dev has the
+    default ones, and CAP_MKNOD should not be a way to all others."""
+    wanted = config.get("linux", {}).get("resources", {})
+    if wanted.get("devices") or not cgroup.has("devices"):
+        return wanted
+    return {**wanted, "devices": [{"allow": False, "access": "rwm"}]}
+
+
+def _visible(hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, str]]:
+    """Where the container's processes are in each hierarchy: without the right to make a cgroup, where ours are. The
+    unified tree of a hybrid host is left out: images don't expect it."""
+    made = {directory.controllers: directory.path for directory in cgroup.directories}
+    return [
+        (",".join(tree.controllers), tree.mountpoint, path[len(tree.mountpoint) :])
+        for tree in hierarchies.trees
+        if tree.controllers or cgroup.mode == "v2"
+        for path in [made.get(tree.controllers, tree.mountpoint + tree.own_below_mount)]
+    ]
+
+
+def facts(
+    container: str,
+    config: Config,
+    options: Options,
+    hierarchies: Hierarchies,
+    cgroup: Cgroup,
+    cache: str,
+    log: Log,
+) -> Facts:
+    """What the plan must know of this host. `cache`: a folder for compiled seccomp profiles, or ""."""
+    device_filter = b""
+    # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
+    nested = privilege.nested()
+    if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
+        from pyrun.cgroups.devices import v2_device_program
+
+        device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
+    filter_, flags = seccomp_filter(config, cache, log)
+    if labels.wanted(config.get("process")):
+        from pyrun.host import lsm
+
+        lsm.refuse(config["process"])
+    return Facts(
+        layout(options, config),
+        options.bundle,
+        container,
+        privileged=posix.geteuid() == 0,
+        nested=nested,
+        capabilities=privilege.own_capabilities(),
+        cgroup_v2=cgroup.mode == "v2",
+        cgroups=_visible(hierarchies, cgroup),
+        device_filter=device_filter,
+        unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
+        v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
+        cgroups_optional=cgroup.optional,
+        held=cgroup.needs_process,
+        seccomp=filter_,
+        seccomp_flags=flags,
+        preserve=options.preserve_fds,
+        keyring=options.keyring,
+        pivot=options.pivot,
+        links=_links(config, options.bundle),
+        mount_label=_mount_label(config, log),
+        procfs_takes_namespace=_release() >= _PIDNS,
+    )
+
+
+_PIDNS = (6, 17)
+
+
+def _release() -> tuple[int, ...]:
+    """The kernel's version: (6, 18) of "6.18.5-amd64", also of "6.18+"."""
+    parts = posix.uname().release.split(".")[:2]
+    return tuple(int(part[: len(part) - len(part.lstrip("0123456789"))] or 0) for part in parts)
+
+
+def _links(config: Config, bundle: str) -> dict[int, str]:
+    """Where the sources of mounts with copy-symlink lead, if they are links."""
+    found = {}
+    for i, mount in enumerate(config.get("mounts", [])):
+        if "copy-symlink" in mount.get("options", ()):
+            source = mount.get("source", "")
+            try:
+                found[i] = posix.readlink(source if source.startswith("/") else f"{bundle}/{source}")
+            except OSError:  # no link, or not there: opening it will tell
+                continue
+    return found
+
+
+def _mount_label(config: Config, log: Log) -> str:
+    label = config.get("linux", {}).get("mountLabel", "")
+    if label:
+        from pyrun.host import lsm
+
+        if not lsm.selinux():
+            log.warning("/linux/mountLabel: has no effect: selinux is not in force on this host")
+            return ""
+    return label
+
+
+def seccomp_filter(config: Config, cache: str, log: Log) -> tuple[bytes, int]:
+    """The profile's program and the flags to load it with; (b"", 0) without one."""
+    profile = config.get("linux", {}).get("seccomp")
+    if not profile:
+        return b"", 0
+    from pyrun.host import seccomp
+
+    return seccomp.program(profile, cache, log), seccomp.flags(profile)

@@ -1,0 +1,112 @@
+"""What a plan must know to put one more process into a container that runs."""
+
+from __future__ import annotations
+
+import posix
+
+from pyrun.cgroups import files
+from pyrun.container.container import cgroup_of
+from pyrun.container.store import alive
+from pyrun.errors import Error, NotRunningError
+from pyrun.kernel import privilege
+from pyrun.kernel.privilege import own_capabilities
+from pyrun.plan.facts import Facts
+from pyrun.spec.namespaces import CLONE_NEWNS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cgroups.cgroup import Cgroup
+    from pyrun.cgroups.files import Directory
+    from pyrun.container.store import State
+    from pyrun.machine.launch import Layout
+
+
+def facts(state: State, layout: Layout, below: list[str] | None = None, **more: Any) -> Facts:
+    """Facts for the container of `state`; `below`: cgroups of the container's own, as `exec --cgroup` names them;
+    `more` as for Facts itself. Raises Error."""
+    cgroup = cgroup_of(state)
+    for directory in cgroup.directories:
+        if directory.inodes and not directory.is_same():
+            words = f"{directory.path} is not there any more, or is another's by now"
+            raise Error("enter the container's cgroup", words=words, hint="the container itself may run on")
+    chosen = _chosen(cgroup, below or [])
+    unified, v1 = "", []
+    for directory in cgroup.directories:
+        path = directory.path + chosen.get(directory.controllers, "")
+        if directory.controllers:
+            v1.append(path)
+        elif below:
+            unified = path
+        else:
+            unified = _habitable(directory, state["pid"]) if cgroup.mode == "v2" else path
+    return Facts(
+        layout,
+        state["bundle"],
+        state["id"],
+        privileged=posix.geteuid() == 0,
+        nested=privilege.nested(),
+        capabilities=own_capabilities(),
+        unified_cgroup=unified,
+        v1_cgroups=v1,
+        cgroups_optional=cgroup.rootless,
+        **more,
+    )
+
+
+def open_root(state: State) -> list[int]:
+    """The container's root, where that isn't the root of a mount namespace of its own; else nothing. Raises Error."""
+    if state.get("namespaces", 0) & CLONE_NEWNS:
+        return []
+    path = f"/proc/{state['pid']}/root"
+    try:
+        fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
+    except OSError as e:
+        hint = "without root it can't be reached before the program has started" if posix.geteuid() else ""
+        raise Error("enter the container's root", tried=f"open {path}", error=e.errno, hint=hint) from None
+    if not alive(state):  # then the number may have been another's
+        posix.close(fd)
+        raise NotRunningError()
+    return [fd]
+
+
+def _habitable(directory: Directory, pid: int) -> str:
+    """The container's cgroup, or where its init is: what runs inside may have made cgroups of its own, and one that has
+    given controllers to others takes no process itself (cgroups(7), "no internal processes")."""
+    try:
+        if not files.read(f"{directory.path}/cgroup.subtree_control").strip():
+            return directory.path
+        for line in files.read(f"/proc/{pid}/cgroup").splitlines():
+            if line.startswith("0::"):
+                found = directory.top + line[3:]
+                return found if found.startswith(f"{directory.path}/") else directory.path
+    except OSError:
+        pass  # the cgroup can't be looked at: the program will tell
+    return directory.path
+
+
+def _chosen(cgroup: Cgroup, below: list[str]) -> dict[tuple[str, ...], str]:
+    """For each hierarchy the path below the container's cgroup. `below`: PATH, or on v1 CONTROLLER,...:PATH."""
+    found: dict[tuple[str, ...], str] = {}
+    for text in below:
+        names, colon, path = text.rpartition(":")
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        if ".." in parts or "\0" in path:
+            raise Error(f"--cgroup {text}", words="must not lead out of the container's cgroup with ..")
+        inner = "".join(f"/{part}" for part in parts)
+        wanted = set(names.split(",")) if colon else set()
+        if wanted and cgroup.mode == "v2":
+            raise Error(f"--cgroup {text}", words="cgroup v2 has one path for all controllers", hint="leave them out")
+        missing = set(wanted)
+        for directory in cgroup.directories:
+            controllers = {name.removeprefix("name=") for name in directory.controllers}
+            if wanted and not wanted & controllers:
+                continue
+            if not files.exists(directory.path + inner):
+                raise Error(f"--cgroup {text}", words=f"no such cgroup: {directory.path}{inner}")
+            found[directory.controllers] = inner
+            missing -= controllers
+        if missing:
+            raise Error(f"--cgroup {text}", words=f"no hierarchy for {', '.join(sorted(missing))}")
+    return found

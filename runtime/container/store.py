@@ -1,0 +1,324 @@
+"""The store on disk: ROOT/ID/, one folder a container.
+
+    state.json    what later commands need; written to a temporary and renamed
+    config.json   the bundle's, as it was at create: later edits have no effect (MUST 10)
+    exec.fifo     init waits at it for `start`; that it does is what makes a container `created`
+    exec.status   tells `start` whether execve worked
+
+The folder itself is the lock (flock(2)): a command that changes a container holds it. A folder whose creator has died
+half-way is not locked, and that is how its `creating` is known to be over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import posix
+import time
+from errno import EEXIST, ENOENT
+
+from pyrun.errors import DoesNotExistError, Error
+from pyrun.kernel.ownership import open_directory, open_file, open_owned
+from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
+from pyrun.spec.namespaces import CLONE_NEWPID
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypedDict
+
+    from pyrun.spec.config import Hooks, Process, Seccomp
+
+    Status = Literal["creating", "created", "running", "paused", "stopped"]
+
+    class State(TypedDict, total=False):
+        """What is in state.json. `pid` is 0 until there is an init; `started` is its start time (proc(5), field 22).
+        `process` and `seccomp`, as in the config, are there for startContainer hooks only. `namespaces`: CLONE_NEW*
+        flags of those that are not the host's, `joined`: of those among them that were there before.
+        `mounted`: (path, unique id) of the mount that is the root of a container without a mount namespace."""
+
+        ociVersion: str
+        id: str
+        bundle: str
+        rootfs: str
+        created: str
+        owner: str
+        annotations: dict[str, str]
+        creating: bool
+        pid: int
+        started: int
+        cgroup: dict[str, Any]
+        freezer: str
+        resctrl: dict[str, Any]
+        hooks: Hooks
+        process: Process
+        seccomp: Seccomp
+        mounted: tuple[str, int]
+        executable: str
+        namespaces: int
+        joined: int
+
+
+_ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
+_FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", "state.json", ".state.json")
+
+
+def default_root() -> str:
+    """Where containers are kept when --root doesn't say: as runc, but for the name."""
+    folder = posix.environ.get(b"XDG_RUNTIME_DIR")
+    if folder and folder.startswith(b"/") and _users_own():
+        return f"{folder.decode(errors='surrogateescape')}/pyrun"
+    return "/run/pyrun"
+
+
+def _users_own() -> bool:
+    """Not the machine's root: not even one that is root in a user namespace, unless it says that it is root there."""
+    if posix.geteuid() != 0:
+        return True
+    from pyrun.kernel.privilege import nested
+
+    return nested() and posix.environ.get(b"USER") != b"root"
+
+
+def cache_folder(name: str) -> str:
+    """Where what can be made again is kept from one container to the next, whatever --root says."""
+    return f"{default_root()}.cache/{name}"
+
+
+def check_id(container: str) -> None:
+    """Raises Error for an id that can't be a folder's name, or could be more than that."""
+    if not container or container in (".", "..") or not _ID_CHARACTERS.issuperset(container):
+        raise Error(
+            "invalid container ID format",
+            words=repr(container)[:100],
+            hint="letters, digits and _ + . - are allowed, but not . or ..",
+        )
+    if len(container) > 255:
+        raise Error("invalid container ID format", words="longer than 255 bytes")
+
+
+def make_root(root: str) -> int:
+    """Make the folder of all containers, and open it: 0700; with XDG_RUNTIME_DIR sticky too, so that cleaners spare it.
+    Raises Error when others have a say in it (runtime/kernel/ownership.py)."""
+    try:
+        fd = open_owned(root, make=True)
+    except OSError as e:
+        raise Error("make the state folder", tried=f"mkdir {root}", error=e.errno, hint="choose a --root") from None
+    if root == default_root() and posix.geteuid() != 0:
+        try:
+            posix.chmod(f"/proc/self/fd/{fd}", 0o1700)
+        except OSError as e:
+            posix.close(fd)
+            raise Error("use the state folder", tried=f"chmod {root}", error=e.errno, hint="choose a --root") from None
+    return fd
+
+
+class Entry:
+    """One container's folder, held open. With `locked`, nobody else changes it until `close`."""
+
+    __slots__ = ("container", "fd", "locked", "path")
+
+    def __init__(self, root: str, container: str) -> None:
+        """Raises DoesNotExistError; Error when what is there can't be believed (runtime/kernel/ownership.py)."""
+        check_id(container)
+        self.container = container
+        self.path = f"{root}/{container}"
+        self.locked = False
+        try:
+            parent = open_owned(root)
+            try:
+                self.fd = open_directory(container, parent, self.path)
+            finally:
+                posix.close(parent)
+        except OSError as e:
+            if e.errno == ENOENT:
+                raise DoesNotExistError() from None
+            raise Error(f"open container {container}", tried=f"open {self.path}", error=e.errno) from None
+
+    @classmethod
+    def new(cls, root: str, container: str) -> Entry:
+        """Make a folder for a new container, locked. Raises Error when the id is taken."""
+        check_id(container)
+        parent = make_root(root)
+        try:
+            posix.mkdir(container, 0o711, dir_fd=parent)
+        except OSError as e:
+            if e.errno == EEXIST:
+                raise Error("container with given ID already exists", words=container) from None
+            raise Error("make the state folder", tried=f"mkdir {root}/{container}", error=e.errno) from None
+        finally:
+            posix.close(parent)
+        entry = cls(root, container)
+        entry.lock()
+        return entry
+
+    def lock(self) -> None:
+        """Wait for the lock. Raises DoesNotExistError when the container is gone by then."""
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self.locked = True
+        try:
+            there = posix.stat(self.path, follow_symlinks=False)
+        except FileNotFoundError:
+            raise DoesNotExistError() from None
+        mine = posix.fstat(self.fd)
+        if (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
+            raise DoesNotExistError()
+
+    def unlock(self) -> None:
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        self.locked = False
+
+    def exists(self) -> bool:
+        """The folder has not been removed."""
+        return posix.fstat(self.fd).st_nlink > 0
+
+    def abandoned(self) -> bool:
+        """Nobody holds the lock: whoever was creating this container is gone."""
+        if self.locked:
+            return True
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        fcntl.flock(self.fd, fcntl.LOCK_UN)
+        return True
+
+    def close(self) -> None:
+        posix.close(self.fd)
+
+    def read(self) -> State:
+        """Raises Error when state.json isn't there or can't be understood: `delete --force` takes such a container."""
+        try:
+            state: State = strictjson.trusted(self.read_file("state.json"))
+        except FileNotFoundError:
+            raise Error(f"container {self.container} has no state", hint="delete --force removes it") from None
+        except (Invalid, ValueError):
+            raise Error(f"container {self.container}: state.json is broken", hint="delete --force removes it") from None
+        if not isinstance(state, dict) or not isinstance(state.get("pid"), int):
+            raise Error(f"container {self.container}: state.json is broken", hint="delete --force removes it")
+        return state
+
+    def write(self, state: State) -> None:
+        self.write_file(".state.json", strictjson.dumps(state).encode())
+        self.rename(".state.json", "state.json")
+
+    def rename(self, old: str, new: str) -> None:
+        posix.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+
+    def read_file(self, name: str) -> bytes:
+        fd = open_file(name, self.fd, self.path)
+        try:
+            return read_all(fd)
+        finally:
+            posix.close(fd)
+
+    def write_file(self, name: str, content: bytes) -> None:
+        flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
+        fd = posix.open(name, flags, 0o600, dir_fd=self.fd)
+        try:
+            while content:
+                content = content[posix.write(fd, content) :]
+        finally:
+            posix.close(fd)
+
+    def waiting(self) -> bool:
+        """init waits at exec.fifo. Not just that it is there: a `start` may have been killed before it took it away."""
+        try:
+            posix.close(self.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK))
+        except OSError:  # ENOENT, or ENXIO: nobody reads
+            return False
+        return True
+
+    def open_fifo(self, name: str, flags: int) -> int:
+        return posix.open(name, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)
+
+    def make_fifo(self, name: str, *, write_only: bool = False) -> int:
+        """Make a fifo and open it for reading and writing: so no open of it ever waits. With `write_only` the
+        descriptor can't read back what it wrote itself."""
+        posix.mkfifo(name, 0o600, dir_fd=self.fd)
+        fd = self.open_fifo(name, posix.O_RDWR)
+        if write_only:
+            both, fd = fd, self.open_fifo(name, posix.O_WRONLY)
+            posix.close(both)
+        return fd
+
+    def unlink(self, name: str) -> None:
+        try:
+            posix.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return
+
+    def remove(self) -> None:
+        """Remove the folder and what is in it; only while locked."""
+        for name in _FILES:
+            self.unlink(name)
+        if posix.fstat(self.fd).st_nlink > 2:
+            from pyrun.container.notify import remove
+
+            remove(self)
+        try:
+            posix.rmdir(self.path)
+        except FileNotFoundError:
+            return
+        except OSError as e:
+            raise Error(f"remove container {self.container}", tried=f"rmdir {self.path}", error=e.errno) from None
+
+
+def containers(root: str) -> list[str]:
+    """The ids in `root`, sorted; [] when there is no such folder."""
+    try:
+        parent = open_owned(root)
+    except FileNotFoundError:
+        return []
+    except OSError as e:
+        raise Error("list the containers", tried=f"open {root}", error=e.errno) from None
+    try:
+        names = posix.listdir(f"/proc/self/fd/{parent}")
+    except OSError as e:
+        raise Error("list the containers", tried=f"open {root}", error=e.errno) from None
+    finally:
+        posix.close(parent)
+    return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
+
+
+def read_all(fd: int) -> bytes:
+    parts = []
+    while part := posix.read(fd, 1 << 16):
+        parts.append(part)
+    return b"".join(parts)
+
+
+def read_path(path: str) -> bytes:
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return read_all(fd)
+    finally:
+        posix.close(fd)
+
+
+def start_time(pid: int) -> int:
+    """When the process began, in clock ticks after boot (proc(5), stat field 22); 0 when it has ended or is a zombie.
+
+    With it a pid is known again although its number may have been given to another process since."""
+    try:
+        stat = read_path(f"/proc/{pid}/stat")
+    except OSError:
+        return 0
+    # The second field is a name in parentheses, which may hold anything.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
+
+
+def alive(state: State) -> bool:
+    """init is running, not a zombie, and still the process that create made."""
+    return state["pid"] > 0 and start_time(state["pid"]) == state.get("started")
+
+
+def has_own_pids(state: State) -> bool:
+    """The container has a pid namespace of its own: all of its processes end with init, by the kernel's hand."""
+    return bool(state.get("namespaces", 0) & ~state.get("joined", 0) & CLONE_NEWPID)
+
+
+def now() -> str:
+    """This moment in RFC 3339 with nanoseconds, which Go's time.Time reads."""
+    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"

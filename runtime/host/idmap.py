@@ -1,0 +1,66 @@
+"""linux.uidMappings and gidMappings, written from outside (user_namespaces(7))."""
+
+from __future__ import annotations
+
+import posix
+
+from pyrun.errors import Error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import IDMapping, Linux
+
+# Callers start the runtime with no PATH at all.
+_HELPER_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
+
+
+def write(pid: int, linux: Linux, at: str = "/linux") -> None:
+    """Map the ids of the user namespace that `pid` has just made. `at`: where in the config the mappings are. Raises
+    Error."""
+    uids, gids = linux.get("uidMappings", []), linux.get("gidMappings", [])
+    privileged = posix.geteuid() == 0
+    if not privileged and not _helped(gids, posix.getegid()):
+        # Before gid_map: otherwise groups that deny access could be dropped (CVE-2014-8989).
+        _write(pid, "setgroups", "deny", f"{at}/gidMappings")
+    for file, helper, mappings, own, pointer in (
+        ("uid_map", "newuidmap", uids, posix.geteuid(), f"{at}/uidMappings"),
+        ("gid_map", "newgidmap", gids, posix.getegid(), f"{at}/gidMappings"),
+    ):
+        if not privileged and _helped(mappings, own):
+            _help(pid, helper, mappings, pointer)
+        else:
+            text = "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in mappings)
+            _write(pid, file, text, pointer)
+
+
+def _helped(mappings: list[IDMapping], own: int) -> bool:
+    """Without privilege only the caller's own id can be mapped; for others there are newuidmap and newgidmap."""
+    return len(mappings) != 1 or mappings[0]["size"] != 1 or mappings[0]["hostID"] != own
+
+
+def _write(pid: int, file: str, text: str, pointer: str) -> None:
+    path = f"/proc/{pid}/{file}"
+    try:
+        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
+        try:
+            posix.write(fd, text.encode())
+        finally:
+            posix.close(fd)
+    except OSError as e:
+        hint = "mappings must not overlap, and the host ids must be mapped here"
+        raise Error("map ids", pointer=pointer, tried=f"write {file}", error=e.errno, hint=hint) from None
+
+
+def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str) -> None:
+    numbers = [str(n) for m in mappings for n in (m["containerID"], m["hostID"], m["size"])]
+    for folder in _HELPER_FOLDERS:
+        try:
+            child = posix.posix_spawn(f"{folder}/{helper}", [helper, str(pid), *numbers], {})
+        except FileNotFoundError:
+            continue
+        if posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1]):
+            words = f"{helper} {pid} {' '.join(numbers)} failed"
+            raise Error("map ids", pointer=pointer, words=words, hint="see /etc/subuid and /etc/subgid")
+        return
+    hint = "install the package uidmap, or map only your own id"
+    raise Error("map ids", pointer=pointer, words=f"{helper} not found in {':'.join(_HELPER_FOLDERS)}", hint=hint)

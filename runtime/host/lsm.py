@@ -1,0 +1,43 @@
+"""Which security modules this host has: loaded only where a config asks for one."""
+
+from __future__ import annotations
+
+from pyrun.container.store import read_path
+from pyrun.errors import Error
+from pyrun.plan.labels import UNCONFINED
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Process
+
+
+def refuse(process: Process) -> None:
+    """Raises Error for a profile or label that this host has no module for."""
+    profile = process.get("apparmorProfile", "")
+    if profile not in ("", UNCONFINED) and not apparmor():
+        hint = "boot with apparmor, or leave the profile out"
+        raise Error("apparmor is not enabled on this host", pointer="/process/apparmorProfile", hint=hint)
+    if process.get("selinuxLabel") and not selinux():
+        words = "selinux is not in force on this host"
+        raise Error(words, pointer="/process/selinuxLabel", hint="load a policy, or leave the label out")
+
+
+def apparmor() -> bool:
+    return _first("/sys/module/apparmor/parameters/enabled") == b"Y"
+
+
+def selinux() -> bool:
+    """There is SELinux, and a policy: without one everything is labelled "kernel" (selinux(8))."""
+    known = b"selinuxfs" in _read("/proc/filesystems")
+    return known and _first("/proc/self/attr/current") not in (b"", b"kernel")
+
+
+def _first(path: str) -> bytes:
+    return _read(path).partition(b"\n")[0].rstrip(b"\0")
+
+
+def _read(path: str) -> bytes:
+    try:
+        return read_path(path)
+    except OSError:  # not there; attr/current without a module: EINVAL
+        return b""

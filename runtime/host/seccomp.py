@@ -1,0 +1,280 @@
+"""linux.seccomp to a BPF program, by libseccomp (config-linux.md "Seccomp", seccomp(2), seccomp_rule_add(3)).
+
+Compiled outside the container and kept by digest: compiling takes longer than all else that create does, and the
+containers of a machine mostly share one profile.
+"""
+
+from __future__ import annotations
+
+import posix
+from _blake2 import blake2b
+from _struct import Struct
+
+from pyrun.container.store import make_root
+from pyrun.errors import Error
+from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
+from pyrun.kernel.ownership import open_file
+from pyrun.spec import strictjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ctypes
+
+    from pyrun.log import Log
+    from pyrun.spec.config import Seccomp, Syscall
+
+POINTER = "/linux/seccomp"
+
+# linux/seccomp.h
+RETURNS = {
+    "SCMP_ACT_KILL": 0x00000000,
+    "SCMP_ACT_KILL_THREAD": 0x00000000,
+    "SCMP_ACT_KILL_PROCESS": 0x80000000,
+    "SCMP_ACT_TRAP": 0x00030000,
+    "SCMP_ACT_ERRNO": 0x00050000,
+    "SCMP_ACT_TRACE": 0x7FF00000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
+    "SCMP_ACT_LOG": 0x7FFC0000,
+    "SCMP_ACT_ALLOW": 0x7FFF0000,
+}
+_WITH_NUMBER = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
+# What a program should be told of a call that is newer than its profile: that there is none (see _newer).
+_RESTRICTIVE = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 0x01,
+    "SECCOMP_FILTER_FLAG_LOG": 0x02,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 0x04,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0x20,
+}
+_TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
+OPERATORS = {
+    "SCMP_CMP_NE": 1,
+    "SCMP_CMP_LT": 2,
+    "SCMP_CMP_LE": 3,
+    "SCMP_CMP_EQ": 4,
+    "SCMP_CMP_GE": 5,
+    "SCMP_CMP_GT": 6,
+    "SCMP_CMP_MASKED_EQ": 7,
+}
+_EPERM, _ENOSYS, _EEXIST = 1, 38, 17
+_SCMP_FLTATR_CTL_OPTIMIZE = 8
+_X32_BIT = 0x40000000
+
+# struct sock_filter: code, where to go when true and when false, constant
+_SOCK_FILTER = Struct("<HBBI")
+_LD_ABS, _JEQ, _JGT, _JGE, _RET = 0x20, 0x15, 0x25, 0x35, 0x06
+_NUMBER_AT, _ARCH_AT = 0, 4
+
+
+def flags(seccomp: Seccomp) -> int:
+    """The flags for seccomp(2). Unset is SPEC_ALLOW, as with runc."""
+    names = seccomp.get("flags")
+    found = FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"] if names is None else sum({FLAGS[name] for name in names})
+    if notifies(seccomp):
+        # The two exclude each other, and a program that has one thread needs no TSYNC.
+        return found & ~_TSYNC | SECCOMP_FILTER_FLAG_NEW_LISTENER
+    return found & ~_WAIT_KILLABLE_RECV  # of a listener's
+
+
+def notifies(seccomp: Seccomp | None) -> bool:
+    """Some calls wait for the answer of an agent."""
+    return seccomp is not None and any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", []))
+
+
+def refuse_unprivileged(seccomp: Seccomp) -> None:
+    """Raises Error for a profile whose listener could never be sent: see runtime/container/listener.py."""
+    for i, rule in enumerate(seccomp.get("syscalls", [])):
+        if rule["action"] == "SCMP_ACT_NOTIFY" and "sendmsg" in rule["names"]:
+            raise Error(
+                "load the seccomp profile",
+                pointer=f"{POINTER}/syscalls/{i}/names/{rule['names'].index('sendmsg')}",
+                words="without privilege sendmsg is how the listener gets to its agent: it can't wait for that one",
+            )
+
+
+def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
+    """The profile's BPF program: from the folder `cache` ("" for none), or compiled and put there."""
+    if posix.geteuid() != 0:
+        refuse_unprivileged(seccomp)
+    if not cache:
+        return compile_filter(seccomp, log)
+    text = strictjson.dumps([seccomp, posix.uname().machine])
+    digest = blake2b(text.encode(), digest_size=32).hexdigest()
+    try:
+        folder = make_root(cache)
+    except Error as e:
+        # One that can't be made, or isn't ours, costs time, no more.
+        log.debug(f"the compiled seccomp profile is not kept: {e}")
+        return compile_filter(seccomp, log)
+    try:
+        kept = _kept(folder, cache, digest, log)
+        if kept:
+            return kept
+        compiled = compile_filter(seccomp, log)
+        _keep(folder, digest, compiled, log)
+        return compiled
+    finally:
+        posix.close(folder)
+
+
+def _kept(folder: int, cache: str, digest: str, log: Log) -> bytes:
+    """The file's content; b"" when there is none, or somebody else's."""
+    try:
+        fd = open_file(digest, folder, cache)
+    except OSError:
+        return b""
+    except Error as e:
+        log.debug(str(e))
+        return b""
+    try:
+        return posix.read(fd, 1 << 20)
+    finally:
+        posix.close(fd)
+
+
+def _keep(folder: int, digest: str, compiled: bytes, log: Log) -> None:
+    temporary = f"{digest}.{posix.getpid()}"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
+    try:
+        fd = posix.open(temporary, flags, 0o600, dir_fd=folder)
+        try:
+            while compiled:
+                compiled = compiled[posix.write(fd, compiled) :]
+        finally:
+            posix.close(fd)
+        posix.rename(temporary, digest, src_dir_fd=folder, dst_dir_fd=folder)
+    except OSError as e:
+        log.debug(f"the compiled seccomp profile is not kept: {e}")
+
+
+def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
+    """Raises Error, with the pointer of the rule that libseccomp refuses."""
+    library = _library()
+    default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
+    context = library.seccomp_init(default)
+    if not context:
+        raise Error("compile the seccomp profile", pointer=f"{POINTER}/defaultAction", words="libseccomp refuses it")
+    try:
+        tokens = [library.seccomp_arch_native()]
+        for i, name in enumerate(seccomp.get("architectures", [])):
+            token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+            result = library.seccomp_arch_add(context, token) if token else -1
+            if result not in (0, -_EEXIST):
+                raise Error(
+                    "compile the seccomp profile", pointer=f"{POINTER}/architectures/{i}", words=f"no {name} here"
+                )
+            if token not in tokens:
+                tokens.append(token)
+        # A tree of comparisons for large profiles; older libraries don't know it, and that is all the same.
+        library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_OPTIMIZE, 2)
+        for i, rule in enumerate(seccomp.get("syscalls", [])):
+            _add(library, context, rule, default, f"{POINTER}/syscalls/{i}", log)
+        prefix = b""
+        if seccomp["defaultAction"] in _RESTRICTIVE:
+            prefix = _newer({token: _last(library, token, seccomp) for token in tokens})
+        return prefix + _export(library, context)
+    finally:
+        library.seccomp_release(context)
+
+
+def _action(name: str, number: int | None) -> int:
+    value = RETURNS[name]
+    if name in _WITH_NUMBER:
+        value |= (_EPERM if number is None else number) & 0xFFFF
+    return value
+
+
+def _add(library: ctypes.CDLL, context: object, rule: Syscall, default: int, pointer: str, log: Log) -> None:
+    import ctypes
+
+    class Comparison(ctypes.Structure):
+        """struct scmp_arg_cmp"""
+
+        _fields_ = [
+            ("arg", ctypes.c_uint),
+            ("op", ctypes.c_int),
+            ("datum_a", ctypes.c_uint64),
+            ("datum_b", ctypes.c_uint64),
+        ]
+
+    action = _action(rule["action"], rule.get("errnoRet"))
+    if action == default:
+        return  # libseccomp refuses a rule that changes nothing
+    comparisons = [
+        Comparison(a["index"], OPERATORS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in rule.get("args", [])
+    ]
+    # Two conditions on one argument can't be in one rule; runc takes each for a rule of its own, and so do we.
+    if len({c.arg for c in comparisons}) < len(comparisons):
+        groups = [[c] for c in comparisons]
+    else:
+        groups = [comparisons]
+    for i, name in enumerate(rule["names"]):
+        number = library.seccomp_syscall_resolve_name(name.encode())
+        if number == -1:
+            log.debug(f"{pointer}/names/{i}: no system call {name} here")
+            continue
+        for group in groups:
+            array = (Comparison * len(group))(*group)
+            result = library.seccomp_rule_add_array(context, action, number, len(group), array)
+            if result:
+                raise Error("compile the seccomp profile", pointer=pointer, tried=f"rule for {name}", error=-result)
+
+
+def _last(library: ctypes.CDLL, token: int, seccomp: Seccomp) -> int:
+    """The highest number of a system call on that architecture that the profile names."""
+    names = {name for rule in seccomp.get("syscalls", []) for name in rule["names"]}
+    return max((library.seccomp_syscall_resolve_name_arch(token, name.encode()) for name in names), default=-1)
+
+
+def _newer(last: dict[int, int]) -> bytes:
+    """A head for the program: a call with a number above all that the profile names is ENOSYS.
+
+    A C library tries the newest call first, and falls back on ENOSYS, not on the profile's EPERM. As runc does."""
+    code = [(_LD_ABS, 0, 0, _ARCH_AT)]
+    for token, number in last.items():
+        if number >= 0:
+            code += [
+                (_JEQ, 0, 4, token),
+                (_LD_ABS, 0, 0, _NUMBER_AT),
+                (_JGE, 2, 0, _X32_BIT),
+                (_JGT, 0, 1, number),
+                (_RET, 0, 0, RETURNS["SCMP_ACT_ERRNO"] | _ENOSYS),
+            ]
+    return b"".join(_SOCK_FILTER.pack(*step) for step in code)
+
+
+def _export(library: ctypes.CDLL, context: object) -> bytes:
+    fd = posix.memfd_create("bpf", 1)
+    try:
+        result = library.seccomp_export_bpf(context, fd)
+        if result:
+            raise Error("compile the seccomp profile", pointer=POINTER, error=-result)
+        return posix.pread(fd, 1 << 20, 0)
+    finally:
+        posix.close(fd)
+
+
+def _library() -> ctypes.CDLL:
+    """Raises Error when libseccomp isn't installed."""
+    import ctypes
+
+    try:
+        library = ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        hint = "install libseccomp2"
+        raise Error(
+            "compile the seccomp profile", pointer=POINTER, words="libseccomp.so.2 not found", hint=hint
+        ) from None
+    library.seccomp_init.restype = ctypes.c_void_p
+    library.seccomp_init.argtypes = [ctypes.c_uint32]
+    library.seccomp_release.argtypes = [ctypes.c_void_p]
+    library.seccomp_arch_native.restype = ctypes.c_uint32
+    library.seccomp_arch_resolve_name.restype = ctypes.c_uint32
+    library.seccomp_arch_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
+    library.seccomp_syscall_resolve_name_arch.argtypes = [ctypes.c_uint32, ctypes.c_char_p]
+    library.seccomp_rule_add_array.argtypes = [
+        ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p,
+    ]  # fmt: skip
+    library.seccomp_export_bpf.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    return library

@@ -1,0 +1,35 @@
+"""Take off what a container without a mount namespace left on the host."""
+
+from __future__ import annotations
+
+from pyrun.kernel.constants import (
+    AT_FDCWD,
+    MNT_DETACH,
+    O_DIRECTORY,
+    O_NOFOLLOW,
+    O_PATH,
+    STATX_MNT_ID,
+    STATX_MNT_ID_UNIQUE,
+)
+from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
+from pyrun.machine.program import Program
+
+
+def unmount(path: str, identity: int) -> None:
+    """Unmount the tree at `path`, if it is the mount with this unique id (umount2(2), statx(2)). Before Linux 6.8 ids
+    are given again, but not while the mount is there."""
+    p = Program()
+    others = p.label()
+    # What is mounted there now may be anybody's, and more than one: it goes by what the descriptor is.
+    mount = p.openat(AT_FDCWD, path, O_PATH | O_DIRECTORY | O_NOFOLLOW)
+    found = p.load(p.statx(mount, more=STATX_MNT_ID_UNIQUE), STATX_MNT_ID, 8)
+    p.branch_unless(found, identity, others)
+    p.call("fchdir", mount)
+    p.call("umount2", ".", MNT_DETACH)
+    p.place(others)
+    executor = Executor(p, Layout([]), [])
+    try:
+        executor.expect(executor.host, -1)
+    except (EndedError, ProgramError):
+        pass
+    executor.close()

@@ -1,0 +1,263 @@
+/*
+ * The executor: runs a program of system calls, and decides nothing.
+ *
+ * Python (runtime/machine/program.py) compiles a bundle to a list of instructions; this file is the only code of the
+ * runtime that ever runs inside a container.  It has no libc, no heap and no strings but its own error records,
+ * so that what sits in the container's memory cgroup before execve is a few pages.
+ *
+ * A program is one file: struct header, then instructions, then data.  All of it is validated before the first
+ * instruction runs; jumps only go forward, so every program ends.
+ */
+#include <stdint.h>
+
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int64_t s64;
+
+enum { REGISTERS = 240, PASS = 239, NONE = 0xff, MAX_DATA = 1 << 22, ERROR_TEXT = 512 };
+enum { MAGIC = 0x4e525950 /* "PYRN" */, VERSION = 2, NO_FD = 0xffffffff, ERROR = 0xffffffff };
+enum { SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, OPCODES };
+enum { IMMEDIATE, DATA, REGISTER, KINDS };
+
+struct header {
+	u32 magic;
+	u16 version;
+	u16 count;
+	u32 data_size;
+	u32 channel;	/* the fd on which SAY, AWAIT and errors go until a CHANNEL instruction changes it */
+	u32 trace;	/* an fd of count * 8 bytes for CLOCK_MONOTONIC stamps, or NO_FD */
+	u32 reserved;
+	u64 pass;	/* a random number that lets this program's own calls through its seccomp filter: see exchange() */
+};
+
+struct rule {
+	u16 error;
+	u16 target;
+};
+
+struct instruction {
+	u8 op;
+	u8 destination;	/* register, or NONE */
+	u8 log;		/* register with the fs context whose log explains an error, or NONE */
+	u8 retries;	/* how often EAGAIN or EINTR starts the call again */
+	u16 kinds;	/* two bits an operand */
+	u16 number;	/* system call, SAY and AWAIT code, STORE and LOAD width, BRANCH: 1 = when different */
+	struct rule rules[3];
+	u32 reserved;
+	u64 operands[6];
+};
+
+struct message {
+	u32 code;
+	u32 index;
+	s64 value;
+	char text[ERROR_TEXT];
+};
+enum { MESSAGE_HEAD = 16 };
+
+#include SYSTEM
+
+static u64 registers[REGISTERS];	/* the last one holds the pass from the start */
+static u32 channel;
+
+/* Talk with the runtime, or leave, whatever the seccomp profile forbids: the filter lets a few calls through whose sixth
+ * operand, which the kernel ignores, is the pass (runtime/plan/seccomp.py).  They are calls that programs make rarely,
+ * since the kernel can't cache the verdict for a call whose operands are looked at. */
+static s64 exchange(u64 number, u64 fd, void *buffer, u64 size)
+{
+	u64 vector[2] = { (u64)(uintptr_t)buffer, size };
+
+	return sys(number, fd, (u64)(uintptr_t)vector, 1, 0, 0, registers[PASS]);
+}
+
+static void leave(int status)
+{
+	quit(status, registers[PASS]);
+}
+
+static u64 operand(const struct instruction *in, int i, const u8 *data)
+{
+	switch (in->kinds >> 2 * i & 3) {
+	case DATA:
+		return (u64)(uintptr_t)(data + in->operands[i]);
+	case REGISTER:
+		return registers[in->operands[i]];
+	default:
+		return in->operands[i];
+	}
+}
+
+static int valid(const struct instruction *in, u32 index, const struct header *h)
+{
+	u64 width = in->number;
+
+	if (in->op >= OPCODES || (in->destination != NONE && in->destination >= REGISTERS) ||
+	    (in->log != NONE && in->log >= REGISTERS) || in->kinds >> 12)
+		return 0;
+	for (int i = 0; i < 6; i++) {
+		u32 kind = in->kinds >> 2 * i & 3;
+		if (kind >= KINDS || (kind == REGISTER && in->operands[i] >= REGISTERS) ||
+		    (kind == DATA && in->operands[i] > h->data_size))
+			return 0;
+	}
+	for (int i = 0; i < 3; i++)
+		if (in->rules[i].error && (in->rules[i].target <= index || in->rules[i].target > h->count))
+			return 0;
+	switch (in->op) {
+	case STORE:
+	case LOAD:
+		return (width == 1 || width == 2 || width == 4 || width == 8) && (in->kinds & 3) == DATA &&
+		       in->operands[0] + width <= h->data_size && (in->op == STORE || in->destination != NONE);
+	case BRANCH:
+		return in->number <= 1 && in->rules[0].error;
+	case MOVE:
+		return in->destination != NONE;
+	case FAIL:
+		return in->number > 0;
+	default:
+		return 1;
+	}
+}
+
+static void send(struct message *m, u32 length)
+{
+	/* Whoever started us is gone when this fails: nobody is left to act for. */
+	if (exchange(NR_writev, channel, m, length) < 0)
+		leave(1);
+}
+
+/* Report what failed and, where a file system context has something to say, its words; then wait to be let go, so
+ * that the other side can still look at this process. */
+static void fail(u32 index, s64 error, u64 log)
+{
+	static struct message m;
+	u32 length = 0;
+	s64 n;
+
+	m.code = ERROR;
+	m.index = index;
+	m.value = error;
+	if (log != NONE)
+		for (int i = 0; i < 16 && length < ERROR_TEXT; i++) {
+			n = sys(NR_read, registers[log], (u64)(uintptr_t)(m.text + length), ERROR_TEXT - length, 0, 0, 0);
+			if (n <= 0 || n > ERROR_TEXT - length)
+				break;
+			length += n;
+		}
+	send(&m, MESSAGE_HEAD + length);
+	exchange(NR_readv, channel, &m, MESSAGE_HEAD);
+	leave(1);
+}
+
+static void store(u8 *at, u64 value, u32 width)
+{
+	for (u32 i = 0; i < width; i++)
+		at[i] = value >> 8 * i;
+}
+
+static u64 load(const u8 *at, u32 width)
+{
+	u64 value = 0;
+
+	for (u32 i = 0; i < width; i++)
+		value |= (u64)at[i] << 8 * i;
+	return value;
+}
+
+static s64 call(const struct instruction *in, const u8 *data)
+{
+	s64 result;
+	u32 tries = 0;
+
+	do
+		result = sys(in->number, operand(in, 0, data), operand(in, 1, data), operand(in, 2, data),
+			     operand(in, 3, data), operand(in, 4, data), operand(in, 5, data));
+	while ((result == -11 /* EAGAIN */ || result == -4 /* EINTR */) && tries++ < in->retries);
+	return result;
+}
+
+static void run(const struct header *h, const struct instruction *code, u8 *data, u64 *trace)
+{
+	static struct message m;
+
+	for (u32 i = 0; i < h->count;) {
+		const struct instruction *in = &code[i];
+		u32 next = i + 1;
+		u64 value = 0;
+		s64 result;
+
+		if (trace)
+			trace[i] = now();
+		switch (in->op) {
+		case SYSCALL:
+			result = call(in, data);
+			value = result;
+			if (result < 0 && result >= -4095) {
+				next = 0;
+				for (int r = 0; r < 3; r++)
+					if (in->rules[r].error == -result || in->rules[r].error == 0xffff)
+						next = in->rules[r].target;
+				if (!next)
+					fail(i, -result, in->log);
+			}
+			break;
+		case STORE:
+			store(data + in->operands[0], operand(in, 1, data), in->number);
+			break;
+		case LOAD:
+			value = load(data + in->operands[0], in->number);
+			break;
+		case BRANCH:
+			if (((operand(in, 0, data) & operand(in, 1, data)) == operand(in, 2, data)) == !in->number)
+				next = in->rules[0].target;
+			break;
+		case SAY:
+			m.code = in->number;
+			m.index = i;
+			m.value = operand(in, 0, data);
+			send(&m, MESSAGE_HEAD);
+			break;
+		case AWAIT:
+			/* End of file: the runtime has ended.  What is half made must not live on. */
+			result = exchange(NR_readv, channel, &m, MESSAGE_HEAD);
+			if (result != MESSAGE_HEAD || m.code != in->number)
+				leave(1);
+			value = m.value;
+			break;
+		case FAIL:
+			fail(i, in->number, NONE);
+			break;
+		case CHANNEL:
+			channel = operand(in, 0, data);
+			break;
+		case MOVE:
+			value = operand(in, 0, data);
+			break;
+		}
+		if (in->destination != NONE)
+			registers[in->destination] = value;
+		i = next;
+	}
+	leave(0);
+}
+
+static void execute(u8 *program, u64 size)
+{
+	struct header *h = (struct header *)program;
+	struct instruction *code = (struct instruction *)(h + 1);
+	u64 *trace = 0;
+
+	if (size < sizeof(*h) || h->magic != MAGIC || h->version != VERSION || h->data_size > MAX_DATA ||
+	    size != sizeof(*h) + h->count * sizeof(*code) + h->data_size)
+		leave(2);
+	for (u32 i = 0; i < h->count; i++)
+		if (!valid(&code[i], i, h))
+			leave(2);
+	channel = h->channel;
+	registers[PASS] = h->pass;
+	if (h->trace != NO_FD)
+		trace = map(h->trace, h->count * 8, 1);
+	run(h, code, (u8 *)(code + h->count), trace);
+}

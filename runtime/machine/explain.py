@@ -1,0 +1,104 @@
+"""From a failed instruction to an Error; only loaded when there is one."""
+
+from __future__ import annotations
+
+import posix
+from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPERM
+
+from pyrun.errors import Error
+from pyrun.machine.launch import ProgramError
+from pyrun.machine.program import AWAIT, FAIL, Instruction, Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cgroups.cgroup import Cgroup
+    from pyrun.spec.config import Config
+
+# The oldest with all that a program may use: mount_setattr came last, and can change propagation since then.
+OLDEST_KERNEL = "5.14"
+
+# (system call, errno) -> what it mostly means
+HINTS = {
+    ("openat2", 40): "a symbolic link is in the way",
+    ("clone3", EINVAL): "the kernel lacks one of these namespaces",
+    ("clone3", EPERM): "making namespaces needs root, or a user namespace",
+    ("clone3", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
+    ("unshare", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
+    ("fsopen", 19): "the kernel has no such file system",
+    ("sethostname", EINVAL): "a host name has at most 64 bytes",
+    ("execve", ENOEXEC): "no program, or one for another machine; a script needs a first line with #!",
+    ("execve", ENOENT): "the file, or the interpreter that its first line or its ELF header names, is missing",
+    ("move_mount", EINVAL): "a folder is mounted on a folder, a file on a file",
+    ("setns", EINVAL): "already in this user namespace, or not of this type",
+}
+
+
+def explain(program: Program, fault: ProgramError, config: Config) -> Error:
+    """What went wrong, in the terms of the config."""
+    instruction = program.instructions[fault.index]
+    pointer = instruction.source
+    what = subject(config, pointer)
+    note = instruction.note
+    if instruction.op == FAIL:
+        # The note says it all, and its errno says it to programs: "permission denied" and the like must be in the text.
+        words = note if _says(note, fault.error) else f"{posix.strerror(fault.error).lower()}: {note}"
+        return Error(what, pointer=pointer, words=words)
+    if pointer == "/process/args/0" and fault.error in (ENOENT, EACCES, ENOTDIR) and instruction.name == "statx":
+        name = config["process"]["args"][0]
+        return Error(what, pointer=pointer, words=f"stat {name}: {posix.strerror(fault.error).lower()}")
+    hint = note or HINTS.get((str(instruction.name), fault.error), "")
+    if fault.error == ENOSYS:
+        hint = f"pyrun needs Linux {OLDEST_KERNEL}, not {posix.uname().release}, and no seccomp profile that hides it"
+    return Error(what, pointer=pointer, tried=attempt(instruction), error=fault.error, words=fault.words, hint=hint)
+
+
+def _says(note: str, error: int) -> bool:
+    if error == EISDIR:
+        return True
+    return error == ENOENT and "not found" in note
+
+
+def subject(config: Config, pointer: str) -> str:
+    """What a part of the config is about, for the head of an error."""
+    parts = pointer[1:].split("/")
+    if parts[0] == "mounts" and len(parts) > 1:
+        return f"mount {config['mounts'][int(parts[1])]['destination']}"
+    if parts[:2] == ["process", "args"]:
+        return f'exec "{config["process"]["args"][0]}"'
+    if parts[0] == "linux" and len(parts) > 2 and parts[2].isdigit():
+        linux: dict[str, Any] = dict(config["linux"])
+        entry = linux[parts[1]][int(parts[2])]
+        if isinstance(entry, dict):
+            entry = entry.get("path") or entry.get("type", "")
+        return f"{parts[1]} {entry}"
+    return ".".join(parts) if pointer else "set up the container"
+
+
+def attempt(instruction: Instruction) -> str:
+    """The system call with the operands that can be read: its strings, and key=value for fsconfig."""
+    strings = [o for o in instruction.operands if isinstance(o, str) and o]
+    if instruction.op == AWAIT:
+        return "read from the runtime"
+    if instruction.name == "fsconfig":
+        return f"fsconfig {'='.join(strings)}" if strings else "fsconfig create"
+    return " ".join([str(instruction.name), *strings])
+
+
+def died(status: int | None, cgroup: Cgroup, config: Config) -> Error:
+    """init ended in silence: by what, and why."""
+    code = -9 if status is None else posix.waitstatus_to_exitcode(status)
+    if code == -9:
+        limit = config.get("linux", {}).get("resources", {}).get("memory", {}).get("limit", 0)
+        words = cgroup.out_of_memory()
+        if not words and status is not None and limit > 0 and not cgroup.exists():
+            # systemd has taken the scope away, and the counters with it.
+            words = f"it was killed under a limit of {limit} bytes"
+        if words:
+            what = "container init was OOM-killed (memory limit too low?)"
+            return Error(what, pointer="/linux/resources/memory", words=words)
+    if status is None:
+        return Error("the container's init ended before it was ready")
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
+    return Error(f"the container's init {how} before it was ready")

@@ -1,0 +1,235 @@
+"""Start the executor on a program, and talk to it.
+
+The executor and its program are memory files, so nothing in a container ever refers to a file of the host
+(CVE-2019-5736): /proc/self/exe is a sealed copy which nobody can write.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import posix
+from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SOCK_SEQPACKET, socketpair
+from _struct import Struct
+from errno import EACCES, EINVAL, ENOENT
+
+from pyrun.errors import Error
+from pyrun.machine.program import ERROR, NO_FD, Program
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+_MESSAGE = Struct("<IIq")
+_ROOM = 1024
+_MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
+_F_ADD_SEALS = 1033
+# SEAL, SHRINK, GROW, and FUTURE_WRITE: as good as WRITE where nobody has it mapped, and WRITE waits for all CPUs.
+_F_SEAL_ALL = 0x17
+_SIGNALS = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))  # 32 and 33 are libc's own
+
+PROGRAM_FD = 3
+FIRST_FD = 4
+
+
+class ProgramError(Exception):
+    """An instruction failed: which, with what errno, and what the kernel's log said ("" mostly)."""
+
+    def __init__(self, index: int, error: int, words: str) -> None:
+        super().__init__(index, error, words)
+        self.index = index
+        self.error = error
+        self.words = words
+
+
+class EndedError(Exception):
+    """The process at the other end of a control socket has ended without a word."""
+
+
+def parse_message(raw: bytes) -> tuple[int, int, int, str]:
+    """(code, instruction, value, the kernel's words) of one message."""
+    code, index, value = _MESSAGE.unpack_from(raw)
+    # The log's lines read "e tmpfs: Bad value for 'size'"; the last one is the one that failed.
+    lines = [line[2:] if line[1:2] == " " else line for line in raw[16:].decode("utf-8", "replace").splitlines()]
+    return code, index, value, lines[-1].strip() if lines else ""
+
+
+def _executor_path() -> str:
+    return f"{__file__.rpartition('/')[0]}/executor"
+
+
+def _sealed_copy() -> int:
+    """A file descriptor of a copy of the executor that can't be written to.
+
+    Raises Error when the executor isn't built or no such copy can be made."""
+    try:
+        source = posix.open(_executor_path(), posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError as e:
+        hint = "run make" if e.errno == ENOENT else ""
+        raise Error("start the executor", tried=f"open {_executor_path()}", error=e.errno, hint=hint) from None
+    try:
+        try:
+            copy = posix.memfd_create("pyrun", _MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC)
+        except OSError as e:
+            if e.errno == EACCES:  # vm.memfd_noexec=2 refuses every executable memfd
+                return _unlinked_copy(source)
+            if e.errno != EINVAL:  # before Linux 6.3 there is no MFD_EXEC, and no need for it
+                raise
+            copy = posix.memfd_create("pyrun", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+        while posix.sendfile(copy, source, None, 1 << 20):
+            pass
+    finally:
+        posix.close(source)
+    fcntl.fcntl(copy, _F_ADD_SEALS, _F_SEAL_ALL)
+    return copy
+
+
+def _unlinked_copy(source: int) -> int:
+    """The same without memfd: a private file, opened for reading only, whose name is gone."""
+    path = f"/tmp/.pyrun-{posix.getpid()}"
+    writable = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o500)
+    try:
+        while posix.sendfile(writable, source, None, 1 << 20):
+            pass
+        return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    finally:
+        posix.close(writable)
+        posix.unlink(path)
+
+
+def _password() -> int:
+    """What lets the executor's own calls through the container's seccomp filter: nobody inside can guess it."""
+    return int.from_bytes(posix.urandom(8), "little")
+
+
+def _program_file(program: bytes) -> int:
+    fd = posix.memfd_create("program", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
+    posix.write(fd, program)
+    fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_ALL)
+    return fd
+
+
+class Executor:
+    """One running program.
+
+    `host` is the control socket of the half that stays on the host, `init` that of the half inside: they are not in
+    step, so whoever waits says for whom. `fds` are the descriptors of the names of `layout`, in that order.
+    """
+
+    __slots__ = ("host", "init", "pid", "program", "trace")
+
+    def __init__(self, program: Program, layout: Layout, fds: list[int], trace: bool = False) -> None:
+        self.program = program
+        self.host, host_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        self.init, init_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
+        self.trace = -1
+        opened = []
+        try:
+            targets = [
+                (host_end.fileno(), layout.host),
+                (init_end.fileno(), layout.init),
+                *zip(fds, range(layout.init + 1, layout.end), strict=False),
+            ]
+            if trace:
+                self.trace = posix.memfd_create("trace", _MFD_CLOEXEC)
+                posix.ftruncate(self.trace, 8 * len(program.instructions))
+                targets.append((self.trace, layout.end))
+            image = _program_file(program.encode(layout.host, layout.end if trace else NO_FD, password=_password()))
+            opened.append(image)
+            targets.append((image, PROGRAM_FD))
+            executable = _sealed_copy()
+            opened.append(executable)
+            actions = []
+            # posix_spawn makes its copies in order: a source within the target range could be overwritten before
+            # its turn, so every source is first moved above it.
+            for source, target in targets:
+                above = fcntl.fcntl(source, fcntl.F_DUPFD_CLOEXEC, layout.end + 1)
+                opened.append(above)
+                actions.append((posix.POSIX_SPAWN_DUP2, above, target))
+            above = fcntl.fcntl(executable, fcntl.F_DUPFD_CLOEXEC, layout.end + 1)
+            opened.append(above)
+            path = f"/proc/self/fd/{above}"
+            try:
+                self.pid = posix.posix_spawn(
+                    path, ["pyrun:executor"], {}, file_actions=actions, setsigmask=(), setsigdef=_SIGNALS
+                )
+            except OSError as e:
+                raise Error("start the executor", tried=f"execve {path}", error=e.errno) from None
+        finally:
+            # Every copy of the other ends must go, or the end of the executor would never be seen.
+            host_end.close()
+            init_end.close()
+            for fd in opened:
+                posix.close(fd)
+
+    def tell(self, whom: socket, code: int, value: int = 0, text: bytes = b"") -> None:
+        """Send (code, value). An end that is gone is noticed by the next `expect`."""
+        try:
+            whom.send(_MESSAGE.pack(code, 0, value) + text)
+        except OSError:
+            return
+
+    def expect(self, whom: socket, code: int) -> tuple[int, int]:
+        """Wait until that half says `code`; returns its value, and the descriptor that came with it or -1.
+
+        Raises ProgramError when one of its instructions failed, EndedError when it ended in silence."""
+        while True:
+            try:
+                raw, ancillary, _, _ = whom.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
+            except ConnectionResetError:
+                # It ended without having read all that it was told; told once, this hides no more what it has said.
+                continue
+            if not raw:
+                raise EndedError
+            said, index, value, words = parse_message(raw)
+            if said == ERROR:
+                raise ProgramError(index, value, words)
+            if said == code:
+                return value, int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
+
+    def close(self) -> int | None:
+        """Hang up: whatever of the program still waits for us ends. Reaps the host half; returns its wait status."""
+        self.host.close()
+        self.init.close()
+        return reap(self.pid)
+
+    def stamps(self) -> list[int]:
+        """With trace: when each instruction began, in ns of CLOCK_MONOTONIC; 0 = did not run."""
+        raw = posix.pread(self.trace, 8 * len(self.program.instructions), 0)
+        return [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+
+
+class Layout:
+    """Which number each descriptor has in the executor: control sockets first, then the caller's `names` in order.
+
+    With `preserve`, the numbers 3 … 3+preserve-1 are kept free: they are the container's at the end."""
+
+    __slots__ = ("end", "host", "init", "numbers")
+
+    def __init__(self, names: list[str], preserve: int = 0) -> None:
+        self.host = max(FIRST_FD, 3 + preserve)
+        self.init = self.host + 1
+        self.numbers = {name: self.init + 1 + i for i, name in enumerate(names)}
+        self.end = self.init + 1 + len(names)
+
+    def __getitem__(self, name: str) -> int:
+        return self.numbers[name]
+
+
+def reap(pid: int) -> int | None:
+    """Wait for a child to end: its wait status, or None when it isn't ours (any more)."""
+    try:
+        return posix.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return None
+
+
+def reap_init(pid: int) -> int | None:
+    """The same for the init of a pid namespace that was killed: it ends only when all in the namespace are reaped, and
+    a hook's process there may be a child of ours."""
+    try:
+        while True:
+            ended, status = posix.waitpid(-1, 0)
+            if ended == pid:
+                return status
+    except ChildProcessError:
+        return None

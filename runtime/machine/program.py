@@ -1,0 +1,448 @@
+"""The program builder: writing a plan reads like doing it, but each step is only noted.
+
+A `Program` is a flat list of instructions for the executor (runtime/machine/executor.c).  Every instruction
+remembers its *source*, the JSON pointer into config.json that asked for it, so that an error can name it and
+`pyrun plan` can print it.  Operands are plain Python values: an int is an immediate, str and bytes become data (a str
+ends in NUL, as the kernel wants its paths), a `Register` holds what an earlier call returned, a `Buffer` is memory
+that the kernel fills.
+"""
+
+from __future__ import annotations
+
+from _struct import Struct
+
+from pyrun.kernel import syscalls
+from pyrun.kernel.constants import (
+    AT_EMPTY_PATH,
+    AT_RECURSIVE,
+    FSCONFIG_CMD_CREATE,
+    FSCONFIG_SET_FLAG,
+    FSCONFIG_SET_STRING,
+    FSMOUNT_CLOEXEC,
+    FSOPEN_CLOEXEC,
+    MOVE_MOUNT_F_EMPTY_PATH,
+    MOVE_MOUNT_T_EMPTY_PATH,
+    O_CLOEXEC,
+    OPEN_TREE_CLOEXEC,
+    OPEN_TREE_CLONE,
+    SCM_RIGHTS,
+    SOL_SOCKET,
+    STATX_BASIC_STATS,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+    from typing import TypeAlias
+
+    Operand: TypeAlias = "int | str | bytes | Register | Buffer"
+    Rules: TypeAlias = "Mapping[int, Label]"
+
+SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE = range(9)
+IMMEDIATE, DATA, REGISTER = range(3)
+REGISTERS = 239
+NONE = 0xFF
+NO_FD = 0xFFFFFFFF
+ERROR = 0xFFFFFFFF
+ANY_ERROR = 0xFFFF
+MAX_DATA = 1 << 22
+MAX_INSTRUCTIONS = 0xFFFF
+
+# struct statx, struct statfs, and a path from getcwd
+SCRATCH_SIZE = 4096
+
+_HEADER = Struct("<IHHIIIIQ")
+_INSTRUCTION = Struct("<BBBBHH6HI6Q")
+_HOW = Struct("<QQQ")
+_ATTR = Struct("<QQQQ")
+MAGIC = 0x4E525950
+VERSION = 2
+_U64 = 0xFFFFFFFFFFFFFFFF
+
+
+class Register:
+    """What an instruction returned: a file descriptor, a pid, a field that was loaded."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+class Buffer:
+    """`size` bytes of the program's own memory, at `offset` of its data."""
+
+    __slots__ = ("offset", "size")
+
+    def __init__(self, offset: int, size: int) -> None:
+        self.offset = offset
+        self.size = size
+
+
+class Label:
+    """A place further down in the program; unknown until it is placed."""
+
+    __slots__ = ("index",)
+
+    def __init__(self) -> None:
+        self.index = -1
+
+
+class Instruction:
+    """One step. `operands` are as the plan gave them, so a listing can show them; `note` explains a FAIL."""
+
+    __slots__ = ("destination", "log", "name", "note", "op", "operands", "retries", "rules", "source")
+
+    def __init__(
+        self,
+        op: int,
+        name: str | int,
+        operands: tuple[Operand, ...],
+        source: str,
+        destination: Register | None = None,
+        rules: Rules | None = None,
+        log: Register | None = None,
+        retries: int = 0,
+        note: str = "",
+    ) -> None:
+        self.op = op
+        self.name = name
+        self.operands = operands
+        self.source = source
+        self.destination = destination
+        self.rules = rules
+        self.log = log
+        self.retries = retries
+        self.note = note
+
+
+class _Source:
+    """Restores the builder's previous source at the end of a `with` block."""
+
+    __slots__ = ("before", "program")
+
+    def __init__(self, program: Program, before: str) -> None:
+        self.program = program
+        self.before = before
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.program.pointer = self.before
+
+
+class Program:
+    """Collects instructions; `encode()` turns them into the executor's format."""
+
+    __slots__ = ("_data", "_free", "_interned", "_next", "_scratch", "instructions", "pointer")
+
+    def __init__(self) -> None:
+        self.instructions: list[Instruction] = []
+        self.pointer = ""
+        self._data = bytearray()
+        self._interned: dict[bytes, int] = {}
+        self._free: list[int] = []
+        self._next = 0
+        self._scratch: Buffer | None = None
+
+    # --- where we are
+
+    def source(self, pointer: str) -> _Source:
+        """Until the end of the block, instructions come from `pointer`: absolute ("/mounts/3"), or relative to the
+        enclosing source ("options/1")."""
+        before = self.pointer
+        self.pointer = pointer if pointer[:1] == "/" else f"{before}/{pointer}"
+        return _Source(self, before)
+
+    def label(self) -> Label:
+        return Label()
+
+    def place(self, label: Label) -> None:
+        """`label` is the next instruction."""
+        label.index = len(self.instructions)
+
+    # --- memory and registers
+
+    def register(self) -> Register:
+        if self._free:
+            return Register(self._free.pop())
+        if self._next == REGISTERS:
+            raise OverflowError(f"this bundle needs more than {REGISTERS} files open at once")
+        self._next += 1
+        return Register(self._next - 1)
+
+    def free(self, register: Register) -> None:
+        self._free.append(register.index)
+
+    def buffer(self, content: int | bytes) -> Buffer:
+        """Writable memory: so many zero bytes, or a copy of `content`; 8-byte aligned, as structs want it."""
+        data = self._data
+        data.extend(bytes(-len(data) % 8))
+        offset = len(data)
+        data.extend(bytes(content) if isinstance(content, int) else content)
+        return Buffer(offset, len(data) - offset)
+
+    def _constant(self, value: bytes) -> int:
+        """Offset of read-only data; equal constants share one place."""
+        offset = self._interned.get(value)
+        if offset is None:
+            offset = self._interned[value] = self.buffer(value).offset
+        return offset
+
+    # --- the instruction set
+
+    def call(
+        self,
+        name: str,
+        *operands: Operand,
+        errors: Rules | None = None,
+        log: Register | None = None,
+        retries: int = 4,
+        result: bool = False,
+        note: str = "",
+    ) -> Register:
+        """A system call. Without a rule for it in `errors`, a failure ends the program with a report. With `result`,
+        what it returns (or -errno, on a rule's way) is kept in the register that this returns."""
+        destination = self.register() if result else None
+        self.instructions.append(
+            Instruction(SYSCALL, name, operands, self.pointer, destination, errors, log, retries, note)
+        )
+        return destination or _NOWHERE
+
+    def store(self, buffer: Buffer, offset: int, width: int, value: Operand) -> None:
+        at = Buffer(buffer.offset + offset, width)
+        self.instructions.append(Instruction(STORE, width, (at, value), self.pointer))
+
+    def load(self, buffer: Buffer, offset: int, width: int) -> Register:
+        at = Buffer(buffer.offset + offset, width)
+        destination = self.register()
+        self.instructions.append(Instruction(LOAD, width, (at,), self.pointer, destination))
+        return destination
+
+    def branch(self, value: Operand, equals: int | Register, target: Label, mask: int = _U64) -> None:
+        """Go to `target` when (value & mask) == equals."""
+        self.instructions.append(Instruction(BRANCH, 0, (value, mask, equals), self.pointer, rules={1: target}))
+
+    def branch_unless(self, value: Operand, equals: int | Register, target: Label, mask: int = _U64) -> None:
+        """Go to `target` when (value & mask) != equals."""
+        self.instructions.append(Instruction(BRANCH, 1, (value, mask, equals), self.pointer, rules={1: target}))
+
+    def jump(self, target: Label) -> None:
+        self.branch(0, 0, target)
+
+    def say(self, code: int, value: Operand = 0) -> None:
+        """Send (code, value) to the runtime."""
+        self.instructions.append(Instruction(SAY, code, (value,), self.pointer))
+
+    def say_with(self, to: Operand, code: int, fd: Register) -> None:
+        """Say `code` on the socket `to`, with a descriptor in tow (sendmsg(2); unix(7), SCM_RIGHTS)."""
+        message = code.to_bytes(4, "little") + bytes(12)
+        vector = self.buffer(16)
+        self.store(vector, 0, 8, message)
+        self.store(vector, 8, 8, len(message))
+        # struct cmsghdr: length 20 (with one int), level, type; the int; padding
+        control = self.buffer(24)
+        self.store(control, 0, 8, 20)
+        self.store(control, 8, 4, SOL_SOCKET)
+        self.store(control, 12, 4, SCM_RIGHTS)
+        self.store(control, 16, 4, fd)
+        # struct msghdr: name, namelen, iov, iovlen, control, controllen, flags
+        header = self.buffer(56)
+        self.store(header, 16, 8, vector)
+        self.store(header, 24, 8, 1)
+        self.store(header, 32, 8, control)
+        self.store(header, 40, 8, 24)
+        self.call("sendmsg", to, header, 0)
+
+    def await_(self, code: int) -> Register:
+        """Wait for `code` from the runtime, and return the value that came with it; the runtime's end is ours."""
+        value = self.register()
+        self.instructions.append(Instruction(AWAIT, code, (), self.pointer, value))
+        return value
+
+    def fail(self, error: int, note: str) -> None:
+        """End here with `error`; `note` says in plain words why."""
+        self.instructions.append(Instruction(FAIL, error, (), self.pointer, note=note))
+
+    def channel(self, fd: Operand) -> None:
+        """Talk on `fd` from here on."""
+        self.instructions.append(Instruction(CHANNEL, 0, (fd,), self.pointer))
+
+    def move(self, to: Register, value: Operand) -> None:
+        self.instructions.append(Instruction(MOVE, 0, (value,), self.pointer, to))
+
+    def set_result(self, register: Register) -> None:
+        """The last instruction's result goes to `register` too: two ways that meet leave their result in one place."""
+        last = self.instructions[-1]
+        if last.destination is not None:
+            self.free(last.destination)
+        last.destination = register
+
+    # --- thin verbs, one system call each
+
+    def openat(self, directory: Operand, path: str, flags: int, mode: int = 0, errors: Rules | None = None) -> Register:
+        return self.call("openat", directory, path, flags | O_CLOEXEC, mode, errors=errors, result=True)
+
+    def openat2(
+        self,
+        directory: Operand,
+        path: str,
+        flags: int,
+        resolve: int,
+        errors: Rules | None = None,
+        mode: int = 0,
+        note: str = "",
+    ) -> Register:
+        how = _HOW.pack(flags | O_CLOEXEC, mode, resolve)
+        # EAGAIN: something was renamed during the walk and ".." could not be trusted; openat2(2) says to try again.
+        return self.call("openat2", directory, path, how, len(how), errors=errors, retries=128, result=True, note=note)
+
+    def close(self, fd: Register) -> None:
+        self.call("close", fd)
+        self.free(fd)
+
+    def fsopen(self, kind: str, errors: Rules | None = None) -> Register:
+        return self.call("fsopen", kind, FSOPEN_CLOEXEC, errors=errors, result=True)
+
+    def fsconfig_set_string(self, fs: Register, key: str, value: str) -> None:
+        self.call("fsconfig", fs, FSCONFIG_SET_STRING, key, value, 0, log=fs)
+
+    def fsconfig_set_flag(self, fs: Register, key: str) -> None:
+        self.call("fsconfig", fs, FSCONFIG_SET_FLAG, key, 0, 0, log=fs)
+
+    def fsconfig_create(self, fs: Register, errors: Rules | None = None, note: str = "") -> None:
+        self.call("fsconfig", fs, FSCONFIG_CMD_CREATE, 0, 0, 0, errors=errors, log=fs, note=note)
+
+    def fsmount(self, fs: Register, attributes: int) -> Register:
+        return self.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, log=fs, result=True)
+
+    def open_tree(self, directory: Operand, path: str, flags: int, errors: Rules | None = None) -> Register:
+        return self.call("open_tree", directory, path, flags | OPEN_TREE_CLOEXEC, errors=errors, result=True)
+
+    def clone_tree(self, directory: Operand, path: str = "", recursive: bool = False) -> Register:
+        """A detached copy of the mount (tree) at `path` below `directory`, or of what `directory` itself is."""
+        flags = OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+        return self.open_tree(directory, path, flags)
+
+    def move_mount(self, tree: Register, target: Operand, errors: Rules | None = None) -> None:
+        """Attach the detached `tree` at `target`, a file descriptor."""
+        self.call("move_mount", tree, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH, errors=errors)
+
+    def mount_setattr(
+        self,
+        tree: Operand,
+        attr_set: int = 0,
+        attr_clr: int = 0,
+        propagation: int = 0,
+        recursive: bool = False,
+        path: str = "",
+        userns: int = 0,
+        errors: Rules | None = None,
+    ) -> None:
+        flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
+        attr = _ATTR.pack(attr_set, attr_clr, propagation, userns)
+        self.call("mount_setattr", tree, path, flags, attr, len(attr), errors=errors)
+
+    def statx(self, fd: Operand, path: str = "", errors: Rules | None = None, more: int = 0) -> Buffer:
+        """The scratch memory with a struct statx of `fd`, or of `path` below it (links are followed), with the basic
+        fields and `more`."""
+        into = self.scratch()
+        self.call("statx", fd, path, 0 if path else AT_EMPTY_PATH, STATX_BASIC_STATS | more, into, errors=errors)
+        return into
+
+    def fstatfs(self, fd: Operand) -> Buffer:
+        """The scratch memory with a struct statfs of `fd`."""
+        into = self.scratch()
+        self.call("fstatfs", fd, into)
+        return into
+
+    def scratch(self) -> Buffer:
+        """Memory for what the kernel returns in structs, the same for all: load the fields before the next call."""
+        if self._scratch is None:
+            self._scratch = self.buffer(SCRATCH_SIZE)
+        return self._scratch
+
+    def prctl(self, option: int, *values: int, errors: Rules | None = None) -> None:
+        padding = (0,) * (4 - len(values))
+        self.call("prctl", option, *values, *padding, errors=errors)
+
+    def write(self, fd: Operand, content: str, errors: Rules | None = None, note: str = "") -> None:
+        # The NUL that ends the constant is not written.
+        self.call("write", fd, content, len(content.encode()), errors=errors, note=note)
+
+    def chdir(self, path: str, errors: Rules | None = None, note: str = "") -> None:
+        self.call("chdir", path, errors=errors, note=note)
+
+    def strings(self, values: Sequence[str]) -> Buffer:
+        """A NULL-terminated array of C strings, as execve wants its argv and envp; its pointers are stored when the
+        program runs, since only then its address is known."""
+        array = self.buffer(8 * (len(values) + 1))
+        for i, value in enumerate(values):
+            self.store(array, 8 * i, 8, value)
+        return array
+
+    # --- encoding
+
+    def encode(self, channel: int, trace: int = NO_FD, machine: str | None = None, password: int = 0) -> bytes:
+        """The program as the executor reads it: struct header, instructions, data, all little-endian.
+
+        `channel` is the file descriptor on which it talks first, `trace` one for its time stamps, `password` what the
+        register PASS holds. Raises OverflowError when the program is larger than its format allows."""
+        # Before packing: beyond that, the targets of jumps have no room either.
+        if len(self.instructions) > MAX_INSTRUCTIONS:
+            raise OverflowError(_TOO_LARGE)
+        numbers = syscalls.numbers(machine or syscalls.here())
+        pack = _INSTRUCTION.pack
+        constant = self._constant
+        code = []
+        for i in self.instructions:
+            kinds = 0
+            values = [0, 0, 0, 0, 0, 0]
+            shift = 0
+            for operand in i.operands:
+                if isinstance(operand, int):
+                    values[shift >> 1] = operand & _U64
+                elif isinstance(operand, Register):
+                    values[shift >> 1] = operand.index
+                    kinds |= REGISTER << shift
+                else:
+                    if isinstance(operand, str):
+                        values[shift >> 1] = constant(operand.encode("utf-8", "surrogateescape") + b"\0")
+                    elif isinstance(operand, bytes):
+                        values[shift >> 1] = constant(operand)
+                    else:
+                        values[shift >> 1] = operand.offset
+                    kinds |= DATA << shift
+                shift += 2
+            rules = [0, 0, 0, 0, 0, 0]
+            if i.rules:
+                at = 0
+                for error, label in i.rules.items():
+                    rules[at] = error
+                    rules[at + 1] = label.index
+                    at += 2
+            code.append(
+                pack(
+                    i.op,
+                    NONE if i.destination is None else i.destination.index,
+                    NONE if i.log is None else i.log.index,
+                    i.retries,
+                    kinds,
+                    numbers[i.name] if isinstance(i.name, str) else i.name,
+                    *rules,
+                    0,
+                    *values,
+                )
+            )
+        if len(self._data) > MAX_DATA:
+            raise OverflowError(_TOO_LARGE)
+        header = _HEADER.pack(MAGIC, VERSION, len(code), len(self._data), channel, trace, 0, password)
+        return b"".join((header, *code, self._data))
+
+
+_NOWHERE = Register(NONE)
+# Holds a random number from the start: as the sixth operand of a call it passes the seccomp filter (plan/seccomp.py).
+PASS = Register(REGISTERS)
+_TOO_LARGE = "this bundle compiles to a program larger than the executor takes"
