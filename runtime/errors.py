@@ -1,4 +1,17 @@
-"""The one error of the runtime: a value whose text is made at the edge.
+"""The tree of errors that reach a user. An error is a value; its text is made at the edge.
+
+    Error                      what was asked, and why it could not be done
+    ├── ConfigError            the config, or another document of the caller's, breaks rules
+    ├── ExecutableError        args[0] is not there (127), or cannot be executed (126)
+    ├── DoesNotExistError      no container of this name
+    ├── NotRunningError        the container has no process any more
+    ├── CgroupError            the host refused a cgroup operation
+    │   └── InUseError         processes of others keep a cgroup from being removed
+    └── UsageError             a command line that cannot be understood (cli/parse.py)
+
+Two more never leave the runtime, which says what they mean: ProgramError, an instruction failed, and EndedError, the
+executor ended in silence (machine/launch.py). spec/ knows nothing of the runtime and raises Invalid (spec/faults.py),
+which is a ConfigError by the time that it reaches a user.
 
 Callers see one line, because containerd and Podman show only the last line of a log:
 
@@ -9,7 +22,7 @@ Callers see one line, because containerd and Podman show only the last line of a
 from __future__ import annotations
 
 import posix
-from errno import errorcode
+from errno import ENOENT, ENOTDIR, errorcode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,54 +30,75 @@ if TYPE_CHECKING:
 
 
 class Error(Exception):
-    """What was asked (`what`), where in the config (`pointer`, a JSON pointer), what was `tried`, errno (`error`, 0 for
-    none), the `words` of the kernel or of another program, a `hint`, and the process's exit `code`."""
+    """What was asked, and why it could not be done.
+
+    what    -- what was asked: "mount /dev/shm"
+    pointer -- JSON pointer of the part of the config that asked for it, or ""
+    call    -- the system call that failed with its operands, or ""
+    errno   -- its errno, or 0
+    detail  -- the kernel's own words, or those of another program, or ""
+    hint    -- what to do about it, or ""
+    code    -- the exit status of a command that ends so (exec's is always 255)
+    """
+
+    code = 1
 
     def __init__(
         self,
         what: str,
         *,
         pointer: str = "",
-        tried: str = "",
-        error: int | None = 0,
-        words: str = "",
+        call: str = "",
+        errno: int | None = 0,
+        detail: str = "",
         hint: str = "",
-        code: int = 1,
     ) -> None:
         super().__init__(what)
         self.what = what
         self.pointer = pointer
-        self.tried = tried
-        self.error = error or 0
-        self.words = words
+        self.call = call
+        self.errno = errno or 0
+        self.detail = detail
         self.hint = hint
-        self.code = code
 
     def __str__(self) -> str:
         parts = [f"{self.what} ({self.pointer})" if self.pointer else self.what]
-        if self.tried:
-            parts.append(self.tried)
-        if self.error:
-            # The words of strerror too, in lower case as Go prints them: podman's exit codes 126 and 127 hang on
-            # "permission denied" and "no such file or directory".
-            reason = f"{errorcode.get(self.error, self.error)} ({posix.strerror(self.error).lower()})"
-            if self.words:
-                reason += f', kernel says "{self.words}"'
+        if self.call:
+            parts.append(self.call)
+        if self.errno:
+            reason = f"{errorcode.get(self.errno, self.errno)} ({strerror(self.errno)})"
+            if self.detail:
+                reason += f', kernel says "{self.detail}"'
             parts.append(reason)
-        elif self.words:
-            parts.append(self.words)
+        elif self.detail:
+            parts.append(self.detail)
         if self.hint:
             parts.append(self.hint)
         return one_line(": ".join(parts))
 
 
-def one_line(text: str) -> str:
-    """`text` without line ends and control characters, which a log's reader would stumble over."""
-    return "".join(c if c.isprintable() else " " for c in text.replace("\n", "; ")).rstrip("; ")
+class ConfigError(Error):
+    """The config, or another document of the caller's, breaks rules: `faults` are all of them, in the order found."""
+
+    def __init__(self, faults: list[Fault], what: str = "invalid config") -> None:
+        self.faults = faults
+        text = "; ".join(str(fault) for fault in faults)
+        super().__init__(f"{what}: {text}" if what else text)
+
+
+class ExecutableError(Error):
+    """The program of process.args is not there, or cannot be executed."""
+
+    @property
+    def status(self) -> int:
+        """How shells and the managers above us report it: 127 for not found, 126 for found but not executable. Podman
+        and Docker know which by the words of errno, "no such file or directory" or "permission denied", with which the
+        text always comes."""
+        return 127 if self.errno in (ENOENT, ENOTDIR) else 126
 
 
 class DoesNotExistError(Error):
-    """There is no such container. containerd and podman look for these words."""
+    """There is no such container. containerd and Podman look for these words."""
 
     def __init__(self) -> None:
         super().__init__("container does not exist")
@@ -77,7 +111,19 @@ class NotRunningError(Error):
         super().__init__("container not running")
 
 
-def from_faults(faults: list[Fault], what: str = "invalid config") -> Error:
-    """All faults of a document in one line, in the order found."""
-    text = "; ".join(str(f) for f in faults)
-    return Error(f"{what}: {text}" if what else text)
+class CgroupError(Error):
+    """The host refused a cgroup operation."""
+
+
+class InUseError(CgroupError):
+    """A cgroup cannot be removed, since there are processes in it."""
+
+
+def strerror(errno: int) -> str:
+    """The C library's words for an errno, in lower case as Go's programs print them."""
+    return posix.strerror(errno).lower()
+
+
+def one_line(text: str) -> str:
+    """`text` without line ends and control characters, which a log's reader would stumble over."""
+    return "".join(c if c.isprintable() else " " for c in text.replace("\n", "; ")).rstrip("; ")

@@ -28,7 +28,7 @@ class Log:
             try:
                 self.fd = posix.open(path, flags, 0o644)
             except OSError as e:
-                raise Error("open the log", tried=f"open {path}", error=e.errno) from None
+                raise Error("open the log", call=f"open {path}", errno=e.errno) from None
 
     def error(self, message: str) -> None:
         self._write("error", message)

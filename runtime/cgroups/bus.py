@@ -11,7 +11,7 @@ from time import monotonic
 from jeepney import DBusAddress, HeaderFields, MessageType, Parser, new_method_call
 from jeepney.bus import get_connectable_addresses
 
-from pyrun.cgroups.errors import CgroupError
+from pyrun.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Manager:
             return act()
         except TimeoutError:
             words = f"systemd's {self._bus} manager has not answered within {self._seconds:g} s"
-            raise CgroupError("", words, errno.ETIMEDOUT) from None
+            raise CgroupError(words, errno=errno.ETIMEDOUT) from None
         except OSError as e:
             raise self._unreachable("", e.errno or 0) from None
 
@@ -225,7 +225,7 @@ class Manager:
         if self._bus == "user":
             hint = "without root it takes a login session: DBUS_SESSION_BUS_ADDRESS or XDG_RUNTIME_DIR"
         what = f"reach systemd on the {self._bus} bus"
-        return CgroupError("", f"{what}: {words}" if words else what, number, hint)
+        return CgroupError(f"{what}: {words}" if words else what, errno=number, hint=hint)
 
 
 def _unit(path: str) -> DBusAddress:

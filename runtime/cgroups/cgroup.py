@@ -11,10 +11,11 @@ import posix
 from time import sleep
 
 from pyrun.cgroups import files
-from pyrun.cgroups.errors import CgroupError, InUseError, refused
+from pyrun.cgroups.errors import refused
 from pyrun.cgroups.files import Directory
 from pyrun.cgroups.frozen import is_frozen
 from pyrun.cgroups.paths import POINTER, directories
+from pyrun.errors import CgroupError, InUseError
 from pyrun.spec.faults import Fault
 
 TYPE_CHECKING = False
@@ -75,7 +76,7 @@ class Cgroup:
         self.directories = []
         self._reset()
         hint = "leave the limit out, or take another --cgroup-manager"
-        self._unavailable["*"] = CgroupError("", "the container has no cgroup", errno.ENOENT, hint)
+        self._unavailable["*"] = CgroupError("the container has no cgroup", errno=errno.ENOENT, hint=hint)
         return self
 
     def _reset(self) -> None:
@@ -146,9 +147,13 @@ class Cgroup:
         if not directory.made:
             if pids := files.processes(directory.path):
                 message = f"container's cgroup is not empty: {len(pids)} process(es) found"
-                raise CgroupError(POINTER, message, hint=f"{directory.path} is in use: choose another cgroupsPath")
+                raise CgroupError(
+                    message, pointer=POINTER, hint=f"{directory.path} is in use: choose another cgroupsPath"
+                )
             if (not directory.controllers or "freezer" in directory.controllers) and is_frozen(directory.path):
-                raise CgroupError(POINTER, "container's cgroup unexpectedly frozen", hint=f"thaw {directory.path}")
+                raise CgroupError(
+                    "container's cgroup unexpectedly frozen", pointer=POINTER, hint=f"thaw {directory.path}"
+                )
         try:
             if "cpuset" in directory.controllers:
                 files.inherit_cpuset(directory)
@@ -266,7 +271,12 @@ class Cgroup:
         try:
             if write.ceiling and (files.number(f"{path}/{write.ceiling}") or 0) > int(write.value):
                 message = f"{write.value} is below what the cgroup uses now"
-                raise CgroupError(write.pointer, message, errno.EBUSY, "memory.checkBeforeUpdate asks for this check")
+                raise CgroupError(
+                    message,
+                    pointer=write.pointer,
+                    errno=errno.EBUSY,
+                    hint="memory.checkBeforeUpdate asks for this check",
+                )
             if file != self._file:  # several lines for one file (device rules) share an open
                 if self._fd >= 0:
                     posix.close(self._fd)
@@ -292,7 +302,9 @@ class Cgroup:
             return
         if write.controller not in controllers:
             message = f"the controller {write.controller} is not available in {path}"
-            raise CgroupError(write.pointer, message, errno.ENOENT, self._lacking(write.controller, path))
+            raise CgroupError(
+                message, pointer=write.pointer, errno=errno.ENOENT, hint=self._lacking(write.controller, path)
+            )
 
     def _lacking(self, controller: str, path: str) -> str:
         """What would give the cgroup the controller."""
@@ -309,12 +321,12 @@ class Cgroup:
         none = self._unavailable.get("*") or (self._unavailable.get("") if self.mode == "v2" else None)
         error = self._unavailable.get(controller) or none
         if error:
-            raise CgroupError(pointer, error.message, error.errno, error.hint)
+            raise CgroupError(error.what, pointer=pointer, errno=error.errno, hint=error.hint)
         for directory in self.directories:
             if self.mode == "v2" or controller in directory.controllers:
                 return directory.path
         message = f"this host has no cgroup hierarchy for {controller}" if controller else "this host has no cgroup2"
-        raise CgroupError(pointer, message, errno.ENOENT, "mount it, or leave the limit out")
+        raise CgroupError(message, pointer=pointer, errno=errno.ENOENT, hint="mount it, or leave the limit out")
 
     def delegate(self, uid: int) -> None:
         """Gives the cgroup to a user of the host's (version 2 only: version 1 is not safe to delegate).
@@ -414,7 +426,7 @@ class Cgroup:
             if not self._signal(signal):
                 return
             sleep(0.001)
-        raise CgroupError("", f"processes of {directory.path} do not end", errno.EBUSY)
+        raise CgroupError(f"processes of {directory.path} do not end", errno=errno.EBUSY)
 
     def _signal(self, signal: int, but: int = 0) -> bool:
         """Sends the signal to each process once; whether there was one."""
@@ -425,7 +437,7 @@ class Cgroup:
             except ProcessLookupError:
                 continue
             except OSError as error:
-                raise CgroupError("", f"kill process {pid}", error.errno or 0) from None
+                raise CgroupError(f"kill process {pid}", errno=error.errno or 0) from None
         return bool(pids)
 
     def freeze(self) -> None:
@@ -448,7 +460,7 @@ class Cgroup:
             raise refused("", "freeze", error.filename or path, error) from None
         if not stopped:
             self.thaw()
-            raise CgroupError("", f"processes of {path} can't be frozen", errno.EBUSY)
+            raise CgroupError(f"processes of {path} can't be frozen", errno=errno.EBUSY)
 
     def thaw(self) -> None:
         """Lets frozen processes run."""
@@ -498,7 +510,7 @@ class Cgroup:
 
     def _freezer(self) -> str:
         if not self.freezer:
-            raise CgroupError("", "this host has no freezer cgroup", errno.ENOENT)
+            raise CgroupError("this host has no freezer cgroup", errno=errno.ENOENT)
         return self.freezer
 
     def _main(self) -> Directory | None:
@@ -522,7 +534,7 @@ class Cgroup:
         while pending := [directory for directory in pending if not files.remove(directory)]:
             path = pending[0].path
             if wait > 0.3 and ((count := len(files.processes(path))) or wait > 3):
-                raise InUseError("", f"rmdir {path}: {count} process(es) still in it", errno.EBUSY)
+                raise InUseError(f"rmdir {path}: {count} process(es) still in it", errno=errno.EBUSY)
             sleep(wait)
             wait *= 2
 
@@ -573,7 +585,7 @@ def _not_enabled(controller: str, parent: str, error: OSError) -> CgroupError:
         hint = f"{parent} has processes of its own: move them to a cgroup below it, then echo +{controller} > {file}"
     else:
         hint = _delegating(controller, parent)
-    return CgroupError("", f"the controller {controller} is not enabled in {parent}", error.errno or 0, hint)
+    return CgroupError(f"the controller {controller} is not enabled in {parent}", errno=error.errno or 0, hint=hint)
 
 
 def _delegating(controller: str, parent: str) -> str:

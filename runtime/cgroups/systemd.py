@@ -18,9 +18,10 @@ import posix
 
 from pyrun.cgroups import files
 from pyrun.cgroups.cgroup import Cgroup
-from pyrun.cgroups.errors import CgroupError, refused
+from pyrun.cgroups.errors import refused
 from pyrun.cgroups.files import Directory
 from pyrun.cgroups.units import POINTER, folder, unit_of
+from pyrun.errors import CgroupError
 from pyrun.kernel import privilege
 
 TYPE_CHECKING = False
@@ -121,7 +122,7 @@ class SystemdCgroup(Cgroup):
         if row.value > most:
             words = f"TasksMax is above systemd's DefaultTasksMax, {most}"
             hint = "linux.resources.pids.limit can ask for more, an annotation can't"
-            raise CgroupError(row.pointer, words, hint=hint)
+            raise CgroupError(words, pointer=row.pointer, hint=hint)
 
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """As there; the properties for the same resources are kept for `create` and `change`."""
@@ -153,7 +154,7 @@ class SystemdCgroup(Cgroup):
         finally:
             self.close()
         if result != "done":
-            raise CgroupError(POINTER, f"{what}: systemd says {result!r}", hint=f"systemctl status {self.unit}")
+            raise CgroupError(f"{what}: systemd says {result!r}", pointer=POINTER, hint=f"systemctl status {self.unit}")
         try:
             for directory in self.directories:
                 self._complete(directory)
@@ -175,7 +176,7 @@ class SystemdCgroup(Cgroup):
             if self._invocation:
                 self._asked(self._stop)
                 words, hint = "there is no such cgroup", "is /sys/fs/cgroup the one that this systemd sees?"
-            raise CgroupError(POINTER, f"{what}: {words}", hint=hint)
+            raise CgroupError(f"{what}: {words}", pointer=POINTER, hint=hint)
 
     def _properties(self, pid: int) -> list[Property]:
         from pyrun.cgroups.properties import Property
@@ -302,7 +303,7 @@ class SystemdCgroup(Cgroup):
             words = f"{what}: systemd says {e.words!r}"
             if named and f"{named.name!r}" not in words:
                 words += f" of {named.name}"
-            raise CgroupError(pointer, words, hint="" if named else e.name) from None
+            raise CgroupError(words, pointer=pointer, hint="" if named else e.name) from None
 
     def _asked(self, act: Callable[[Manager], T]) -> T:
         return self._ask(f"ask for {self.unit}", [], act)
@@ -312,9 +313,7 @@ class SystemdCgroup(Cgroup):
             try:
                 from pyrun.cgroups.bus import Manager
             except ImportError:
-                raise CgroupError(
-                    "", "the systemd driver needs the library jeepney", hint="pip install jeepney"
-                ) from None
+                raise CgroupError("the systemd driver needs the library jeepney", hint="pip install jeepney") from None
             self._manager = Manager(self.rootless and privilege.rootless())
         return self._manager
 

@@ -39,7 +39,7 @@ def errors(config: Config, options: Options) -> Iterator[Fault]:
             entry = mounts.Entry(i, mount)
         except Error as e:
             plain = False
-            yield Fault(e.pointer, e.words or e.what, hint=e.hint)
+            yield Fault(e.pointer, e.detail or e.what, hint=e.hint)
             continue
         source = mount.get("source", "")
         if entry.options.bind and not source.startswith("/") and not os.path.lexists(f"{options.bundle}/{source}"):
@@ -119,6 +119,6 @@ def _size(config: Config, options: Options) -> Iterator[Fault]:
         facts = Facts(layout(options, config), options.bundle, "check", cgroups=_ANY_CGROUP)
         compile_container(config, facts).encode(FIRST_FD)
     except Error as e:
-        yield Fault(e.pointer, e.words or e.what, hint=e.hint)
+        yield Fault(e.pointer, e.detail or e.what, hint=e.hint)
     except OverflowError as e:
         yield Fault("", str(e))

@@ -188,7 +188,7 @@ def seccomp(host: Host) -> Iterator[Fault]:
     try:
         compile_filter(profile, host.log)
     except Error as e:
-        yield Fault(e.pointer, e.words or e.what, hint=e.hint)
+        yield Fault(e.pointer, e.detail or e.what, hint=e.hint)
     path = profile.get("listenerPath")
     if path and not _there(path):
         yield Fault("/linux/seccomp/listenerPath", f"nobody listens at {show(path)}", "MUST 131")

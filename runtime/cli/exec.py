@@ -6,7 +6,7 @@ from pyrun.container.bundle import absolute
 from pyrun.container.exec import Options, execute
 from pyrun.container.gather import seccomp_filter
 from pyrun.container.store import Entry, cache_folder, read_path
-from pyrun.errors import DoesNotExistError, Error, from_faults
+from pyrun.errors import ConfigError, DoesNotExistError, Error
 from pyrun.plan import labels
 from pyrun.spec import config as spec_config
 from pyrun.spec.checks import process_faults, process_warnings
@@ -73,7 +73,7 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
             try:
                 raw = read_path(absolute(str(values["process"])))
             except OSError as e:
-                raise Error("read the process", tried=f"open {values['process']}", error=e.errno) from None
+                raise Error("read the process", call=f"open {values['process']}", errno=e.errno) from None
             process = spec_config.load_process(raw)
         else:
             process = _changed(config.get("process", {}), values, command)
@@ -81,7 +81,7 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
             if faults:
                 raise Invalid(faults)
     except Invalid as e:
-        raise from_faults(e.faults, "invalid process") from None
+        raise ConfigError(e.faults, "invalid process") from None
     if values["tty"]:
         process["terminal"] = True
     if labels.wanted(process):

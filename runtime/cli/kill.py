@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun.container.container import kill
 from pyrun.container.store import Entry
-from pyrun.errors import from_faults
+from pyrun.errors import ConfigError
 from pyrun.spec import signals
 from pyrun.spec.faults import Invalid
 
@@ -18,7 +18,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     try:
         signal = signals.parse(arguments[1] if len(arguments) > 1 else "TERM")
     except Invalid as e:
-        raise from_faults(e.faults, "") from None
+        raise ConfigError(e.faults, "") from None
     everything = bool(values["all"])
     if values["regex"]:
         from pyrun.cli._matching import each

@@ -25,7 +25,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         try:
             posix.stat(context.root)
         except OSError as e:
-            raise Error("list the containers", tried=f"open {context.root}", error=e.errno) from None
+            raise Error("list the containers", call=f"open {context.root}", errno=e.errno) from None
     found = []
     for name in containers(context.root):
         try:

@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
         if log.debugging:
             raise
         if isinstance(e, OSError) and e.errno in _EXHAUSTED:
-            log.error(str(Error(name, tried=f"open {e.filename}" if e.filename else "", error=e.errno)))
+            log.error(str(Error(name, call=f"open {e.filename}" if e.filename else "", errno=e.errno)))
             return 1
         what = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         path = f" {e.filename}" if isinstance(e, OSError) and e.filename else ""
@@ -129,7 +129,7 @@ def _check_preserved(values: Values) -> None:
             posix.get_inheritable(fd)
         except OSError as e:
             asked = "LISTEN_FDS" if fd < 3 + sockets else f"--preserve-fds {count}"
-            raise Error(f"{asked}: descriptor {fd}", error=e.errno, hint="it must be open") from None
+            raise Error(f"{asked}: descriptor {fd}", errno=e.errno, hint="it must be open") from None
 
 
 def _hold_library() -> None:

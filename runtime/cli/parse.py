@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pyrun.cli.table import COMMANDS, GLOBAL
+from pyrun.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
-class UsageError(Exception):
+class UsageError(Error):
     """The command line can't be understood. `command`: whose usage to show, "" for the program's."""
 
     def __init__(self, command: str, message: str, code: int = 1) -> None:

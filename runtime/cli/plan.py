@@ -8,7 +8,7 @@ from pyrun.cgroups.host import host
 from pyrun.container.bundle import Options, absolute, read_config
 from pyrun.container.gather import facts, own_cgroup, resources
 from pyrun.container.store import check_id
-from pyrun.errors import Error, from_faults
+from pyrun.errors import ConfigError, Error
 from pyrun.machine.listing import lines
 from pyrun.plan.create import compile_container
 from pyrun.spec import checks, strictjson
@@ -46,7 +46,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
             found.capabilities = (1 << 41) - 1
         program = compile_container(config, found)
     except Invalid as e:
-        raise from_faults(e.faults) from None
+        raise ConfigError(e.faults) from None
     except OverflowError as e:
         raise Error(str(e)) from None
     rows = cgroup.steps() + [(f"write {write.value!r} to {write.file}", write.pointer) for write in writes]

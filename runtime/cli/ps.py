@@ -49,16 +49,16 @@ def _host(arguments: list[str]) -> list[str]:
     program = next((p for f in _FOLDERS if posix.access(p := f"{f}/ps", posix.X_OK)), "")
     if not program:
         words = f"ps not found in {':'.join(_FOLDERS)}"
-        raise Error("list the processes", words=words, hint="--format json needs none")
+        raise Error("list the processes", detail=words, hint="--format json needs none")
     done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        raise Error("list the processes", tried=" ".join(["ps", *arguments]), words=done.stderr.strip())
+        raise Error("list the processes", call=" ".join(["ps", *arguments]), detail=done.stderr.strip())
     return lines
 
 
 def _column(heading: str) -> int:
     names = heading.split()
     if "PID" not in names:
-        raise Error("list the processes", words="the output of ps has no column PID", hint="ask for it: -o pid,args")
+        raise Error("list the processes", detail="the output of ps has no column PID", hint="ask for it: -o pid,args")
     return names.index("PID")

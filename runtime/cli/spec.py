@@ -23,9 +23,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
     except FileExistsError:
-        raise Error("File config.json exists. Remove it first", words=path) from None
+        raise Error("File config.json exists. Remove it first", detail=path) from None
     except OSError as e:
-        raise Error("write config.json", tried=f"open {path}", error=e.errno) from None
+        raise Error("write config.json", call=f"open {path}", errno=e.errno) from None
     posix.write(fd, text.encode())
     posix.close(fd)
     return 0

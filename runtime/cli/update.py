@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrun.container.bundle import absolute
 from pyrun.container.store import Entry, read_all, read_path
 from pyrun.container.update import update
-from pyrun.errors import Error, from_faults
+from pyrun.errors import ConfigError, Error
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -80,7 +80,7 @@ def _document(path: str) -> Resources:
     try:
         raw = read_all(0) if path == "-" else read_path(absolute(path))
     except OSError as e:
-        raise Error("read the resources", tried=f"open {path}", error=e.errno) from None
+        raise Error("read the resources", call=f"open {path}", errno=e.errno) from None
     return _checked(raw)
 
 
@@ -88,4 +88,4 @@ def _checked(raw: bytes) -> Resources:
     try:
         return spec_config.load_resources(raw)
     except Invalid as e:
-        raise from_faults(e.faults, "invalid resources") from None
+        raise ConfigError(e.faults, "invalid resources") from None

@@ -6,7 +6,7 @@ import posix
 from errno import ENOENT
 
 from pyrun.container.store import read_path
-from pyrun.errors import Error, from_faults
+from pyrun.errors import ConfigError, Error
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
 
@@ -81,7 +81,7 @@ def read_raw(options: Options) -> bytes:
     except OSError as e:
         if e.errno == ENOENT:
             raise Error(f"JSON specification file {path} not found", hint="--bundle names its folder") from None
-        raise Error(f"read {path}", tried="open", error=e.errno) from None
+        raise Error(f"read {path}", call="open", errno=e.errno) from None
 
 
 def read_config(options: Options) -> tuple[bytes, Config]:
@@ -90,7 +90,7 @@ def read_config(options: Options) -> tuple[bytes, Config]:
     try:
         return raw, spec_config.load(raw)
     except Invalid as e:
-        raise from_faults(e.faults) from None
+        raise ConfigError(e.faults) from None
 
 
 def check_terminal(config: Config, options: Options) -> None:

@@ -32,7 +32,7 @@ def send_pidfd(pidfd: int, path: str, name: bytes) -> None:
         _send(pidfd, path, name)
     except OSError as e:
         hint = "who asked for a pidfd must listen there"
-        raise Error("send the pidfd", tried=f"connect {path}", error=e.errno, hint=hint) from None
+        raise Error("send the pidfd", call=f"connect {path}", errno=e.errno, hint=hint) from None
 
 
 def _send(fd: int, path: str, name: bytes) -> None:

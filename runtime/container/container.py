@@ -8,12 +8,11 @@ from errno import ENXIO
 
 from pyrun.cgroups.frozen import has_inner, is_frozen
 from pyrun.container.store import Entry, alive, containers, has_own_pids, start_time
-from pyrun.errors import Error, NotRunningError
+from pyrun.errors import Error, InUseError, NotRunningError
 from pyrun.kernel.signals import pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from pyrun.cgroups.cgroup import Cgroup
@@ -137,9 +136,9 @@ def _executed(state: State, result: int, pidfd: int) -> None:
         _wait(pidfd)
         executable = state.get("executable", "")
         if not executable:
-            raise Error("cannot start a container without a process", pointer="/process", words="the config has none")
+            raise Error("cannot start a container without a process", pointer="/process", detail="the config has none")
         hint = HINTS.get(("execve", error), "")
-        raise Error(f'exec "{executable}"', pointer="/process/args/0", tried="execve", error=error, hint=hint)
+        raise Error(f'exec "{executable}"', pointer="/process/args/0", call="execve", errno=error, hint=hint)
 
 
 def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> None:
@@ -176,7 +175,7 @@ def _kill_cgroup(entry: Entry, state: State, signal: int, but: int = 0) -> None:
         return
     cgroup = cgroup_of(state)
     if not shares_cgroup(entry, state):
-        _asked_of(lambda: cgroup.kill(signal, but))
+        cgroup.kill(signal, but)
 
 
 def shares_cgroup(entry: Entry, state: State) -> bool:
@@ -206,7 +205,7 @@ def shares_cgroup(entry: Entry, state: State) -> bool:
 def _thaw(state: State, status: Status) -> None:
     """On cgroup v1 a frozen process dies only when it is thawed, whoever has frozen it."""
     if status == "paused" or has_inner(state.get("freezer", "")):
-        _asked_of(cgroup_of(state).thaw_all)
+        cgroup_of(state).thaw_all()
 
 
 def pause(entry: Entry, state: State) -> None:
@@ -216,23 +215,14 @@ def pause(entry: Entry, state: State) -> None:
         raise Error("container is paused already", hint="resume it")
     if status not in ("created", "running"):
         raise NotRunningError()
-    _asked_of(cgroup_of(state).freeze)
+    cgroup_of(state).freeze()
 
 
 def resume(entry: Entry, state: State) -> None:
     """Let them run again. Raises Error."""
     if status_of(entry, state) != "paused":
         raise Error("container not paused")
-    _asked_of(cgroup_of(state).thaw)
-
-
-def _asked_of(act: Callable[[], None]) -> None:
-    from pyrun.cgroups.errors import CgroupError
-
-    try:
-        act()
-    except CgroupError as e:
-        raise Error(e.message, error=e.errno, hint=e.hint) from None
+    cgroup_of(state).thaw()
 
 
 def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
@@ -266,8 +256,6 @@ def _end_init(state: State, status: Status) -> None:
 
 def destroy(entry: Entry, state: State, log: Log) -> None:
     """The end of a container whose init is dead: what lingers, its cgroup, mounts, state; then poststop hooks."""
-    from pyrun.cgroups.errors import CgroupError, InUseError
-
     if "cgroup" in state:
         if not has_own_pids(state):
             _kill_cgroup(entry, state, _SIGKILL)
@@ -276,8 +264,6 @@ def destroy(entry: Entry, state: State, log: Log) -> None:
         except InUseError as e:
             # Not by the container, which is dead.
             log.warning(f"the container's cgroup stays, since others use it: {e}")
-        except CgroupError as e:
-            raise Error(e.message, error=e.errno, hint=e.hint) from None
     if "resctrl" in state:
         from pyrun.host.resctrl import Group
 

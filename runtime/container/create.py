@@ -5,14 +5,13 @@ from __future__ import annotations
 import posix
 
 from pyrun.cgroups.cgroup import Cgroup
-from pyrun.cgroups.errors import CgroupError
 from pyrun.cgroups.host import host
 from pyrun.container.bundle import Options, check_terminal, read_config
 from pyrun.container.gather import facts, mapped, own_cgroup, resources
 from pyrun.container.home import answer
 from pyrun.container.pid_file import write_pid_file
 from pyrun.container.store import Entry, cache_folder, has_own_pids, now, read_path, start_time
-from pyrun.errors import Error, from_faults
+from pyrun.errors import ConfigError, Error
 from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.kernel.signals import pidfd_send_signal
 from pyrun.machine.launch import EndedError, Executor, ProgramError, reap, reap_init
@@ -132,8 +131,8 @@ class _Creation:
             worded = self._worded(error)
             try:
                 self._undo()
-            except (Error, CgroupError, OSError) as e:
-                self.log.warning(f"not all of it could be undone, delete --force will do it: {e}")
+            except (Error, OSError) as e:
+                self.log.warning(f"clean-up incomplete, run `delete --force`: {e}")
             if worded is error:
                 raise
             raise worded from None
@@ -346,7 +345,7 @@ class _Creation:
 
         if posix.geteuid() != 0:
             words = "moving interfaces of the host's takes root"
-            raise Error("move network devices", pointer="/linux/netDevices", words=words)
+            raise Error("move network devices", pointer="/linux/netDevices", detail=words)
         self.net_devices = NetDevices(pid)
         self.net_devices.move(self.linux["netDevices"])
 
@@ -379,9 +378,7 @@ class _Creation:
 
     def _worded(self, error: BaseException) -> BaseException:
         if isinstance(error, Invalid):
-            return from_faults(error.faults)
-        if isinstance(error, CgroupError):
-            return Error(error.message, pointer=error.pointer, error=error.errno, hint=error.hint)
+            return ConfigError(error.faults)
         if isinstance(error, OverflowError):
             return Error(str(error))
         if isinstance(error, ProgramError | EndedError):
@@ -442,7 +439,7 @@ def _write_oom_score(pid: int, score: int) -> None:
             posix.close(fd)
     except OSError as e:
         hint = "lowering it takes CAP_SYS_RESOURCE"
-        raise Error("set the OOM score", pointer="/process/oomScoreAdj", error=e.errno, hint=hint) from None
+        raise Error("set the OOM score", pointer="/process/oomScoreAdj", errno=e.errno, hint=hint) from None
 
 
 def _write_offsets(pid: int, offsets: str) -> None:
@@ -453,4 +450,4 @@ def _write_offsets(pid: int, offsets: str) -> None:
         finally:
             posix.close(fd)
     except OSError as e:
-        raise Error("set the clocks", pointer="/linux/timeOffsets", error=e.errno) from None
+        raise Error("set the clocks", pointer="/linux/timeOffsets", errno=e.errno) from None

@@ -17,7 +17,6 @@ from pyrun.plan.process import asks_home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cgroups.cgroup import Cgroup
     from pyrun.container.store import Entry, State
     from pyrun.spec.config import Process, Seccomp
 
@@ -88,7 +87,8 @@ def execute(
     newcomer, console = Newcomer(executor), -1
     try:
         if found.held:
-            _attach(cgroup, executor)
+            cgroup.attach(executor.pid)
+            executor.tell(executor.host, PLACED)
         newcomer.join(state)
         if process.get("terminal"):
             _, console = executor.expect(executor.init, CONSOLE)
@@ -124,13 +124,3 @@ def execute(
 
             raise explain(program, e, {"process": process}) from None
         raise
-
-
-def _attach(cgroup: Cgroup, executor: Executor) -> None:
-    from pyrun.cgroups.errors import CgroupError
-
-    try:
-        cgroup.attach(executor.pid)
-    except CgroupError as e:
-        raise Error(e.message, error=e.errno, hint=e.hint) from None
-    executor.tell(executor.host, PLACED)

@@ -49,9 +49,8 @@ def run_hooks(kind: Kind, state: State, status: str) -> None:
             else:
                 run(hook, content, spawn)
         except HookError as e:
-            if e.error:
-                raise Error(f"hook {e.path}", pointer=pointer, tried=e.words, error=e.error) from None
-            raise Error(f"hook {e.path}", pointer=pointer, words=e.words) from None
+            call, detail = (e.words, "") if e.error else ("", e.words)
+            raise Error(f"hook {e.path}", pointer=pointer, call=call, errno=e.error, detail=detail) from None
 
 
 def run_poststop(state: State, log: Log) -> None:

@@ -82,7 +82,7 @@ class Inside:
             raise HookError(hook["path"], "ended before it was inside") from None
         except ProgramError as e:
             newcomer.end()
-            raise HookError(hook["path"], f"{program.instructions[e.index].name}", e.error) from None
+            raise HookError(hook["path"], f"{program.instructions[e.index].name}", e.errno) from None
         except BaseException:
             newcomer.end()
             raise

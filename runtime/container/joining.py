@@ -30,7 +30,7 @@ def facts(state: State, layout: Layout, below: list[str] | None = None, **more: 
     for directory in cgroup.directories:
         if directory.inodes and not directory.is_same():
             words = f"{directory.path} is not there any more, or is another's by now"
-            raise Error("enter the container's cgroup", words=words, hint="the container itself may run on")
+            raise Error("enter the container's cgroup", detail=words, hint="the container itself may run on")
     chosen = _chosen(cgroup, below or [])
     unified, v1 = "", []
     for directory in cgroup.directories:
@@ -64,7 +64,7 @@ def open_root(state: State) -> list[int]:
         fd = posix.open(path, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError as e:
         hint = "without root it can't be reached before the program has started" if posix.geteuid() else ""
-        raise Error("enter the container's root", tried=f"open {path}", error=e.errno, hint=hint) from None
+        raise Error("enter the container's root", call=f"open {path}", errno=e.errno, hint=hint) from None
     if not alive(state):  # then the number may have been another's
         posix.close(fd)
         raise NotRunningError()
@@ -93,20 +93,20 @@ def _chosen(cgroup: Cgroup, below: list[str]) -> dict[tuple[str, ...], str]:
         names, colon, path = text.rpartition(":")
         parts = [part for part in path.split("/") if part not in ("", ".")]
         if ".." in parts or "\0" in path:
-            raise Error(f"--cgroup {text}", words="must not lead out of the container's cgroup with ..")
+            raise Error(f"--cgroup {text}", detail="must not lead out of the container's cgroup with ..")
         inner = "".join(f"/{part}" for part in parts)
         wanted = set(names.split(",")) if colon else set()
         if wanted and cgroup.mode == "v2":
-            raise Error(f"--cgroup {text}", words="cgroup v2 has one path for all controllers", hint="leave them out")
+            raise Error(f"--cgroup {text}", detail="cgroup v2 has one path for all controllers", hint="leave them out")
         missing = set(wanted)
         for directory in cgroup.directories:
             controllers = {name.removeprefix("name=") for name in directory.controllers}
             if wanted and not wanted & controllers:
                 continue
             if not files.exists(directory.path + inner):
-                raise Error(f"--cgroup {text}", words=f"no such cgroup: {directory.path}{inner}")
+                raise Error(f"--cgroup {text}", detail=f"no such cgroup: {directory.path}{inner}")
             found[directory.controllers] = inner
             missing -= controllers
         if missing:
-            raise Error(f"--cgroup {text}", words=f"no hierarchy for {', '.join(sorted(missing))}")
+            raise Error(f"--cgroup {text}", detail=f"no hierarchy for {', '.join(sorted(missing))}")
     return found

@@ -41,12 +41,12 @@ def take(executor: Executor, pid: int) -> int:
     try:
         fd = int(libc.syscall(_PIDFD_GETFD, pidfd, number, 0))
         if fd < 0:
-            raise Error("take the seccomp listener", pointer=_PATH, tried="pidfd_getfd", error=ctypes.get_errno())
+            raise Error("take the seccomp listener", pointer=_PATH, call="pidfd_getfd", errno=ctypes.get_errno())
     finally:
         posix.close(pidfd)
     if _LISTENER not in posix.readlink(f"/proc/self/fd/{fd}"):
         posix.close(fd)
-        raise Error("take the seccomp listener", pointer=_PATH, words="it is another file")
+        raise Error("take the seccomp listener", pointer=_PATH, detail="it is another file")
     return fd
 
 
@@ -80,12 +80,12 @@ def send(fd: int, pid: int, profile: Seccomp, state: State, status: str) -> None
             sent += connection.send(data[sent:])
     except BlockingIOError:
         words = f"the agent at {path} does not take it within {_SECONDS} s"
-        raise Error("send the seccomp listener", pointer=_PATH, words=words) from None
+        raise Error("send the seccomp listener", pointer=_PATH, detail=words) from None
     except (OSError, OverflowError) as e:
         error = e.errno if isinstance(e, OSError) else 0
         hint = "the agent must listen there"
         raise Error(
-            "send the seccomp listener", pointer=_PATH, tried=f"connect {path}", error=error, hint=hint
+            "send the seccomp listener", pointer=_PATH, call=f"connect {path}", errno=error, hint=hint
         ) from None
     finally:
         connection.close()

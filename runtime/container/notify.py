@@ -76,7 +76,7 @@ class Notifications:
             self._socket.bind(path)
             posix.chmod(path, 0o777)
         except OSError as e:
-            raise Error("listen for the container's readiness", tried=f"bind {path}", error=e.errno) from None
+            raise Error("listen for the container's readiness", call=f"bind {path}", errno=e.errno) from None
 
     @classmethod
     def of(cls, entry: Entry, pid: int) -> Notifications | None:
@@ -136,7 +136,7 @@ def _tell(words: bytes, fd: int = -1) -> None:
         out.sendmsg([words], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))] if fd >= 0 else [])
     except OSError as e:
         tried = f"send to {address.decode(errors='replace')}"
-        raise Error("notify the service manager", tried=tried, error=e.errno) from None
+        raise Error("notify the service manager", call=tried, errno=e.errno) from None
     finally:
         out.close()
 

@@ -25,4 +25,4 @@ def write_pid_file(path: str, pid: int) -> None:
         finally:
             posix.close(fd)
     except OSError as e:
-        raise Error("write the pid file", tried=f"open {path}", error=e.errno) from None
+        raise Error("write the pid file", call=f"open {path}", errno=e.errno) from None

@@ -89,11 +89,11 @@ def check_id(container: str) -> None:
     if not container or container in (".", "..") or not _ID_CHARACTERS.issuperset(container):
         raise Error(
             "invalid container ID format",
-            words=repr(container)[:100],
+            detail=repr(container)[:100],
             hint="letters, digits and _ + . - are allowed, but not . or ..",
         )
     if len(container) > 255:
-        raise Error("invalid container ID format", words="longer than 255 bytes")
+        raise Error("invalid container ID format", detail="longer than 255 bytes")
 
 
 def make_root(root: str) -> int:
@@ -102,13 +102,13 @@ def make_root(root: str) -> int:
     try:
         fd = open_owned(root, make=True)
     except OSError as e:
-        raise Error("make the state folder", tried=f"mkdir {root}", error=e.errno, hint="choose a --root") from None
+        raise Error("make the state folder", call=f"mkdir {root}", errno=e.errno, hint="choose a --root") from None
     if root == default_root() and posix.geteuid() != 0:
         try:
             posix.chmod(f"/proc/self/fd/{fd}", 0o1700)
         except OSError as e:
             posix.close(fd)
-            raise Error("use the state folder", tried=f"chmod {root}", error=e.errno, hint="choose a --root") from None
+            raise Error("use the state folder", call=f"chmod {root}", errno=e.errno, hint="choose a --root") from None
     return fd
 
 
@@ -132,7 +132,7 @@ class Entry:
         except OSError as e:
             if e.errno == ENOENT:
                 raise DoesNotExistError() from None
-            raise Error(f"open container {container}", tried=f"open {self.path}", error=e.errno) from None
+            raise Error(f"open container {container}", call=f"open {self.path}", errno=e.errno) from None
 
     @classmethod
     def new(cls, root: str, container: str) -> Entry:
@@ -143,8 +143,8 @@ class Entry:
             posix.mkdir(container, 0o711, dir_fd=parent)
         except OSError as e:
             if e.errno == EEXIST:
-                raise Error("container with given ID already exists", words=container) from None
-            raise Error("make the state folder", tried=f"mkdir {root}/{container}", error=e.errno) from None
+                raise Error("container with given ID already exists", detail=container) from None
+            raise Error("make the state folder", call=f"mkdir {root}/{container}", errno=e.errno) from None
         finally:
             posix.close(parent)
         entry = cls(root, container)
@@ -260,7 +260,7 @@ class Entry:
         except FileNotFoundError:
             return
         except OSError as e:
-            raise Error(f"remove container {self.container}", tried=f"rmdir {self.path}", error=e.errno) from None
+            raise Error(f"remove container {self.container}", call=f"rmdir {self.path}", errno=e.errno) from None
 
 
 def containers(root: str) -> list[str]:
@@ -270,11 +270,11 @@ def containers(root: str) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as e:
-        raise Error("list the containers", tried=f"open {root}", error=e.errno) from None
+        raise Error("list the containers", call=f"open {root}", errno=e.errno) from None
     try:
         names = posix.listdir(f"/proc/self/fd/{parent}")
     except OSError as e:
-        raise Error("list the containers", tried=f"open {root}", error=e.errno) from None
+        raise Error("list the containers", call=f"open {root}", errno=e.errno) from None
     finally:
         posix.close(parent)
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))

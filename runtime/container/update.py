@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pyrun.cgroups.errors import CgroupError
 from pyrun.container.container import cgroup_of, status_of
-from pyrun.errors import Error, NotRunningError, from_faults
+from pyrun.errors import ConfigError, Error, NotRunningError
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.checks import resources_faults
@@ -43,16 +42,14 @@ def update(entry: Entry, state: State, wanted: Resources, schemata: list[tuple[s
     merged = _merged(config.get("linux", {}).get("resources", {}), wanted)
     faults = resources_faults(merged)
     if faults:
-        raise from_faults(faults, "invalid resources")
+        raise ConfigError(faults, "invalid resources")
     cgroup = cgroup_of(state)
     warnings: list[Any] = []
     try:
         writes = cgroup.writes(_changed(merged, wanted), devices=False, warnings=warnings)
         warnings += cgroup.change(writes)
     except Invalid as e:
-        raise from_faults(e.faults, "invalid resources") from None
-    except CgroupError as e:
-        raise Error("update the container", pointer=e.pointer, words=str(e), hint=e.hint) from None
+        raise ConfigError(e.faults, "invalid resources") from None
     if schemata:
         _write_schemata(state, schemata)
     for fault in warnings:

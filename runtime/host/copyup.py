@@ -48,7 +48,7 @@ def copy_up(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], po
     if code:
         if code == -_SIGKILL:
             words = "out of memory: what is copied counts as the container's"
-        raise Error("copy the image's files into the tmpfs", pointer=pointer, words=words)
+        raise Error("copy the image's files into the tmpfs", pointer=pointer, detail=words)
 
 
 def _child(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], said: int) -> None:

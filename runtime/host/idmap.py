@@ -48,7 +48,7 @@ def _write(pid: int, file: str, text: str, pointer: str) -> None:
             posix.close(fd)
     except OSError as e:
         hint = "mappings must not overlap, and the host ids must be mapped here"
-        raise Error("map ids", pointer=pointer, tried=f"write {file}", error=e.errno, hint=hint) from None
+        raise Error("map ids", pointer=pointer, call=f"write {file}", errno=e.errno, hint=hint) from None
 
 
 def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str) -> None:
@@ -60,7 +60,7 @@ def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str) -> Non
             continue
         if posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1]):
             words = f"{helper} {pid} {' '.join(numbers)} failed"
-            raise Error("map ids", pointer=pointer, words=words, hint="see /etc/subuid and /etc/subgid")
+            raise Error("map ids", pointer=pointer, detail=words, hint="see /etc/subuid and /etc/subgid")
         return
     hint = "install the package uidmap, or map only your own id"
-    raise Error("map ids", pointer=pointer, words=f"{helper} not found in {':'.join(_HELPER_FOLDERS)}", hint=hint)
+    raise Error("map ids", pointer=pointer, detail=f"{helper} not found in {':'.join(_HELPER_FOLDERS)}", hint=hint)

@@ -37,7 +37,7 @@ class NetDevices:
             self._host = Netlink()
             self._inside = _within(self._namespace, self._own)
         except OSError as e:
-            raise Error("reach the network namespace", pointer="/linux/netDevices", error=e.errno) from None
+            raise Error("reach the network namespace", pointer="/linux/netDevices", errno=e.errno) from None
 
     def move(self, devices: dict[str, NetDevice]) -> None:
         """Raises Error at the first that can't be moved; it is where it was, those before it are inside."""
@@ -48,12 +48,12 @@ class NetDevices:
                 link = self._host.link(name)
             except OSError as e:
                 hint = "no such interface in the runtime's network namespace" if e.errno == ENODEV else ""
-                raise Error(f"move {name}", pointer=pointer, error=e.errno, hint=hint) from None
+                raise Error(f"move {name}", pointer=pointer, errno=e.errno, hint=hint) from None
             if link.loopback:
-                raise Error(f"move {name}", pointer=pointer, words="a loopback interface stays in its namespace")
+                raise Error(f"move {name}", pointer=pointer, detail="a loopback interface stays in its namespace")
             if "%" not in target and self._taken(target):
                 words = f"the container has an interface {target} already"
-                raise Error(f"move {name}", pointer=pointer, words=words, hint="choose another name, or one with %d")
+                raise Error(f"move {name}", pointer=pointer, detail=words, hint="choose another name, or one with %d")
             self._move(name, target, link, pointer)
 
     def _taken(self, name: str) -> bool:
@@ -85,7 +85,7 @@ class NetDevices:
             self._inside.set(moved.index, up=True)
         except OSError as e:
             words = e.strerror or ""
-            raise Error(f"move {name}", pointer=pointer, tried=tried, error=e.errno, words=words) from None
+            raise Error(f"move {name}", pointer=pointer, call=tried, errno=e.errno, detail=words) from None
 
     def bring_back(self, log: Log) -> None:
         """All of them, as they were; what stands in the way is a warning."""

@@ -93,7 +93,7 @@ class Group:
             except FileNotFoundError:
                 continue
             except OSError as e:
-                raise Error("remove the resctrl group", tried=f"rmdir {folder}", error=e.errno) from None
+                raise Error("remove the resctrl group", call=f"rmdir {folder}", errno=e.errno) from None
 
     def _mkdir(self, folder: str, pointer: str) -> None:
         try:
@@ -101,7 +101,7 @@ class Group:
         except OSError as e:
             hint = {EEXIST: "another container's", ENOENT: "no monitoring here"}.get(e.errno or 0, self._words())
             raise Error(
-                "make the resctrl group", pointer=pointer, tried=f"mkdir {folder}", error=e.errno, hint=hint
+                "make the resctrl group", pointer=pointer, call=f"mkdir {folder}", errno=e.errno, hint=hint
             ) from None
 
     def _put(self, path: str, text: str, pointer: str) -> None:
@@ -110,7 +110,7 @@ class Group:
         except OSError as e:
             tried = f"write {text.rstrip()!r} to {path}"
             raise Error(
-                "set the resctrl group", pointer=pointer, tried=tried, error=e.errno, words=self._words()
+                "set the resctrl group", pointer=pointer, call=tried, errno=e.errno, detail=self._words()
             ) from None
 
     def _words(self) -> str:
@@ -131,7 +131,7 @@ class Group:
             for domain, value in wanted.items():
                 if found.get(domain) != value:
                     words = f"the group has {domain}={found.get(domain, 'nothing')} of {resource}, not {value}"
-                    raise Error("the resctrl group is there with another schema", pointer=pointer, words=words)
+                    raise Error("the resctrl group is there with another schema", pointer=pointer, detail=words)
 
 
 def _lines(wanted: IntelRdt) -> list[tuple[str, str]]:

@@ -88,7 +88,7 @@ def refuse_unprivileged(seccomp: Seccomp) -> None:
             raise Error(
                 "load the seccomp profile",
                 pointer=f"{POINTER}/syscalls/{i}/names/{rule['names'].index('sendmsg')}",
-                words="without privilege sendmsg is how the listener gets to its agent: it can't wait for that one",
+                detail="without privilege sendmsg is how the listener gets to its agent: it can't wait for that one",
             )
 
 
@@ -153,7 +153,7 @@ def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
     context = library.seccomp_init(default)
     if not context:
-        raise Error("compile the seccomp profile", pointer=f"{POINTER}/defaultAction", words="libseccomp refuses it")
+        raise Error("compile the seccomp profile", pointer=f"{POINTER}/defaultAction", detail="libseccomp refuses it")
     try:
         tokens = [library.seccomp_arch_native()]
         for i, name in enumerate(seccomp.get("architectures", [])):
@@ -161,7 +161,7 @@ def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
             result = library.seccomp_arch_add(context, token) if token else -1
             if result not in (0, -_EEXIST):
                 raise Error(
-                    "compile the seccomp profile", pointer=f"{POINTER}/architectures/{i}", words=f"no {name} here"
+                    "compile the seccomp profile", pointer=f"{POINTER}/architectures/{i}", detail=f"no {name} here"
                 )
             if token not in tokens:
                 tokens.append(token)
@@ -217,7 +217,7 @@ def _add(library: ctypes.CDLL, context: object, rule: Syscall, default: int, poi
             array = (Comparison * len(group))(*group)
             result = library.seccomp_rule_add_array(context, action, number, len(group), array)
             if result:
-                raise Error("compile the seccomp profile", pointer=pointer, tried=f"rule for {name}", error=-result)
+                raise Error("compile the seccomp profile", pointer=pointer, call=f"rule for {name}", errno=-result)
 
 
 def _last(library: ctypes.CDLL, token: int, seccomp: Seccomp) -> int:
@@ -248,7 +248,7 @@ def _export(library: ctypes.CDLL, context: object) -> bytes:
     try:
         result = library.seccomp_export_bpf(context, fd)
         if result:
-            raise Error("compile the seccomp profile", pointer=POINTER, error=-result)
+            raise Error("compile the seccomp profile", pointer=POINTER, errno=-result)
         return posix.pread(fd, 1 << 20, 0)
     finally:
         posix.close(fd)
@@ -263,7 +263,7 @@ def _library() -> ctypes.CDLL:
     except OSError:
         hint = "install libseccomp2"
         raise Error(
-            "compile the seccomp profile", pointer=POINTER, words="libseccomp.so.2 not found", hint=hint
+            "compile the seccomp profile", pointer=POINTER, detail="libseccomp.so.2 not found", hint=hint
         ) from None
     library.seccomp_init.restype = ctypes.c_void_p
     library.seccomp_init.argtypes = [ctypes.c_uint32]

@@ -28,7 +28,7 @@ def open_mapped(uids: list[IDMapping], gids: list[IDMapping], pointer: str) -> i
         idmap.write(executor.pid, {"uidMappings": uids, "gidMappings": gids}, pointer)
         return posix.open(f"/proc/{executor.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
     except (EndedError, ProgramError) as e:
-        error = e.error if isinstance(e, ProgramError) else 0
-        raise Error("map the ids of a mount", pointer=pointer, tried="unshare", error=error) from None
+        error = e.errno if isinstance(e, ProgramError) else 0
+        raise Error("map the ids of a mount", pointer=pointer, call="unshare", errno=error) from None
     finally:
         executor.close()

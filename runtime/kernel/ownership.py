@@ -86,7 +86,7 @@ def open_file(name: str, parent: int, path: str) -> int:
         if e.errno == ENOENT:
             raise
         words = {ELOOP: "it is a symlink", ENXIO: "it is no regular file"}.get(e.errno or 0, "")
-        raise Error(f"read {path}/{name}", error=0 if words else e.errno, words=words) from None
+        raise Error(f"read {path}/{name}", errno=0 if words else e.errno, detail=words) from None
     return _checked(fd, f"{path}/{name}", _S_IFREG)
 
 
@@ -150,4 +150,4 @@ def _refusal(path: str, fd: int, words: str, hint: str) -> Error:
         culprit = posix.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         culprit = path
-    return Error(f"use {path}", words=f"{culprit} {words}", hint=hint)
+    return Error(f"use {path}", detail=f"{culprit} {words}", hint=hint)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import posix
-from errno import EACCES, EINVAL, EISDIR, ENOENT, ENOEXEC, ENOSYS, ENOTDIR, EPERM
+from errno import EINVAL, ENOENT, ENOEXEC, ENOSYS, EPERM
 
-from pyrun.errors import Error
+from pyrun.errors import Error, ExecutableError
 from pyrun.machine.launch import ProgramError
 from pyrun.machine.program import AWAIT, FAIL, Instruction, Program
 
@@ -21,16 +21,16 @@ OLDEST_KERNEL = "5.14"
 
 # (system call, errno) -> what it mostly means
 HINTS = {
-    ("openat2", 40): "a symbolic link is in the way",
+    ("openat2", 40): "a symlink is in the way",
     ("clone3", EINVAL): "the kernel lacks one of these namespaces",
     ("clone3", EPERM): "making namespaces needs root, or a user namespace",
     ("clone3", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
     ("unshare", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
     ("fsopen", 19): "the kernel has no such file system",
     ("sethostname", EINVAL): "a host name has at most 64 bytes",
-    ("execve", ENOEXEC): "no program, or one for another machine; a script needs a first line with #!",
+    ("execve", ENOEXEC): "not an executable, or built for another architecture; a script needs a first line with #!",
     ("execve", ENOENT): "the file, or the interpreter that its first line or its ELF header names, is missing",
-    ("move_mount", EINVAL): "a folder is mounted on a folder, a file on a file",
+    ("move_mount", EINVAL): "a directory is mounted on a directory, a file on a file",
     ("setns", EINVAL): "already in this user namespace, or not of this type",
 }
 
@@ -41,23 +41,13 @@ def explain(program: Program, fault: ProgramError, config: Config) -> Error:
     pointer = instruction.source
     what = subject(config, pointer)
     note = instruction.note
+    kind = ExecutableError if pointer == "/process/args/0" else Error
     if instruction.op == FAIL:
-        # The note says it all, and its errno says it to programs: "permission denied" and the like must be in the text.
-        words = note if _says(note, fault.error) else f"{posix.strerror(fault.error).lower()}: {note}"
-        return Error(what, pointer=pointer, words=words)
-    if pointer == "/process/args/0" and fault.error in (ENOENT, EACCES, ENOTDIR) and instruction.name == "statx":
-        name = config["process"]["args"][0]
-        return Error(what, pointer=pointer, words=f"stat {name}: {posix.strerror(fault.error).lower()}")
-    hint = note or HINTS.get((str(instruction.name), fault.error), "")
-    if fault.error == ENOSYS:
+        return kind(what, pointer=pointer, errno=fault.errno, hint=note)
+    hint = note or HINTS.get((str(instruction.name), fault.errno), "")
+    if fault.errno == ENOSYS:
         hint = f"pyrun needs Linux {OLDEST_KERNEL}, not {posix.uname().release}, and no seccomp profile that hides it"
-    return Error(what, pointer=pointer, tried=attempt(instruction), error=fault.error, words=fault.words, hint=hint)
-
-
-def _says(note: str, error: int) -> bool:
-    if error == EISDIR:
-        return True
-    return error == ENOENT and "not found" in note
+    return kind(what, pointer=pointer, call=attempt(instruction), errno=fault.errno, detail=fault.detail, hint=hint)
 
 
 def subject(config: Config, pointer: str) -> str:
@@ -97,7 +87,7 @@ def died(status: int | None, cgroup: Cgroup, config: Config) -> Error:
             words = f"it was killed under a limit of {limit} bytes"
         if words:
             what = "container init was OOM-killed (memory limit too low?)"
-            return Error(what, pointer="/linux/resources/memory", words=words)
+            return Error(what, pointer="/linux/resources/memory", detail=words)
     if status is None:
         return Error("the container's init ended before it was ready")
     how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"

@@ -34,11 +34,11 @@ FIRST_FD = 4
 class ProgramError(Exception):
     """An instruction failed: which, with what errno, and what the kernel's log said ("" mostly)."""
 
-    def __init__(self, index: int, error: int, words: str) -> None:
-        super().__init__(index, error, words)
+    def __init__(self, index: int, errno: int, detail: str) -> None:
+        super().__init__(index, errno, detail)
         self.index = index
-        self.error = error
-        self.words = words
+        self.errno = errno
+        self.detail = detail
 
 
 class EndedError(Exception):
@@ -65,7 +65,7 @@ def _sealed_copy() -> int:
         source = posix.open(_executor_path(), posix.O_RDONLY | posix.O_CLOEXEC)
     except OSError as e:
         hint = "run make" if e.errno == ENOENT else ""
-        raise Error("start the executor", tried=f"open {_executor_path()}", error=e.errno, hint=hint) from None
+        raise Error("start the executor", call=f"open {_executor_path()}", errno=e.errno, hint=hint) from None
     try:
         try:
             copy = posix.memfd_create("pyrun", _MFD_CLOEXEC | _MFD_ALLOW_SEALING | _MFD_EXEC)
@@ -153,7 +153,7 @@ class Executor:
                     path, ["pyrun:executor"], {}, file_actions=actions, setsigmask=(), setsigdef=_SIGNALS
                 )
             except OSError as e:
-                raise Error("start the executor", tried=f"execve {path}", error=e.errno) from None
+                raise Error("start the executor", call=f"execve {path}", errno=e.errno) from None
         finally:
             # Every copy of the other ends must go, or the end of the executor would never be seen.
             host_end.close()

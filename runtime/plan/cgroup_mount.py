@@ -36,7 +36,7 @@ def make(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts
         else:
             words = "the container has no cgroup that could be shown"
             raise Error(
-                f"mount {entry.destination}", pointer=entry.pointer, words=words, hint="is /sys/fs/cgroup mounted?"
+                f"mount {entry.destination}", pointer=entry.pointer, detail=words, hint="is /sys/fs/cgroup mounted?"
             )
         point = mounts.target(p, entry, root)
         p.move_mount(tree, point)

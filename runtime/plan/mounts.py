@@ -118,23 +118,23 @@ def entries(config: Config) -> list[Entry]:
 def _refuse(entry: Entry) -> None:
     what, pointer, options = f"mount {entry.destination}", entry.pointer, entry.options
     if entry.destination == "/":
-        raise Error(what, pointer=f"{pointer}/destination", words="nothing can be mounted over the container's root")
+        raise Error(what, pointer=f"{pointer}/destination", detail="nothing can be mounted over the container's root")
     if entry.destination.startswith("/proc/") and entry.destination not in BELOW_PROC:
         raise Error(
             what,
             pointer=f"{pointer}/destination",
-            words="operation not permitted: nothing may be mounted inside /proc",
+            detail="operation not permitted: nothing may be mounted inside /proc",
             hint=f"except for {', '.join(sorted(BELOW_PROC))}",
         )
     if entry.destination == "/proc" and entry.type not in ("proc", "bind"):
-        raise Error(what, pointer=f"{pointer}/type", words=f"/proc must be of type proc, not {entry.type!r}")
+        raise Error(what, pointer=f"{pointer}/type", detail=f"/proc must be of type proc, not {entry.type!r}")
     if not entry.type and not options.remount:
-        raise Error(what, pointer=pointer, words="a mount needs a type, or the option bind")
+        raise Error(what, pointer=pointer, detail="a mount needs a type, or the option bind")
     if options.bind and options.data:
         index, key, _ = options.data[0]
-        raise Error(what, pointer=f"{pointer}/options/{index}", words=f"a bind mount takes no data such as {key!r}")
+        raise Error(what, pointer=f"{pointer}/options/{index}", detail=f"a bind mount takes no data such as {key!r}")
     if entry.mapped and not options.bind:
-        raise Error(what, pointer=pointer, words="only bind mounts can be id-mapped")
+        raise Error(what, pointer=pointer, detail="only bind mounts can be id-mapped")
 
 
 def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts, user: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errno import EACCES, EINVAL, EISDIR, ENOENT
+from errno import EACCES, EINVAL, ENOENT
 
 from pyrun.kernel.constants import (
     AT_EACCESS,
@@ -121,7 +121,7 @@ def find_executable(p: Program, process: Process) -> Register:
             mode = p.load(p.statx(AT_FDCWD, name), STATX_MODE, 2)
             file = p.label()
             p.branch_unless(mode, S_IFDIR, file, mask=S_IFMT)
-            p.fail(EISDIR, "a directory, not a program: permission denied")
+            p.fail(EACCES, "a directory, not an executable")
             p.place(file)
             p.free(mode)
             p.call("faccessat2", AT_FDCWD, name, _X_OK, AT_EACCESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -21,8 +22,8 @@ import pyrun
 from pyrun.cgroups import files
 from pyrun.cgroups.cgroup import Cgroup
 from pyrun.cgroups.devices import v2_device_program
-from pyrun.cgroups.errors import CgroupError
 from pyrun.cgroups.host import host
+from pyrun.errors import CgroupError
 from pyrun.spec.faults import Fault
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -353,7 +354,7 @@ ROOTLESS = """
 import sys
 from pyrun.cgroups import files
 from pyrun.cgroups.cgroup import Cgroup
-from pyrun.cgroups.errors import CgroupError
+from pyrun.errors import CgroupError
 from pyrun.cgroups.host import host
 
 cgroup = Cgroup(host(), "id", "/pyrun-test-rootless", rootless=sys.argv[1] == "True")
@@ -364,7 +365,7 @@ try:
     print("tolerated")
     cgroup.apply(cgroup.writes({"pids": {"limit": 5}}))
 except CgroupError as error:
-    print(error.pointer, "|", error, "|", error.hint)
+    print(error.pointer, "|", error.what, "|", error.errno, "|", error.hint)
 cgroup.destroy()
 """
 
@@ -379,9 +380,9 @@ def test_without_the_right_to_make_one(rootless: bool) -> None:
     )
     *before, last = done.stdout.splitlines()
     assert before == (["tolerated"] if rootless else [])
-    pointer, message, hint = last.split(" | ")
+    pointer, message, number, hint = last.split(" | ")
     assert pointer == ("/linux/resources/pids/limit" if rootless else "/linux/cgroupsPath")
-    assert message.startswith("mkdir /sys/fs/cgroup/") and message.endswith("Permission denied")
+    assert message.startswith("mkdir /sys/fs/cgroup/") and int(number) == errno.EACCES
     assert "delegated" in hint
 
 

@@ -23,9 +23,9 @@ from jeepney import (
 )
 
 from pyrun.cgroups.bus import Manager
-from pyrun.cgroups.errors import CgroupError
 from pyrun.cgroups.host import Hierarchies, Hierarchy
 from pyrun.cgroups.systemd import SystemdCgroup
+from pyrun.errors import CgroupError
 
 JOB = "/org/freedesktop/systemd1/job/1"
 RUN = "0123456789abcdef0123456789abcdef"  # an invocation ID

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pyrun.cgroups.cgroup import Cgroup
-from pyrun.cgroups.errors import CgroupError
 from pyrun.cgroups.host import Hierarchies, Hierarchy
 from pyrun.cgroups.resources import Write
+from pyrun.errors import CgroupError
 
 POINTER = "/linux/resources/memory/limit"
 FILES = {
@@ -53,7 +53,7 @@ def test_takes_an_empty_cgroup_and_leaves_it(top: Path) -> None:
 
 def test_refuses_processes(top: Path) -> None:
     fill(top / "pods/c", cgroup_procs="12\n34\n")
-    with pytest.raises(CgroupError, match=r"^container's cgroup is not empty: 2 process\(es\) found$") as caught:
+    with pytest.raises(CgroupError, match=r"^container's cgroup is not empty: 2 process\(es\) found ") as caught:
         cgroup(top).create()
     assert caught.value.pointer == "/linux/cgroupsPath"
 
@@ -121,7 +121,7 @@ def test_a_controller_that_is_not_delegated(top: Path) -> None:
 def test_a_missing_file(top: Path) -> None:
     leaf = fill(top / "pods/c")
     writes = [Write(POINTER, "memory", "memory.no", "1")]
-    with pytest.raises(CgroupError, match=r"memory\.no: No such file"):
+    with pytest.raises(CgroupError, match=r"memory\.no .*no such file"):
         cgroup(top).apply(writes)
     writes[0].otherwise = Write(POINTER, "memory", "memory.max", "2")
     cgroup(top).apply(writes)
