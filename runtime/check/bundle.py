@@ -6,7 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from pyrun.container.bundle import Options
+from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.errors import Error
 from pyrun.machine.launch import FIRST_FD
@@ -26,7 +26,7 @@ _ANY_CGROUP = [("", "/sys/fs/cgroup", "/check")]
 _MOST_LINKS = 40
 
 
-def errors(config: Config, options: Options) -> Iterator[Fault]:
+def errors(config: Config, options: CreateOptions) -> Iterator[Fault]:
     """config: of the right shape; options: where the bundle is."""
     root = rootfs.path(config, options.bundle)
     there = os.path.isdir(root)
@@ -50,7 +50,7 @@ def errors(config: Config, options: Options) -> Iterator[Fault]:
         yield from _size(config, options)
 
 
-def warnings(config: Config, options: Options) -> Iterator[Fault]:
+def warnings(config: Config, options: CreateOptions) -> Iterator[Fault]:
     root = rootfs.path(config, options.bundle)
     inside = os.path.realpath(options.bundle)
     if os.path.isdir(root) and not os.path.realpath(root).startswith(f"{inside}/"):
@@ -113,7 +113,7 @@ def _resolved(root: str, path: str) -> str:
     raise ValueError("too many links")
 
 
-def _size(config: Config, options: Options) -> Iterator[Fault]:
+def _size(config: Config, options: CreateOptions) -> Iterator[Fault]:
     """It compiles, and to a program that the executor takes."""
     try:
         facts = Facts(layout(options, config), options.bundle, "check", cgroups=_ANY_CGROUP)

@@ -28,8 +28,8 @@ from pyrun.spec.rlimits import RLIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyrun.container.bundle import Options
-    from pyrun.log import Log
+    from pyrun.caller import Caller
+    from pyrun.container.bundle import CreateOptions
     from pyrun.spec.config import Config
 
 _CAP_SYS_RESOURCE = CAPABILITIES["CAP_SYS_RESOURCE"]
@@ -39,12 +39,12 @@ _INFINITY = (1 << 64) - 1
 class Host:
     """What the checks look at, gathered once."""
 
-    def __init__(self, config: Config, options: Options, log: Log) -> None:
+    def __init__(self, config: Config, options: CreateOptions, caller: Caller) -> None:
         self.config = config
         self.linux = config.get("linux", {})
         self.process = config.get("process", {})
         self.options = options
-        self.log = log
+        self.log = caller.log
         self.root = os.geteuid() == 0
         self.capabilities = own_capabilities() if self.root else (1 << 41) - 1
         self.namespaces = {row["type"]: row for row in self.linux.get("namespaces", [])}
@@ -136,7 +136,7 @@ def labels(host: Host) -> Iterator[Fault]:
     for member in ("apparmorProfile", "selinuxLabel"):
         if host.process.get(member):
             try:
-                lsm.refuse({member: host.process[member]})  # type: ignore[misc]
+                lsm.require({member: host.process[member]})  # type: ignore[misc]
             except Error as e:
                 yield Fault(e.pointer, e.what, hint=e.hint)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.cgroups.host import host
-from pyrun.container.bundle import Options, absolute, read_config
+from pyrun.container.bundle import CreateOptions, absolute, read_config
 from pyrun.container.gather import facts, own_cgroup, resources
 from pyrun.container.store import check_id
 from pyrun.errors import ConfigError, Error
@@ -26,7 +26,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     form = values["format"] or "text"
     if form not in ("text", "json"):
         raise Error(f"--format is text or json, not {form}")
-    options = Options(
+    options = CreateOptions(
         str(values["bundle"] or "."),
         config=str(values["config"]),
         cgroup_manager=context.cgroup_manager,
@@ -39,7 +39,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         hierarchies = host()
         cgroup = own_cgroup(options, hierarchies, container, config)
         writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
-        found = facts(container, config, options, hierarchies, cgroup, "", context.log)
+        found = facts(container, config, options, hierarchies, cgroup, context.caller, cache=False)
         # What root would run, whoever asks; with --rootless=true, what a user would.
         found.privileged = not context.rootless
         if posix.geteuid() != 0:

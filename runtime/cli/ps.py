@@ -5,9 +5,7 @@ from __future__ import annotations
 import posix
 import subprocess
 
-from pyrun.container.container import cgroup_of, status_of
-from pyrun.container.store import Entry
-from pyrun.errors import Error, NotRunningError
+from pyrun.errors import Error
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
@@ -16,20 +14,15 @@ if TYPE_CHECKING:
     from pyrun.cli.parse import Values
 
 # A manager may call us without PATH.
-_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
+_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin")
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     form = values["format"] or "table"
     if form not in ("table", "json"):
         raise Error(f"--format is table or json, not {form}")
-    entry = Entry(context.root, arguments[0])
-    state = entry.read()
-    if status_of(entry, state) in ("stopped", "creating"):
-        raise NotRunningError()
-    pids = cgroup_of(state).processes()
-    if not pids and cgroup_of(state).optional:
-        pids = [state["pid"]]  # without a cgroup of its own the container is known by its init
+    with context.open(arguments[0]) as container:
+        pids = container.processes()
     if form == "json":
         print(strictjson.dumps(pids))
         return 0
@@ -46,9 +39,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 
 def _host(arguments: list[str]) -> list[str]:
     """What ps(1) of the host prints."""
-    program = next((p for f in _FOLDERS if posix.access(p := f"{f}/ps", posix.X_OK)), "")
+    program = next((p for d in _DIRECTORIES if posix.access(p := f"{d}/ps", posix.X_OK)), "")
     if not program:
-        words = f"ps not found in {':'.join(_FOLDERS)}"
+        words = f"ps not found in {':'.join(_DIRECTORIES)}"
         raise Error("list the processes", detail=words, hint="--format json needs none")
     done = subprocess.run([program, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     lines = done.stdout.splitlines()

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     options = create_options(context, values, keep_console=True, trace=True)
-    created = create(context.root, arguments[0], options, context.log)
+    created = create(context.root, arguments[0], options, context.caller)
     created.executor.close()
-    code = attend(context, created, detach=False, keep=False, subreaper=True)
+    code = attend(created, detach=False, keep=False, subreaper=True)
     stamps = created.executor.stamps()
     steps = lines(created.executor.program)
     ran = sorted((stamp, i) for i, stamp in enumerate(stamps) if stamp)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pyrun.container.bundle import absolute
-from pyrun.container.store import Entry, read_all, read_path
-from pyrun.container.update import update
 from pyrun.errors import ConfigError, Error
+from pyrun.kernel.files import read_all, read_path
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -56,9 +55,8 @@ OPTIONS: tuple[tuple[str, str, str, Callable[[str], Any]], ...] = (
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     wanted = _document(str(values["resources"])) if values["resources"] else _options(values)
     schemata = [(f"--{key.replace('_', '-')}", str(values[key])) for key in ("l3_cache_schema", "mem_bw_schema")]
-    entry = Entry(context.root, arguments[0])
-    entry.lock()
-    update(entry, entry.read(), wanted, [row for row in schemata if row[1]], context.log)
+    with context.open(arguments[0]).locked() as container:
+        container.update(wanted, [row for row in schemata if row[1]])
     return 0
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import posix
 from errno import ENOENT
 
-from pyrun.container.store import read_path
 from pyrun.errors import ConfigError, Error
+from pyrun.kernel.files import read_path
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
 
@@ -15,22 +15,29 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Config
 
 
-class Options:
-    """What the command line of create and run says; each with its flag's name."""
+class CreateOptions:
+    """What the command line of create and run says; each with its flag's name.
+
+    notify       the container's program is to say when it is ready (sd_notify(3))
+    environment  added to process.env: what the service manager has for the program
+    keep_console  the caller relays the terminal itself
+    trace        record when each instruction begins
+    """
 
     __slots__ = (
         "bundle",
         "cgroup_manager",
         "config",
         "console_socket",
+        "environment",
         "keep_console",
         "keyring",
+        "notify",
         "pid_file",
         "pidfd_socket",
         "pivot",
         "preserve_fds",
         "rootless",
-        "sockets",
         "trace",
     )
 
@@ -49,7 +56,8 @@ class Options:
         cgroup_manager: str = "",
         rootless: bool | None = None,
         trace: bool = False,
-        sockets: int = 0,
+        notify: bool = False,
+        environment: list[str] | None = None,
     ) -> None:
         self.bundle = absolute(bundle)
         self.config = config
@@ -63,8 +71,8 @@ class Options:
         self.cgroup_manager = cgroup_manager
         self.rootless = rootless
         self.trace = trace
-        # The first of the descriptors preserved are sockets that systemd has passed.
-        self.sockets = sockets
+        self.notify = notify
+        self.environment = environment or []
 
 
 def absolute(path: str) -> str:
@@ -73,18 +81,18 @@ def absolute(path: str) -> str:
     return "/" + "/".join(part for part in parts if part not in ("", "."))
 
 
-def read_raw(options: Options) -> bytes:
+def read_raw(options: CreateOptions) -> bytes:
     """The text of the bundle's config. Raises Error."""
     path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
     try:
         return read_path(path)
     except OSError as e:
         if e.errno == ENOENT:
-            raise Error(f"JSON specification file {path} not found", hint="--bundle names its folder") from None
+            raise Error(f"JSON specification file {path} not found", hint="--bundle names its directory") from None
         raise Error(f"read {path}", call="open", errno=e.errno) from None
 
 
-def read_config(options: Options) -> tuple[bytes, Config]:
+def read_config(options: CreateOptions) -> tuple[bytes, Config]:
     """The bundle's config, checked. Raises Error with every fault."""
     raw = read_raw(options)
     try:
@@ -93,7 +101,7 @@ def read_config(options: Options) -> tuple[bytes, Config]:
         raise ConfigError(e.faults) from None
 
 
-def check_terminal(config: Config, options: Options) -> None:
+def check_terminal(config: Config, options: CreateOptions) -> None:
     terminal = config.get("process", {}).get("terminal", False)
     if terminal and not options.console_socket and not options.keep_console:
         words = "cannot allocate tty if pyrun will detach without setting console socket"

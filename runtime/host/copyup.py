@@ -13,6 +13,7 @@ from errno import EINVAL, ELOOP, EOVERFLOW, EPERM
 from pyrun.cgroups.files import write
 from pyrun.errors import Error
 from pyrun.kernel.constants import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
+from pyrun.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ _FOUND = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
 _FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
 _CHUNK = 1 << 16
-_SIGKILL = 9
 # As many as are open at once: each level needs a few descriptors.
 _DEEPEST = 200
 
@@ -46,7 +46,7 @@ def copy_up(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], po
             if fd >= 0:
                 posix.close(fd)
     if code:
-        if code == -_SIGKILL:
+        if code == -SIGKILL:
             words = "out of memory: what is copied counts as the container's"
         raise Error("copy the image's files into the tmpfs", pointer=pointer, detail=words)
 

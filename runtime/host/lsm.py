@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyrun.container.store import read_path
 from pyrun.errors import Error
+from pyrun.kernel.files import read_path
 from pyrun.plan.labels import UNCONFINED
 
 TYPE_CHECKING = False
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
 
-def refuse(process: Process) -> None:
+def require(process: Process) -> None:
     """Raises Error for a profile or label that this host has no module for."""
     profile = process.get("apparmorProfile", "")
     if profile not in ("", UNCONFINED) and not apparmor():

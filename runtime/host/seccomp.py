@@ -10,10 +10,9 @@ import posix
 from _blake2 import blake2b
 from _struct import Struct
 
-from pyrun.container.store import make_root
 from pyrun.errors import Error
 from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
-from pyrun.kernel.ownership import open_file
+from pyrun.kernel.ownership import open_file, open_owned
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
@@ -93,7 +92,7 @@ def refuse_unprivileged(seccomp: Seccomp) -> None:
 
 
 def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
-    """The profile's BPF program: from the folder `cache` ("" for none), or compiled and put there."""
+    """The profile's BPF program: from the directory `cache` ("" for none), or compiled and put there."""
     if posix.geteuid() != 0:
         refuse_unprivileged(seccomp)
     if not cache:
@@ -101,26 +100,26 @@ def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
     text = strictjson.dumps([seccomp, posix.uname().machine])
     digest = blake2b(text.encode(), digest_size=32).hexdigest()
     try:
-        folder = make_root(cache)
-    except Error as e:
+        directory = open_owned(cache, make=True)
+    except OSError as e:
         # One that can't be made, or isn't ours, costs time, no more.
         log.debug(f"the compiled seccomp profile is not kept: {e}")
         return compile_filter(seccomp, log)
     try:
-        kept = _kept(folder, cache, digest, log)
+        kept = _kept(directory, cache, digest, log)
         if kept:
             return kept
         compiled = compile_filter(seccomp, log)
-        _keep(folder, digest, compiled, log)
+        _keep(directory, digest, compiled, log)
         return compiled
     finally:
-        posix.close(folder)
+        posix.close(directory)
 
 
-def _kept(folder: int, cache: str, digest: str, log: Log) -> bytes:
+def _kept(directory: int, cache: str, digest: str, log: Log) -> bytes:
     """The file's content; b"" when there is none, or somebody else's."""
     try:
-        fd = open_file(digest, folder, cache)
+        fd = open_file(digest, directory, cache)
     except OSError:
         return b""
     except Error as e:
@@ -132,17 +131,17 @@ def _kept(folder: int, cache: str, digest: str, log: Log) -> bytes:
         posix.close(fd)
 
 
-def _keep(folder: int, digest: str, compiled: bytes, log: Log) -> None:
+def _keep(directory: int, digest: str, compiled: bytes, log: Log) -> None:
     temporary = f"{digest}.{posix.getpid()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        fd = posix.open(temporary, flags, 0o600, dir_fd=folder)
+        fd = posix.open(temporary, flags, 0o600, dir_fd=directory)
         try:
             while compiled:
                 compiled = compiled[posix.write(fd, compiled) :]
         finally:
             posix.close(fd)
-        posix.rename(temporary, digest, src_dir_fd=folder, dst_dir_fd=folder)
+        posix.rename(temporary, digest, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as e:
         log.debug(f"the compiled seccomp profile is not kept: {e}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.container.store import read_path
+from pyrun.kernel.files import read_path
 
 _ALL_IDS = [b"0", b"0", b"4294967295"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from errno import errorcode
 
 from pyrun.kernel import constants as linux
-from pyrun.machine import messages
+from pyrun.machine.messages import NAMES
 from pyrun.machine.program import (
     ANY_ERROR,
     AWAIT,
@@ -52,7 +52,6 @@ _VALUES = {
     ("bpf", 0): ("BPF_PROG_",),
     ("keyctl", 0): ("KEYCTL_",),
 }
-_CODES = {value: name for name, value in vars(messages).items() if name.isupper()}
 _CONSTANTS = {
     name.replace("__", "_"): value
     for module in (linux, mount_options, namespaces)
@@ -92,9 +91,9 @@ def describe(i: Instruction) -> str:
         masked = f"({shown[0]} & {_number(mask)})" if mask != 0xFFFFFFFFFFFFFFFF else shown[0]
         return f"if {masked} {'!=' if i.name else '=='} {_number(equals)}{target}"
     if i.op == SAY:
-        return f"say {_CODES.get(int(i.name), i.name)} {shown[0]}"
+        return f"say {NAMES.get(int(i.name), i.name)} {shown[0]}"
     if i.op == AWAIT:
-        return f"{result}await {_CODES.get(int(i.name), i.name)}"
+        return f"{result}await {NAMES.get(int(i.name), i.name)}"
     if i.op == FAIL:
         return f"fail {errorcode[int(i.name)]}: {i.note}"
     if i.op == CHANNEL:

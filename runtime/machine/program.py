@@ -262,6 +262,15 @@ class Program:
         self.instructions.append(Instruction(AWAIT, code, (), self.pointer, value))
         return value
 
+    def ask(self, code: int, value: Operand = 0) -> None:
+        """Say (code, value), and wait for the answer."""
+        self.say(code, value)
+        self.heed(code)
+
+    def heed(self, code: int) -> None:
+        """Wait for `code` from the runtime, whose value says nothing."""
+        self.free(self.await_(code))
+
     def fail(self, error: int, note: str) -> None:
         """End here with `error`; `note` says in plain words why."""
         self.instructions.append(Instruction(FAIL, error, (), self.pointer, note=note))

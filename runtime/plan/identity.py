@@ -15,8 +15,8 @@ from pyrun.kernel.constants import (
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
-    SIGKILL,
 )
+from pyrun.kernel.signals import SIGKILL
 from pyrun.machine.program import PASS, Program
 from pyrun.spec.capabilities import CAPABILITIES, mask
 from pyrun.spec.faults import Fault
@@ -99,9 +99,9 @@ def _capset(p: Program, granted: dict[CapabilitySet, int], lent: int) -> None:
     p.call("capset", header, _CAP_DATA.pack(*low, *high), 0, 0, 0, PASS)
 
 
-def available(facts: Facts, user: bool) -> int:
+def available(facts: Facts, has_userns: bool) -> int:
     """The capabilities that can be had at all, as bits: all in a user namespace, else those of the runtime."""
-    return (1 << LAST_CAPABILITY + 1) - 1 if user else facts.capabilities
+    return (1 << LAST_CAPABILITY + 1) - 1 if has_userns else facts.capabilities
 
 
 def grantable(process: Process, capabilities: int) -> dict[CapabilitySet, int]:

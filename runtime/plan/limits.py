@@ -56,9 +56,9 @@ def wanted(process: Process) -> bool:
     return bool(process.get("rlimits") or process.get("scheduler") or process.get("ioPriority"))
 
 
-def served(process: Process, user: bool, born_last: bool) -> bool:
+def served(process: Process, has_userns: bool, born_last: bool) -> bool:
     """Something is left for the half on the host to set: `serve`."""
-    return (user and wanted(process)) or (born_last and "scheduler" in process)
+    return (has_userns and wanted(process)) or (born_last and "scheduler" in process)
 
 
 def set_own(p: Program, process: Process, born_last: bool = False) -> None:
@@ -75,11 +75,11 @@ def set_number_of_processes(p: Program, process: Process) -> None:
                 p.call("prlimit64", 0, RLIMITS[_NPROC], _rlimit(rlimit), 0, 0, PASS, note=_HARD)
 
 
-def serve(p: Program, process: Process, user: bool, born_last: bool = False) -> None:
+def serve(p: Program, process: Process, has_userns: bool, born_last: bool = False) -> None:
     """The host half: where something is left to set, wait to be told the pid, and set it."""
-    if served(process, user, born_last):
+    if served(process, has_userns, born_last):
         pid = p.await_(LIMITS)
-        if user:
+        if has_userns:
             _set_rlimits(p, process, pid)
         _set_priorities(p, process, pid, scheduler=True)
         p.say(LIMITS)

@@ -137,7 +137,7 @@ def _refuse(entry: Entry) -> None:
         raise Error(what, pointer=pointer, detail="only bind mounts can be id-mapped")
 
 
-def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts, user: bool) -> None:
+def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts, has_userns: bool) -> None:
     """Open every bind's source as a detached copy, in its final shape but for the place it goes to.
 
     Done with the host's rights: in a user namespace a bind with submounts, or of what only root can reach, is refused.
@@ -155,7 +155,7 @@ def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts,
                 flags = OPEN_TREE_CLONE | (AT_RECURSIVE if options.rbind else 0)
                 entry.source = p.open_tree(AT_FDCWD, path, flags | (AT_SYMLINK_NOFOLLOW if options.src_nofollow else 0))
             wanted = options.propagation[-1][1] if options.propagation else default
-            if wanted & MS_SHARED and not user:
+            if wanted & MS_SHARED and not has_userns:
                 propagation = 0  # stays a peer of the host's mount, if that is shared: this is what was asked for
             else:
                 propagation = MS_SLAVE if wanted & (MS_SHARED | MS_SLAVE) else MS_PRIVATE
@@ -277,7 +277,7 @@ def _link(p: Program, entry: Entry, root: Register, text: str) -> None:
 def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts: Facts) -> Register:
     """Mount a file system by its type; returns its mount."""
     options = entry.options
-    if entry.type == "sysfs" and namespaces.user and not namespaces.own("network"):
+    if entry.type == "sysfs" and namespaces.has_userns and not namespaces.own("network"):
         tree = _host_sysfs(p, entry)
     else:
         tree = _new(p, entry, facts, namespaces.pids)
@@ -292,7 +292,7 @@ def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespace
             # Reading an image is the runtime's: no code that does it runs inside (runtime/host/copyup.py).
             p.say_with(facts.layout.init, COPY_FROM, point)
             p.say_with(facts.layout.init, COPY_UP, tree)
-            p.free(p.await_(COPY_UP))
+            p.heed(COPY_UP)
     p.move_mount(tree, point)
     p.close(point)
     _propagate(p, entry, tree)

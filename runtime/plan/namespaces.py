@@ -22,11 +22,11 @@ from pyrun.kernel.constants import (
     PR_SET_PDEATHSIG,
     RESOLVE_BENEATH,
     RESOLVE_NO_XDEV,
-    SIGKILL,
     SIOCSIFFLAGS,
     SOCK_DGRAM,
 )
-from pyrun.machine.messages import CLOCKS, GO, INIT, MAPS, MIDDLE
+from pyrun.kernel.signals import SIGKILL
+from pyrun.machine.messages import BORN, CLOCKS, GO, INIT, MAPS, MIDDLE
 from pyrun.machine.program import Label, Program, Register
 from pyrun.spec.namespaces import (
     CLONE_NEWCGROUP,
@@ -74,7 +74,7 @@ class Namespaces:
                 self.new |= FLAGS[namespace["type"]]
 
     @property
-    def user(self) -> bool:
+    def has_userns(self) -> bool:
         """The container has a user namespace of its own."""
         return bool(self.new & CLONE_NEWUSER) or "user" in self.paths
 
@@ -96,6 +96,16 @@ class Clocks:
         offsets = config.get("linux", {}).get("timeOffsets", {})
         self.offsets = "".join(f"{clock} {o.get('secs', 0)} {o.get('nanosecs', 0)}\n" for clock, o in offsets.items())
         self.proc: Register | None = None
+
+
+def is_born_last(config: Config, facts: Facts) -> bool:
+    """The container joins a pid namespace, in which others live: its process comes into it when all else is done.
+
+    A procfs is of the namespace of who mounts it, or of one that it is told (Linux 6.17). Before that there is no other
+    way than to be inside early, with all rights and the host's root, as with runc and crun."""
+    if "pid" not in Namespaces(config).paths:
+        return False
+    return facts.procfs_takes_namespace or not any(mount.get("type") == "proc" for mount in config.get("mounts", []))
 
 
 def open_joined(p: Program, namespaces: Namespaces) -> dict[str, Register]:
@@ -134,17 +144,17 @@ def enter(
     user = joined.pop("user", None)
     # Not before the clone: seen from another cgroup namespace, the container's cgroup may not exist.
     cgroup = joined.pop("cgroup", None)
-    if namespaces.new & CLONE_NEWTIME and not namespaces.user:
+    if namespaces.new & CLONE_NEWTIME and not namespaces.has_userns:
         _clocks(p, namespaces, clocks)
     if facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
-    if not namespaces.user and pid and not born_last:
+    if not namespaces.has_userns and pid and not born_last:
         _set(p, namespaces, "pid", pid)
     clone(
         p,
-        0 if namespaces.user else namespaces.new & _AT_CLONE,
-        MIDDLE if namespaces.user or born_last else INIT,
+        0 if namespaces.has_userns else namespaces.new & _AT_CLONE,
+        MIDDLE if namespaces.has_userns or born_last else INIT,
         host,
         placement,
     )
@@ -155,9 +165,9 @@ def enter(
     placement.enter(p)
     if cgroup and facts.privileged:
         _set(p, namespaces, "cgroup", cgroup)
-    if pid and (namespaces.user or born_last):
+    if pid and (namespaces.has_userns or born_last):
         _set(p, namespaces, "pid", pid, close=not born_last)
-    if namespaces.user:
+    if namespaces.has_userns:
         if staging:
             staging.put(p)
         _middle(p, namespaces, user, clocks, facts, born_last)
@@ -200,28 +210,26 @@ def _middle(
             p.prctl(PR_SET_DUMPABLE, 1)
         with p.source(namespaces.pointer("user")):
             p.call("unshare", CLONE_NEWUSER)
-        p.say(MAPS)
-        p.free(p.await_(MAPS))
+        p.ask(MAPS)
     become_root(p)
     if namespaces.new & CLONE_NEWTIME:
         with p.source(namespaces.pointer("time")):
             p.call("unshare", CLONE_NEWTIME)
         if clocks.offsets:
             # The file belongs to the host's root here: the runtime writes it.
-            p.say(CLOCKS)
-            p.free(p.await_(CLOCKS))
+            p.ask(CLOCKS)
     if born_last:
         with p.source("/linux/namespaces"):
             p.call("unshare", namespaces.new & _AT_CLONE)
         return
     parent, child = p.label(), p.label()
-    clone(p, namespaces.new & _AT_CLONE, INIT, parent)
+    clone(p, namespaces.new & _AT_CLONE, BORN, parent)
     p.jump(child)
     p.place(parent)
     p.call("exit_group", 0)
     p.place(child)
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)
-    p.free(p.await_(GO))
+    p.heed(GO)
 
 
 def become_root(p: Program) -> None:

@@ -87,7 +87,7 @@ def attach(p: Program, root: Root, config: Config, own: bool, facts: Facts) -> N
             identity = p.load(p.statx(root.tree, more=STATX_MNT_ID_UNIQUE), STATX_MNT_ID, 8)
             p.say(ROOT, identity)
             p.free(identity)
-            p.free(p.await_(ROOT))
+            p.heed(ROOT)
             p.move_mount(root.tree, root.folder)
             p.close(root.folder)
         return
