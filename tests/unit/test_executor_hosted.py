@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrun.container.bundle import Options
+from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.machine.program import NO_FD
 from pyrun.plan.create import compile_container
@@ -35,7 +35,7 @@ def program() -> bytes:
     """The program of the bundle that `pyrun spec` writes."""
     config = spec_config.load(strictjson.dumps(example(False, False, 0, 0)).encode())
     facts = Facts(
-        layout(Options(), {}), "/bundle", "test", cgroup_v2=False, cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")]
+        layout(CreateOptions(), {}), "/bundle", "test", cgroup_v2=False, cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")]
     )
     return compile_container(config, facts).encode(5, NO_FD, "x86_64")
 

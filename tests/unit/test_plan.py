@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pyrun.container.bundle import Options
+from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.errors import Error
 from pyrun.machine.launch import Layout
@@ -34,7 +34,7 @@ def plan(*edits: Edit, **facts: Any) -> list[tuple[str, str]]:
     for edit in edits:
         edit(document)
     checked = config.load(strictjson.dumps(document).encode())
-    options = Options("/bundle", preserve_fds=facts.get("preserve", 0))
+    options = CreateOptions("/bundle", preserve_fds=facts.get("preserve", 0))
     return lines(compile_container(checked, Facts(layout(options, checked), "/bundle", "box", **facts)))
 
 
