@@ -22,8 +22,8 @@ LATER = {
     "state": [],
     "kill": [],
     "delete": ["cgroups.cgroup"],
-    "exec": ["cgroups.cgroup", "container.foreground"],
-    "run": ["cgroups.resources", "cgroups.devices", "container.foreground"],
+    "exec": ["cgroups.cgroup", "cli.foreground"],
+    "run": ["cgroups.resources", "cgroups.devices", "cli.foreground"],
 }
 
 # Prints the modules below sys.argv[1] that the imports of the others load, each after those that it needs itself.

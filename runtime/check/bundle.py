@@ -36,7 +36,7 @@ def errors(config: Config, options: CreateOptions) -> Iterator[Fault]:
     plain = True
     for i, mount in enumerate(config.get("mounts", [])):
         try:
-            entry = mounts.Entry(i, mount)
+            entry = mounts.MountEntry(i, mount)
         except Error as e:
             plain = False
             yield Fault(e.pointer, e.detail or e.what, hint=e.hint)

@@ -308,7 +308,8 @@ class Container:
             from pyrun.machine.explain import HINTS  # lazy: an error
             from pyrun.machine.launch import parse_message  # lazy: an error
 
-            _, _, errno, _ = parse_message(record)
+            _, _, value, _ = parse_message(record)
+            errno = value & 0xFFFFFFFF
             _await_end(pidfd)
             name = self.state.get("executable", "")
             if not name:

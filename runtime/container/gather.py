@@ -26,10 +26,10 @@ def layout(options: CreateOptions, config: Config) -> Layout:
     return Layout(names, options.preserve_fds)
 
 
-def mapped(config: Config) -> list[mounts.Entry]:
+def mapped(config: Config) -> list[mounts.MountEntry]:
     """The mounts whose ids are to be mapped."""
     rows = enumerate(config.get("mounts", []))
-    return [mounts.Entry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
+    return [mounts.MountEntry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
 
 
 def own_cgroup(options: CreateOptions, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:

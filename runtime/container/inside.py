@@ -53,7 +53,7 @@ class Inside:
             if isinstance(e, EndedError):
                 raise HookError(hook["path"], "ended before it was inside") from None
             if isinstance(e, ProgramError):
-                call = str(program.instructions[e.index].name)
+                call = str(program.resolve(e.index, e.caller).name)
                 raise HookError(hook["path"], call=call, errno=e.errno) from None
             raise
         return newcomer.session.pid

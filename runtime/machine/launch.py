@@ -33,11 +33,13 @@ FIRST_FD = 4
 
 
 class ProgramError(Exception):
-    """An instruction failed: which, with what errno, and what the kernel's log said ("" mostly)."""
+    """An instruction failed: which, in a routine by which call (else -1), with what errno, and what the kernel's log
+    said ("" mostly)."""
 
-    def __init__(self, index: int, errno: int, detail: str) -> None:
-        super().__init__(index, errno, detail)
+    def __init__(self, index: int, caller: int, errno: int, detail: str) -> None:
+        super().__init__(index, caller, errno, detail)
         self.index = index
+        self.caller = caller
         self.errno = errno
         self.detail = detail
 
@@ -183,9 +185,12 @@ class Executor:
                 raise EndedError
             said, index, value, words = parse_message(raw)
             if said == ERROR:
-                if not (index < len(self.program.instructions) and 0 < value < 4096):
+                caller, errno = (value >> 32) - 1, value & 0xFFFFFFFF
+                if not (
+                    index < len(self.program.instructions) and -1 <= caller < self.program.main and 0 < errno < 4096
+                ):
                     raise EndedError  # nothing that the executor says: it isn't to be believed
-                raise ProgramError(index, value, words)
+                raise ProgramError(index, caller, errno, words)
             if said == code:
                 return value, int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
 

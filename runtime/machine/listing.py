@@ -10,11 +10,14 @@ from pyrun.machine.program import (
     ANY_ERROR,
     AWAIT,
     BRANCH,
+    CALL,
     CHANNEL,
     FAIL,
     LOAD,
     MOVE,
+    PARAMETERS,
     PASS,
+    RETURN,
     SAY,
     STORE,
     SYSCALL,
@@ -63,8 +66,27 @@ _RLIMIT_NAMES = {number: name for name, number in rlimits.RLIMITS.items()}
 
 
 def lines(program: Program) -> list[tuple[str, str]]:
-    """(what, source) of each instruction, in order; a label is shown by the number of its instruction."""
-    return [(describe(instruction), instruction.source) for instruction in program.instructions]
+    """(what, pointer) of each instruction, in order; a label is shown by the number of its instruction. In a routine,
+    whose pointers are relative to its call's, p0 … p5 are the operands of that."""
+    program.link()
+    return [(describe(instruction), instruction.pointer) for instruction in program.instructions]
+
+
+def executed(program: Program) -> list[tuple[str, str]]:
+    """The same as they are executed: a routine's in place of each call of it, with the call's operands and pointer."""
+    program.link()
+    found = []
+    for index, instruction in enumerate(program.instructions[: program.main]):
+        if instruction.op != CALL:
+            found.append((describe(instruction), instruction.pointer))
+            continue
+        assert instruction.rules
+        step = instruction.rules[1].index
+        while program.instructions[step].op != RETURN:
+            inside = program.resolve(step, index)
+            found.append((describe(inside), inside.pointer))
+            step += 1
+    return found
 
 
 def text(program: Program) -> str:
@@ -96,6 +118,10 @@ def describe(i: Instruction) -> str:
         return f"{result}await {NAMES.get(int(i.name), i.name)}"
     if i.op == FAIL:
         return f"fail {errorcode[int(i.name)]}: {i.note}"
+    if i.op == CALL:
+        return f"{result}call {i.name}({', '.join(shown)}){target}"
+    if i.op == RETURN:
+        return f"return {shown[0]}" if shown else "return"
     if i.op == CHANNEL:
         return f"talk on {shown[0]}"
     assert i.op == MOVE
@@ -175,7 +201,8 @@ def _operand(operand: Operand | None) -> str:
     if operand is PASS:
         return "PASS"
     if isinstance(operand, Register):
-        return f"r{operand.index}"
+        inside = operand.index - PARAMETERS
+        return f"r{operand.index}" if inside < 0 else f"p{inside}"
     if isinstance(operand, Buffer):
         return f"[{operand.offset}:{operand.size}]"
     if isinstance(operand, str):

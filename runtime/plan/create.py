@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
 
+_MANY_MOUNTS = 200  # whose trees are open at once
 _FIFOS = 2  # the first descriptors of the layout, which `start` is waited for at
 
 
@@ -64,6 +65,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     clocks.proc = proc
     if facts.device_filter:
         _filter_devices(p, facts)
+    open_files = limits.raise_open_files(p) if len(entries) > _MANY_MOUNTS else None
     placement = Placement(p, facts)
     joined = open_joined(p, namespaces)
     staging = None
@@ -75,8 +77,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if namespaces.has_userns and namespaces.new & CLONE_NEWNS:
             from pyrun.plan.staging import Staging
 
-            binds = [(entry.source, f"{entry.pointer}/source") for entry in entries if entry.source]
-            staging = Staging([(root.tree, "/root/path"), *binds], config, facts)
+            binds = [(entry.tree, f"{entry.pointer}/source") for entry in entries if entry.tree]
+            staging = Staging(root.tree, binds, config, facts)
     enter(p, namespaces, joined, placement, clocks, facts, host, born_last, staging)
 
     # In init, inside the namespaces.
@@ -90,7 +92,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
     if namespaces.new & CLONE_NEWNET:
-        with p.source(namespaces.pointer("network")):
+        with p.at(namespaces.pointer("network")):
             loopback(p)
     rootfs.attach(p, root, config, own_mounts, facts)
     mounts.make(p, entries, root.tree, namespaces, facts)
@@ -98,7 +100,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         fresh = {entry.destination for entry in entries if entry.destination != "/dev" or entry.type == "tmpfs"}
         devices.make(p, nodes, root.tree, fresh)
     if any(config.get("hooks", {}).get(kind) for kind in RUNTIME_HOOK_KINDS):
-        with p.source("/hooks"):
+        with p.at("/hooks"):
             p.ask(RUNTIME_HOOKS)
     rootfs.pivot(p, root, own_mounts, facts)
     cwd = None
@@ -119,6 +121,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
     masks.read_only(p, root.tree, config)
     masks.masked(p, root.tree, config, facts.mount_label)
     rootfs.finish(p, root, config)
+    if open_files:
+        limits.restore_open_files(p, open_files)
     command = None
     if wanted is not None and cwd is not None:
         if not namespaces.has_userns:
@@ -150,13 +154,13 @@ def _names(p: Program, config: Config) -> None:
     for name, call in (("hostname", "sethostname"), ("domainname", "setdomainname")):
         value = config.get(name)
         if isinstance(value, str) and value:
-            with p.source(f"/{name}"):
+            with p.at(f"/{name}"):
                 p.call(call, value, len(value.encode()))
 
 
 def _filter_devices(p: Program, facts: Facts) -> None:
     """cgroup v2 has no devices files: the rules are an eBPF program on the container's cgroup (bpf(2))."""
-    with p.source("/linux/resources/devices"):
+    with p.at("/linux/resources/devices"):
         cgroup = p.openat(AT_FDCWD, facts.unified_cgroup, O_RDONLY | O_DIRECTORY)
         # union bpf_attr for BPF_PROG_LOAD: type, count, instructions, license, then nothing of ours
         load = p.buffer(128)

@@ -56,7 +56,7 @@ def _run_on(p: Program, cpus: str, member: str) -> None:
     if numbers:
         bits = sum(1 << number for number in numbers)
         size = (numbers[-1] // 64 + 1) * 8
-        with p.source(f"/process/execCPUAffinity/{member}"):
+        with p.at(f"/process/execCPUAffinity/{member}"):
             p.call("sched_setaffinity", 0, size, bits.to_bytes(size, "little"), note=_NO_CPU)
 
 

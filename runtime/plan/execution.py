@@ -33,11 +33,11 @@ def set_up(p: Program, config: Config) -> None:
     linux = config.get("linux", {})
     personality = linux.get("personality")
     if personality:
-        with p.source("/linux/personality"):
+        with p.at("/linux/personality"):
             p.call("personality", DOMAINS[personality["domain"]])
     policy = linux.get("memoryPolicy")
     if policy:
-        with p.source("/linux/memoryPolicy"):
+        with p.at("/linux/memoryPolicy"):
             mode = MODES[policy["mode"]] | sum({MODE_FLAGS[flag] for flag in policy.get("flags", [])})
             nodes = ranges.parse(policy.get("nodes", ""))
             if nodes:

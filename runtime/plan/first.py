@@ -42,7 +42,7 @@ def join(p: Program, namespaces: int, facts: Facts, placement: Placement | None,
     if placement:
         # Before the namespaces: from another cgroup namespace the cgroup could not be found.
         placement.enter(p)
-    with p.source("/linux/namespaces"):
+    with p.at("/linux/namespaces"):
         if namespaces:
             p.call("setns", facts.layout["pidfd"], namespaces)
         if namespaces & CLONE_NEWUSER:
@@ -52,6 +52,6 @@ def join(p: Program, namespaces: int, facts: Facts, placement: Placement | None,
 def enter_root(p: Program, namespaces: int, facts: Facts) -> None:
     """Where the mounts are shared with the host, what makes the container's root its own is chroot(2) alone."""
     if not namespaces & CLONE_NEWNS:
-        with p.source("/root/path"):
+        with p.at("/root/path"):
             p.call("fchdir", facts.layout["root"])
             p.call("chroot", ".")

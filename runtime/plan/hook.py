@@ -27,7 +27,7 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
     host = p.label()
     layout = facts.layout
     has_userns = bool(namespaces & CLONE_NEWUSER)
-    with p.source(pointer):
+    with p.at(pointer):
         proc = first.begin(p, facts, proc=process is not None and labels.wanted(process))
         placement = None if process is None else Placement(p, facts)
         first.join(p, namespaces, facts, placement, host)
@@ -43,13 +43,13 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
                 limits.set_own(p, process, born_last=True)
             labels.at_execve(p, proc, process)
             identity.become(p, process, facts, has_userns)
-        with p.source("args"):
+        with p.at("args"):
             argv = p.strings(hook.get("args") or [hook["path"]])
-        with p.source("env"):
+        with p.at("env"):
             envp = p.strings(hook.get("env", []))
         wanted: Process | None = None if process is None else {**process, "terminal": False}
         last.finish(p, wanted, facts, has_userns, born_last=True)
-        with p.source("path"):
+        with p.at("path"):
             p.call("execve", hook["path"], argv, envp)
     last.stay(p, wanted, facts, host, has_userns, born_last=True)
     return p

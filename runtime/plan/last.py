@@ -83,7 +83,7 @@ def _confine(p: Program, process: Process | None, facts: Facts, has_userns: bool
 def _be_born(p: Program, process: Process | None, has_userns: bool) -> None:
     """Into the pid namespace that was joined. It says BORN and its pid, and ends; its child goes on."""
     child = p.label()
-    with p.source("/linux/namespaces"):
+    with p.at("/linux/namespaces"):
         pid = p.call("clone", CLONE_PARENT, 0, 0, 0, 0, PASS, result=True, note=_ONE_MORE)
     p.branch(pid, 0, child)
     p.say(BORN, pid)
@@ -93,7 +93,7 @@ def _be_born(p: Program, process: Process | None, has_userns: bool) -> None:
     p.heed(GO)  # both talk on one socket: what the parent says comes first
     p.call("setsid", 0, 0, 0, 0, 0, PASS)
     if process is not None and process.get("terminal"):
-        with p.source("/process/terminal"):
+        with p.at("/process/terminal"):
             p.call("ioctl", 0, TIOCSCTTY, 0, 0, 0, PASS)
     if process is not None and not has_userns:
         limits.set_number_of_processes(p, process)

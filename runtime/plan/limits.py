@@ -17,7 +17,7 @@ from pyrun.spec.rlimits import RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.machine.program import Operand, Program
+    from pyrun.machine.program import Buffer, Operand, Program
     from pyrun.spec.config import Process, Rlimit
 
 _RLIMIT64 = Struct("<QQ")
@@ -61,6 +61,22 @@ def served(process: Process, has_userns: bool, born_last: bool) -> bool:
     return (has_userns and wanted(process)) or (born_last and "scheduler" in process)
 
 
+def raise_open_files(p: Program) -> Buffer:
+    """The soft limit of open files up to the hard one: for a bundle with more mounts than it allows. Returns what it
+    was, for `restore_open_files`."""
+    before, raised = p.buffer(_RLIMIT64.size), p.buffer(_RLIMIT64.size)
+    p.call("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"], 0, before)
+    with p.held(p.load(before, 8, 8)) as hard:
+        p.store(raised, 0, 8, hard)
+        p.store(raised, 8, 8, hard)
+    p.call("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"], raised, 0)
+    return before
+
+
+def restore_open_files(p: Program, before: Buffer) -> None:
+    p.call("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"], before, 0)
+
+
 def set_own(p: Program, process: Process, born_last: bool = False) -> None:
     """Set those of the process that runs this; with `born_last`, for the child that it will have."""
     _set_rlimits(p, process, 0, spare=born_last)
@@ -71,7 +87,7 @@ def set_number_of_processes(p: Program, process: Process) -> None:
     """The child's own, after `set_own` has left room for its parent."""
     for i, rlimit in enumerate(process.get("rlimits", [])):
         if rlimit["type"] == _NPROC:
-            with p.source(f"/process/rlimits/{i}"):
+            with p.at(f"/process/rlimits/{i}"):
                 p.call("prlimit64", 0, RLIMITS[_NPROC], _rlimit(rlimit), 0, 0, PASS, note=_HARD)
 
 
@@ -93,7 +109,7 @@ def _rlimit(rlimit: Rlimit, more: int = 0) -> bytes:
 def _set_rlimits(p: Program, process: Process, pid: Operand, spare: bool = False) -> None:
     """`spare`: room for one process more, if there may be: who makes the last one counts until it has ended."""
     for i, rlimit in enumerate(process.get("rlimits", [])):
-        with p.source(f"/process/rlimits/{i}"):
+        with p.at(f"/process/rlimits/{i}"):
             number = RLIMITS[rlimit["type"]]
             exact, done = p.label(), p.label()
             if spare and rlimit["type"] == _NPROC:
@@ -109,7 +125,7 @@ def _set_priorities(p: Program, process: Process, pid: Operand, scheduler: bool)
         _set_scheduler(p, process, pid)
     io_priority = process.get("ioPriority")
     if io_priority:
-        with p.source("/process/ioPriority"):
+        with p.at("/process/ioPriority"):
             ioprio = IO_CLASSES[io_priority["class"]] << _IOPRIO_CLASS_SHIFT | io_priority.get("priority", 0)
             p.call("ioprio_set", _IOPRIO_WHO_PROCESS, pid, ioprio)
 
@@ -117,7 +133,7 @@ def _set_priorities(p: Program, process: Process, pid: Operand, scheduler: bool)
 def _set_scheduler(p: Program, process: Process, pid: Operand) -> None:
     scheduler = process.get("scheduler")
     if scheduler:
-        with p.source("/process/scheduler"):
+        with p.at("/process/scheduler"):
             # What isn't set counts as 0 (MUST 62).
             attributes = _SCHED_ATTR.pack(
                 _SCHED_ATTR.size,

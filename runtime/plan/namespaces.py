@@ -112,14 +112,11 @@ def open_joined(p: Program, namespaces: Namespaces) -> dict[str, Register]:
     """Open the namespaces to join; one of another type than the config says is an error (MUST 83)."""
     opened = {}
     for kind, (path, pointer) in namespaces.paths.items():
-        with p.source(pointer):
+        with p.at(pointer):
             fd = p.openat(AT_FDCWD, path, O_RDONLY)
-            right = p.label()
             actual = p.call("ioctl", fd, NS_GET_NSTYPE, result=True, note="not a file of a namespace")
-            p.branch(actual, FLAGS[kind], right)
-            p.fail(EINVAL, f"the file is not a {kind} namespace")
-            p.place(right)
-            p.free(actual)
+            with p.held(actual), p.unless(actual, FLAGS[kind]):
+                p.fail(EINVAL, f"the file is not a {kind} namespace")
             opened[kind] = fd
     return opened
 
@@ -180,20 +177,20 @@ def enter(
         _set(p, namespaces, "mount", mount)
     if namespaces.new & CLONE_NEWCGROUP:
         # Only now: the new namespace's root is the cgroup that init is in.
-        with p.source(namespaces.pointer("cgroup")):
+        with p.at(namespaces.pointer("cgroup")):
             p.call("unshare", CLONE_NEWCGROUP)
 
 
 def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:
     """Make a time namespace for the process cloned next. Its offsets can be written until that enters it, so not after
     clone3(CLONE_NEWTIME) (time_namespaces(7))."""
-    with p.source(namespaces.pointer("time")):
+    with p.at(namespaces.pointer("time")):
         p.call("unshare", CLONE_NEWTIME)
     if clocks.proc:
-        with p.source("/linux/timeOffsets"):
-            file = p.openat2(clocks.proc, "self/timens_offsets", O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV)
-            p.write(file, clocks.offsets)
-            p.close(file)
+        with p.at("/linux/timeOffsets"):
+            resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV
+            with p.opened(p.openat2(clocks.proc, "self/timens_offsets", O_WRONLY, resolve)) as file:
+                p.write(file, clocks.offsets)
 
 
 def _middle(
@@ -208,18 +205,18 @@ def _middle(
             # Files in /proc of a process that isn't dumpable belong to root: an unprivileged runtime could not write
             # our id maps.
             p.prctl(PR_SET_DUMPABLE, 1)
-        with p.source(namespaces.pointer("user")):
+        with p.at(namespaces.pointer("user")):
             p.call("unshare", CLONE_NEWUSER)
         p.ask(MAPS)
     become_root(p)
     if namespaces.new & CLONE_NEWTIME:
-        with p.source(namespaces.pointer("time")):
+        with p.at(namespaces.pointer("time")):
             p.call("unshare", CLONE_NEWTIME)
         if clocks.offsets:
             # The file belongs to the host's root here: the runtime writes it.
             p.ask(CLOCKS)
     if born_last:
-        with p.source("/linux/namespaces"):
+        with p.at("/linux/namespaces"):
             p.call("unshare", namespaces.new & _AT_CLONE)
         return
     parent, child = p.label(), p.label()
@@ -234,17 +231,15 @@ def _middle(
 
 def become_root(p: Program) -> None:
     """Take id 0 of the user namespace just entered. Where 0 isn't mapped we stay who we are."""
-    unmapped = p.label()
-    p.call("setresgid", 0, 0, 0, errors={EINVAL: unmapped})
-    p.call("setresuid", 0, 0, 0, errors={EINVAL: unmapped})
-    p.place(unmapped)
+    p.call("setresgid", 0, 0, 0, ignore=(EINVAL,))
+    p.call("setresuid", 0, 0, 0, ignore=(EINVAL,))
     # setresuid made the process dumpable again and cleared the signal for the parent's death.
     p.prctl(PR_SET_DUMPABLE, 0)
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 
 def _set(p: Program, namespaces: Namespaces, kind: str, fd: Register, close: bool = True) -> None:
-    with p.source(namespaces.paths[kind][1]):
+    with p.at(namespaces.paths[kind][1]):
         p.call("setns", fd, FLAGS[kind])
     if close:
         p.close(fd)
@@ -256,7 +251,7 @@ def clone(p: Program, flags: int, code: int, parent: Label, placement: Placement
     CLONE_PARENT makes the child the runtime's own, so that init is inherited by whoever called the runtime, as
     conmon and containerd's shim expect; it needs exit_signal 0 in clone_args."""
     child, cloned = p.label(), p.label()
-    with p.source("/linux/namespaces"):
+    with p.at("/linux/namespaces"):
         # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
         # set_tid_size, cgroup
         size = 8 * 11
@@ -266,14 +261,12 @@ def clone(p: Program, flags: int, code: int, parent: Label, placement: Placement
             p.store(arguments, 0, 8, flags | CLONE_PARENT | CLONE_INTO_CGROUP)
             p.store(arguments, 80, 8, placement.unified)
             denied = p.label()
-            p.call("clone3", arguments, size, errors={EACCES: denied} if placement.optional else None, result=True)
-            p.set_result(pid)
+            p.call("clone3", arguments, size, errors={EACCES: denied} if placement.optional else None, into=pid)
             if placement.optional:
                 p.jump(cloned)
                 p.place(denied)
         if not placement or not placement.unified or placement.optional:
-            p.call("clone3", (flags | CLONE_PARENT).to_bytes(size, "little"), size, result=True)
-            p.set_result(pid)
+            p.call("clone3", (flags | CLONE_PARENT).to_bytes(size, "little"), size, into=pid)
         p.place(cloned)
     p.branch(pid, 0, child)
     p.say(code, pid)
@@ -286,9 +279,6 @@ def loopback(p: Program) -> None:
     """Set `lo` up in a new network namespace."""
     # struct ifreq: 16 bytes of name, then the flags
     request = b"lo".ljust(16, b"\0") + IFF_UP.to_bytes(2, "little") + bytes(22)
-    fd = p.call("socket", AF_INET, SOCK_DGRAM, 0, result=True)
-    # A kernel without the interface has nothing to set up.
-    absent = p.label()
-    p.call("ioctl", fd, SIOCSIFFLAGS, request, errors={ENODEV: absent})
-    p.place(absent)
-    p.close(fd)
+    with p.opened(p.call("socket", AF_INET, SOCK_DGRAM, 0, result=True)) as fd:
+        # A kernel without the interface has nothing to set up.
+        p.call("ioctl", fd, SIOCSIFFLAGS, request, ignore=(ENODEV,))

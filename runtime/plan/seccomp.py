@@ -56,7 +56,7 @@ def load(p: Program, facts: Facts) -> None:
     """Load the filter, if there is one; a listener goes to the runtime, and is closed here."""
     if not facts.seccomp:
         return
-    with p.source("/linux/seccomp"):
+    with p.at("/linux/seccomp"):
         filter_ = _guarded(p, facts.seccomp)
         # struct sock_fprog: how many, where
         fprog = p.buffer(16)

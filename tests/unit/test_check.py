@@ -14,9 +14,9 @@ from harness import PYRUN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pyrun.caller import Caller
 from pyrun.check import bundle, host
 from pyrun.container.bundle import CreateOptions
-from pyrun.log import Log
 from pyrun.spec import config, strictjson
 from pyrun.spec.audit import audit
 from pyrun.spec.example import example
@@ -221,7 +221,7 @@ def test_ids_that_do_not_fit(folder: Path, edit: Edit, pointer: str) -> None:
 def host_pointers(folder: Path, *edits: Edit) -> tuple[list[str], list[str]]:
     document = write(folder, *edits)
     found = config.load(json.dumps(document).encode())
-    this = host.Host(found, CreateOptions(str(folder)), Log())
+    this = host.Host(found, CreateOptions(str(folder)), Caller())
     return [f.pointer for f in host.errors(this)], [f.pointer for f in host.warnings(this)]
 
 
@@ -308,6 +308,6 @@ def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
         options = CreateOptions(str(folder))
         for fault in (*bundle.errors(found.config, options), *bundle.warnings(found.config, options)):
             assert str(fault)
-        this = host.Host(found.config, options, Log())
+        this = host.Host(found.config, options, Caller())
         for fault in (*host.errors(this), *host.warnings(this)):
             assert str(fault)

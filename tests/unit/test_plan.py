@@ -12,7 +12,11 @@ from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.errors import Error
 from pyrun.machine.launch import Layout
-from pyrun.machine.listing import lines
+from pyrun.machine.listing import executed
+from pyrun.machine.messages import HOST, INIT_SOCKET, Message
+from pyrun.machine.messages import NAMES as CODES
+from pyrun.machine.program import AWAIT, SAY, STORE, Program
+from pyrun.plan import dialogue
 from pyrun.plan.create import compile_container
 from pyrun.plan.exec import compile_exec
 from pyrun.plan.facts import Facts
@@ -20,7 +24,7 @@ from pyrun.plan.hook import NAMES, compile_hook
 from pyrun.plan.seccomp import PASSED
 from pyrun.spec import config, strictjson
 from pyrun.spec.example import example
-from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID
+from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWUSER
 
 Edit = Callable[[dict[str, Any]], object]
 V2 = [("", "/sys/fs/cgroup", "/box")]
@@ -28,14 +32,22 @@ V1 = [("cpu", "/sys/fs/cgroup/cpu", "/c"), ("name=systemd", "/sys/fs/cgroup/syst
 
 
 def plan(*edits: Edit, **facts: Any) -> list[tuple[str, str]]:
-    """(instruction, source) of the example's program, after some edits of its config."""
+    """(instruction, pointer) of the example's program, after some edits of its config."""
+    return executed(compiled(*edits, **facts))
+
+
+def compiled(*edits: Edit, **facts: Any) -> Program:
+    return compile_container(*gathered(*edits, **facts))
+
+
+def gathered(*edits: Edit, **facts: Any) -> tuple[Any, Facts]:
     document: dict[str, Any] = strictjson.loads(strictjson.dumps(example(cgroup_v2=True)).encode())
     document["process"]["terminal"] = False
     for edit in edits:
         edit(document)
     checked = config.load(strictjson.dumps(document).encode())
     options = CreateOptions("/bundle", preserve_fds=facts.get("preserve", 0))
-    return lines(compile_container(checked, Facts(layout(options, checked), "/bundle", "box", **facts)))
+    return checked, Facts(layout(options, checked), "/bundle", "box", **facts)
 
 
 def calls(steps: list[tuple[str, str]], source: str = "") -> list[str]:
@@ -166,7 +178,7 @@ def test_a_joined_namespace_is_checked_before_it_is_entered(kind: str) -> None:
 
 def test_a_user_namespace_has_a_middle() -> None:
     steps = [what for what, _ in plan(user_namespace)]
-    order = ["say MIDDLE r", "unshare(CLONE_NEWUSER)", "say MAPS", "setresuid(0, 0, 0)", "say INIT r"]
+    order = ["say MIDDLE r", "unshare(CLONE_NEWUSER)", "say MAPS", "setresuid(0, 0, 0)", "say BORN r"]
     places = [next(i for i, what in enumerate(steps) if start in what) for start in order]
     assert places == sorted(places)
     # The host's devices are bound, opened before the namespaces are left.
@@ -190,7 +202,7 @@ def test_clocks_are_set_before_anyone_enters() -> None:
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
     # In a user namespace the runtime writes them: the file is the host's root's.
     steps = plan(user_namespace, namespace("time"), offsets)
-    order = ["say MAPS", "unshare(CLONE_NEWTIME)", "say CLOCKS", "say INIT"]
+    order = ["say MAPS", "unshare(CLONE_NEWTIME)", "say CLOCKS", "say BORN"]
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
 
 
@@ -210,7 +222,7 @@ def test_behind_the_filter_every_call_has_the_password() -> None:
     for steps in (
         plan(profile, seccomp=bytes(16)),
         plan(profile, joined, seccomp=bytes(16)),
-        lines(compile_exec(process, CLONE_NEWNS | CLONE_NEWPID, facts)),
+        executed(compile_exec(process, CLONE_NEWNS | CLONE_NEWPID, facts)),
     ):
         behind = [what for what, _ in steps[first(steps, "seccomp(") + 1 : first(steps, "execve(")] if "(" in what]
         assert behind
@@ -223,12 +235,12 @@ def test_a_process_is_born_when_all_else_is_done(hook: bool) -> None:
     process = {**example(cgroup_v2=True)["process"], "noNewPrivileges": False}
     if hook:
         facts = Facts(Layout(NAMES), "/bundle", "box", seccomp=bytes(16))
-        steps = lines(
+        steps = executed(
             compile_hook({"path": "/bin/true"}, "/hooks/startContainer/0", CLONE_NEWNS | CLONE_NEWPID, facts, process)
         )
     else:
         facts = Facts(Layout(["pidfd"]), "/bundle", "box", seccomp=bytes(16))
-        steps = lines(compile_exec(process, CLONE_NEWNS | CLONE_NEWPID, facts))
+        steps = executed(compile_exec(process, CLONE_NEWNS | CLONE_NEWPID, facts))
     order = [
         "clone3(",
         "setns(",
@@ -236,7 +248,7 @@ def test_a_process_is_born_when_all_else_is_done(hook: bool) -> None:
         "close_range(3",
         "seccomp(",
         " = clone(",
-        "say INIT",
+        "say BORN",
         "say READY",
         "execve(",
     ]
@@ -345,7 +357,81 @@ def test_what_is_refused_is_named(edit: Edit, pointer: str) -> None:
 
 def test_the_size_of_the_default_program_is_known() -> None:
     # It all lies in the container's memory: whoever makes it grow should know.
-    assert len(plan()) < 640
+    assert len(compiled().instructions) < 400
+
+
+def test_a_bind_costs_few_instructions() -> None:
+    many = [bind(f"/mnt/{i}", "bind", "ro", "nosuid") for i in range(1200)]
+    for edits in ([], [user_namespace]):
+        program = compiled(*many, *edits)
+        assert (len(program.instructions) - len(compiled(*edits).instructions)) / len(many) < 18
+        program.encode(4)
+
+
+def spoken(program: Program) -> list[int]:
+    """The codes that a program says or waits for, in its order; one that is said and answered counts once."""
+    found: list[int] = []
+    for i in program.instructions[: program.main]:
+        if i.op in (SAY, AWAIT):
+            found.append(int(i.name))
+        elif i.op == STORE and isinstance(i.operands[1], bytes) and i.operands[1][4:] == bytes(12):
+            found.append(int.from_bytes(i.operands[1][:4], "little"))  # Program.say_with
+    return [code for code, before in zip(found, [None, *found], strict=False) if code != before]
+
+
+def check_dialogue(program: Program, expected: list[Message]) -> None:
+    program.link()
+    for socket in (HOST, INIT_SOCKET):
+        codes = {message for message in CODES if isinstance(message, Message) and message.socket == socket}
+        assert [c for c in spoken(program) if c in codes] == [m for m in expected if m in codes]
+
+
+def everything(c: dict[str, Any]) -> None:
+    c["process"]["terminal"] = True
+    c["process"]["rlimits"] = [{"type": "RLIMIT_NPROC", "soft": 1, "hard": 2}]
+    c["process"]["scheduler"] = {"policy": "SCHED_OTHER"}
+    c["linux"]["timeOffsets"] = {"boottime": {"secs": 7}}
+    namespace("time")(c)
+    c["hooks"] = {"createRuntime": [{"path": "/bin/true"}]}
+
+
+@pytest.mark.parametrize("notify", [False, True])
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize(
+    "edits",
+    [
+        [],
+        [user_namespace],
+        [everything],
+        [everything, user_namespace],
+        [namespace("pid", "/proc/7/ns/pid")],
+        [everything, namespace("pid", "/proc/7/ns/pid")],
+        [everything, user_namespace, namespace("pid", "/proc/7/ns/pid")],
+        [namespace("user", "/proc/7/ns/user")],
+        [mount("/t", "tmpfs", "tmpcopyup"), mount("/u", "tmpfs", "tmpcopyup")],
+        [lambda c: c["linux"]["namespaces"].remove({"type": "mount"})],
+        [lambda c: c.pop("process")],
+    ],
+)
+def test_both_halves_of_the_dialogue_are_one(edits: list[Edit], held: bool, notify: bool) -> None:
+    """What the runtime will listen for is what the program says, in that order, on both sockets."""
+    seccomp = {"seccomp": bytes(16), "seccomp_flags": 8} if notify else {}
+    checked, facts = gathered(*edits, held=held, **seccomp)
+    check_dialogue(compile_container(checked, facts), dialogue.of_container(checked, facts))
+
+
+@pytest.mark.parametrize("namespaces", [CLONE_NEWNS, CLONE_NEWNS | CLONE_NEWUSER])
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("held", [False, True])
+def test_the_dialogue_of_who_joins(held: bool, terminal: bool, namespaces: int) -> None:
+    process = {**example(cgroup_v2=True)["process"], "terminal": terminal, "scheduler": {"policy": "SCHED_OTHER"}}
+    has_userns = bool(namespaces & CLONE_NEWUSER)
+    facts = Facts(Layout(NAMES), "/bundle", "box", seccomp=bytes(16), seccomp_flags=8)
+    hook = compile_hook({"path": "/bin/true"}, "/hooks/startContainer/0", namespaces, facts, process)
+    check_dialogue(hook, dialogue.of_newcomer(process, facts, has_userns=has_userns, hook=True))
+    facts.held = held
+    program = compile_exec(process, namespaces, facts)
+    check_dialogue(program, dialogue.of_newcomer(process, facts, has_userns=has_userns))
 
 
 def labelled(c: dict[str, Any]) -> None:
@@ -390,6 +476,6 @@ def test_exec_runs_on_its_cpus() -> None:
 
     process: Any = {"args": ["/x"], "cwd": "/", "execCPUAffinity": {"initial": "0-1", "final": "65"}}
     facts = Facts(Layout(["pidfd", "root"]), "/bundle", "box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"])
-    steps = lines(compile_exec(process, 0, facts))
+    steps = executed(compile_exec(process, 0, facts))
     order = ["sched_setaffinity(0, 8", "clone3(", "sched_setaffinity(0, 16"]
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
