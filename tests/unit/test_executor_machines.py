@@ -200,6 +200,7 @@ def test_what_would_not_end_is_refused(machine: str, wrong: str) -> None:
 
 def test_every_instruction(machine: str) -> None:
     program = every_instruction()
+    program.link()
     assert {i.op for i in program.instructions} == set(range(11))
     running = start(machine, program)
     value = 0x1122334455667788
