@@ -116,7 +116,7 @@ def _resolved(root: str, path: str) -> str:
 def _size(config: Config, options: CreateOptions) -> Iterator[Fault]:
     """It compiles, and to a program that the executor takes."""
     try:
-        facts = Facts(layout(options, config), options.bundle, "check", cgroups=_ANY_CGROUP)
+        facts = Facts(layout=layout(options, config), bundle=options.bundle, container="check", cgroups=_ANY_CGROUP)
         compile_container(config, facts).encode(FIRST_FD)
     except Error as e:
         yield Fault(e.pointer, e.detail or e.what, hint=e.hint)

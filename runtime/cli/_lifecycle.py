@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.container.bundle import CreateOptions
+from pyrun.container.bundle import CreateOptions, absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 def create_options(
     context: Context, values: Values, *, keep_console: bool = False, trace: bool = False
 ) -> CreateOptions:
-    sockets = int(str(values["sockets"]))
+    sockets = int(values.text("sockets"))
     return CreateOptions(
-        str(values["bundle"] or "."),
-        config=str(values["config"]),
-        console_socket=str(values["console_socket"]),
-        pid_file=str(values["pid_file"]),
-        pidfd_socket=str(values["pidfd_socket"]),
+        bundle=absolute(values.text("bundle") or "."),
+        config=values.text("config"),
+        console_socket=values.text("console_socket"),
+        pid_file=values.text("pid_file"),
+        pidfd_socket=values.text("pidfd_socket"),
         pivot=not values["no_pivot"],
         keyring=not values["no_new_keyring"],
-        preserve_fds=sockets + int(str(values["preserve_fds"] or 0)),
+        preserve_fds=sockets + int(values.text("preserve_fds") or 0),
         notify=bool(context.caller.environ.get(b"NOTIFY_SOCKET")),
         environment=_told(context, sockets),
         keep_console=keep_console,

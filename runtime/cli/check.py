@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrun.check import bundle, host
-from pyrun.container.bundle import CreateOptions, read_raw
+from pyrun.container.bundle import CreateOptions, absolute, read_raw
 from pyrun.spec import strictjson
 from pyrun.spec.audit import audit
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    options = CreateOptions(arguments[0] if arguments else str(values["bundle"] or "."), config=str(values["config"]))
+    where = arguments[0] if arguments else values.text("bundle") or "."
+    options = CreateOptions(bundle=absolute(where), config=values.text("config"))
     found = audit(read_raw(options))
     if found.config is not None:
         found.errors += bundle.errors(found.config, options)

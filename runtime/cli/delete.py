@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    force = bool(values["force"])
+    force = values.flag("force")
     if values["regex"]:
         from pyrun.cli._matching import each  # lazy: cold
 

@@ -22,7 +22,7 @@ _LONGEST = 86400.0
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    interval = seconds(str(values["interval"] or "5s"))
+    interval = seconds(values.text("interval") or "5s")
     with context.open(arguments[0]) as container:
         container.require_running()
         if values["stats"]:

@@ -46,19 +46,19 @@ def _execute(context: Context, container: Container, values: Values, command: li
     process = _process(config, values, command)
     for fault in process_warnings(process):
         context.caller.log.warning(str(fault))
-    detach = bool(values["detach"])
-    socket = str(values["console_socket"])
+    detach = values.flag("detach")
+    socket = values.text("console_socket")
     if process.get("terminal") and detach and not socket:
         raise Error("cannot allocate tty if pyrun will detach without setting console socket")
     if socket and not (detach and process.get("terminal")):
         raise Error("cannot use console socket if pyrun will not detach or allocate tty")
     options = ExecOptions(
         console_socket=socket,
-        pid_file=str(values["pid_file"]),
-        pidfd_socket=str(values["pidfd_socket"]),
-        cgroup=_list(values, "cgroup"),
-        preserve_fds=int(str(values["preserve_fds"] or 0)),
-        ignore_paused=bool(values["ignore_paused"]),
+        pid_file=values.text("pid_file"),
+        pidfd_socket=values.text("pidfd_socket"),
+        cgroup=values.texts("cgroup"),
+        preserve_fds=int(values.text("preserve_fds") or 0),
+        ignore_paused=values.flag("ignore_paused"),
         seccomp=seccomp_filter(config, context.caller),
         profile=config.get("linux", {}).get("seccomp"),
     )
@@ -75,7 +75,7 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
     try:
         if values["process"]:
             try:
-                raw = read_path(absolute(str(values["process"])))
+                raw = read_path(absolute(values.text("process")))
             except OSError as e:
                 raise Error("read the process", call=f"open {values['process']}", errno=e.errno) from None
             process = spec_config.load_process(raw)
@@ -98,23 +98,23 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
 def _changed(base: Process, values: Values, command: list[str]) -> Process:
     process: Process = {**base, "args": command, "terminal": False}
     if values["cwd"]:
-        process["cwd"] = str(values["cwd"])
-    process["env"] = [*base.get("env", []), *_list(values, "env")]
+        process["cwd"] = values.text("cwd")
+    process["env"] = [*base.get("env", []), *values.texts("env")]
     user: User = {**base.get("user", {})}
     if values["user"]:
-        uid, colon, gid = str(values["user"]).partition(":")
+        uid, colon, gid = values.text("user").partition(":")
         user["uid"] = _id("--user", uid)
         user["gid"] = _id("--user", gid) if colon else user.get("gid", 0)
     if values["additional_gids"]:
-        user["additionalGids"] = [_id("--additional-gids", gid) for gid in _list(values, "additional_gids")]
+        user["additionalGids"] = [_id("--additional-gids", gid) for gid in values.texts("additional_gids")]
     process["user"] = user
     if values["apparmor"]:
-        process["apparmorProfile"] = str(values["apparmor"])
+        process["apparmorProfile"] = values.text("apparmor")
     if values["process_label"]:
-        process["selinuxLabel"] = str(values["process_label"])
+        process["selinuxLabel"] = values.text("process_label")
     if values["no_new_privs"]:
         process["noNewPrivileges"] = True
-    added = _list(values, "cap")
+    added = values.texts("cap")
     if added:
         sets: Capabilities = {**base.get("capabilities", {})}
         sets["bounding"] = [*sets.get("bounding", []), *added]
@@ -125,11 +125,6 @@ def _changed(base: Process, values: Values, command: list[str]) -> Process:
         sets["ambient"] = [*sets.get("ambient", []), *(name for name in added if name in inheritable)]
         process["capabilities"] = sets
     return process
-
-
-def _list(values: Values, key: str) -> list[str]:
-    given = values[key]
-    return given if isinstance(given, list) else []
 
 
 def _id(flag: str, text: str) -> int:

@@ -59,7 +59,9 @@ def group() -> click.Group:
     )
     for name, command in COMMANDS.items():
         arguments: list[click.Parameter] = [
-            click.Argument([word.strip("[]").lower()], required=not word.startswith("["))
+            click.Argument(
+                [word.strip("[].").lower()], required=not word.startswith("["), nargs=-1 if "..." in word else 1
+            )
             for word in command.arguments.split()
         ]
         options = _params(command.options)
@@ -73,6 +75,6 @@ def _params(table: tuple[Option, ...]) -> list[click.Parameter]:
     import click
 
     return [
-        click.Option([*names, key], is_flag=not metavar, metavar=metavar or None, help=help_)
-        for names, metavar, key, help_ in table
+        click.Option([*o.names, o.key], is_flag=o.kind == "switch", metavar=o.metavar or None, help=o.help)
+        for o in table
     ]

@@ -17,7 +17,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         signal = signals.parse(arguments[1] if len(arguments) > 1 else "TERM")
     except Invalid as e:
         raise ConfigError(e.faults, "") from None
-    everything = bool(values["all"])
+    everything = values.flag("all")
     if values["regex"]:
         from pyrun.cli._matching import each  # lazy: cold
 

@@ -50,18 +50,18 @@ class Context:
 
     def __init__(self, wide: Values, caller: Caller) -> None:
         self.caller = caller
-        root = str(wide["root"])
+        root = wide.text("root")
         self.explicit_root = bool(root)
         if root and not root.startswith("/"):
             root = f"{posix.getcwd()}/{root}"
         self.root = root.rstrip("/") or caller.default_root()
         if root and not root.strip("/"):
             raise Error("--root must not be /", hint="the containers' directories would lie there")
-        rootless = str(wide["rootless"]).lower()
+        rootless = wide.text("rootless").lower()
         if rootless not in ("", "true", "false", "auto"):
             raise Error(f"--rootless is true, false or auto, not {rootless}")
         self.rootless = {"true": True, "false": False}.get(rootless)
-        self.cgroup_manager = str(wide["cgroup_manager"]) or ("systemd" if wide["systemd_cgroup"] else "cgroupfs")
+        self.cgroup_manager = wide.text("cgroup_manager") or ("systemd" if wide["systemd_cgroup"] else "cgroupfs")
         if self.cgroup_manager not in _MANAGERS or (wide["systemd_cgroup"] and self.cgroup_manager != "systemd"):
             given = f"not {self.cgroup_manager}" + (" with --systemd-cgroup" if wide["systemd_cgroup"] else "")
             raise Error(f"--cgroup-manager is cgroupfs, systemd or disabled, {given}")
@@ -84,10 +84,10 @@ def main(argv: list[str]) -> int:
 
             return show(wide, name)
         _check_preserved(values)
-        form = str(wide["log_format"] or "text")
+        form = wide.text("log_format") or "text"
         if form not in ("text", "json"):
             raise Error(f"--log-format is text or json, not {form}")
-        log = Log(str(wide["log"]), form, bool(wide["debug"]))
+        log = Log(wide.text("log"), form, wide.flag("debug"))
         _hold_library()
         for signum in _ENDING:
             signal(signum, _interrupt)
@@ -120,7 +120,7 @@ def _check_preserved(values: Values) -> None:
     """Before anything of ours is open: the numbers that --preserve-fds names must be the caller's."""
     if "preserve_fds" not in values:
         return
-    count = str(values["preserve_fds"] or "0")
+    count = values.text("preserve_fds") or "0"
     if not (count.isascii() and count.isdigit() and len(count) < 5):
         raise Error(f"--preserve-fds takes a number, not {count!r}")
     sockets = 0

@@ -27,8 +27,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if form not in ("text", "json"):
         raise Error(f"--format is text or json, not {form}")
     options = CreateOptions(
-        str(values["bundle"] or "."),
-        config=str(values["config"]),
+        bundle=absolute(values.text("bundle") or "."),
+        config=values.text("config"),
         cgroup_manager=context.cgroup_manager,
         rootless=bool(context.rootless),
     )

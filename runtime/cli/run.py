@@ -18,13 +18,13 @@ _KILLED = 128 + SIGKILL
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    detach = bool(values["detach"])
+    detach = values.flag("detach")
     options = create_options(context, values, keep_console=not detach)
     if not detach and options.console_socket:
         raise Error("cannot use console socket if pyrun will not detach or allocate tty", hint="add --detach")
     created = create(context.root, arguments[0], options, context.caller)
     created.executor.close()
-    return attend(created, detach, keep=bool(values["keep"]), subreaper=not values["no_subreaper"])
+    return attend(created, detach, keep=values.flag("keep"), subreaper=not values["no_subreaper"])
 
 
 def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:

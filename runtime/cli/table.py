@@ -1,44 +1,71 @@
 """All that can be said on the command line, as data: the fast parser reads it, and so does click for help.
 
-An option is a row: (names, metavar, key, help). metavar "" makes it a switch, one that ends in "..." may be repeated.
-Keys are what a command's module finds the value under: a switch that isn't given is False, one that may be repeated [],
-any other "".
+A command's module finds an option's value under its first name, with _ for -: a switch that isn't given is False, one
+that may be repeated [], any other "" (cli/parse.py, Values).
 """
 
 from __future__ import annotations
 
+from pyrun.record import Record
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Literal
 
-    Option: TypeAlias = tuple[tuple[str, ...], str, str, str]
+
+class Option(Record):
+    names: tuple[str, ...]
+    kind: Literal["switch", "value", "repeated"]
+    # What stands for the value in usage texts
+    metavar: str = ""
+    help: str
+    key: str
+
+
+def _option(kind: Literal["switch", "value", "repeated"], names: str, metavar: str, help: str) -> Option:  # noqa: A002
+    first = names.partition(" ")[0]
+    key = first.lstrip("-").replace("-", "_")
+    return Option(names=tuple(names.split()), kind=kind, metavar=metavar, help=help, key=key)
+
+
+def switch(names: str, help: str) -> Option:  # noqa: A002
+    return _option("switch", names, "", help)
+
+
+def value(names: str, metavar: str, help: str) -> Option:  # noqa: A002
+    return _option("value", names, metavar, help)
+
+
+def repeated(names: str, metavar: str, help: str) -> Option:  # noqa: A002
+    return _option("repeated", names, metavar, help)
+
 
 GLOBAL: tuple[Option, ...] = (
-    (("--root",), "DIR", "root", "folder of the containers' states (default: /run/pyrun, or XDG_RUNTIME_DIR/pyrun)"),
-    (("--log",), "FILE", "log", "append messages to FILE (default: stderr)"),
-    (("--log-format",), "FORMAT", "log_format", "text or json"),
-    (("--debug",), "", "debug", "say more, and show a traceback when pyrun itself fails"),
-    (("--systemd-cgroup",), "", "systemd_cgroup", "let systemd make the cgroups"),
-    (("--cgroup-manager",), "MANAGER", "cgroup_manager", "who makes the cgroups: cgroupfs, systemd or disabled"),
-    (("--rootless",), "BOOL", "rootless", "true, false or auto: tolerate what only root may do to cgroups"),
-    (("--version", "-v"), "", "version", "print the version"),
-    (("--help", "-h"), "", "help", "print this"),
+    value("--root", "DIR", "directory of the containers' states (default: /run/pyrun, or XDG_RUNTIME_DIR/pyrun)"),
+    value("--log", "FILE", "append messages to FILE (default: stderr)"),
+    value("--log-format", "FORMAT", "text or json"),
+    switch("--debug", "say more, and show a traceback when pyrun itself fails"),
+    switch("--systemd-cgroup", "let systemd make the cgroups"),
+    value("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
+    value("--rootless", "BOOL", "true, false or auto: tolerate what only root may do to cgroups"),
+    switch("--version -v", "print the version"),
+    switch("--help -h", "print this"),
 )
 
-_BUNDLE: Option = (("--bundle", "-b"), "DIR", "bundle", "folder with config.json (default: the current one)")
+_BUNDLE: Option = value("--bundle -b", "DIR", "directory with config.json (default: the current one)")
 _CREATE: tuple[Option, ...] = (
     _BUNDLE,
-    (("--config", "-f"), "FILE", "config", "another file than BUNDLE/config.json"),
-    (("--console-socket",), "SOCKET", "console_socket", "unix socket that gets the terminal's master"),
-    (("--pid-file",), "FILE", "pid_file", "write the container's pid to FILE"),
-    (("--pidfd-socket",), "SOCKET", "pidfd_socket", "unix socket that gets a pidfd of the container's init"),
-    (("--no-pivot",), "", "no_pivot", "mount over / and chroot, where the host's root is an initramfs"),
-    (("--no-new-keyring",), "", "no_new_keyring", "keep the caller's session keyring"),
-    (("--preserve-fds",), "N", "preserve_fds", "give the container N more descriptors, from 3 on"),
+    value("--config -f", "FILE", "another file than BUNDLE/config.json"),
+    value("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
+    value("--pid-file", "FILE", "write the container's pid to FILE"),
+    value("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of the container's init"),
+    switch("--no-pivot", "mount over / and chroot, where the host's root is an initramfs"),
+    switch("--no-new-keyring", "keep the caller's session keyring"),
+    value("--preserve-fds", "N", "give the container N more descriptors, from 3 on"),
 )
-_HELP: Option = (("--help", "-h"), "", "help", "print this")
-_FORCE: Option = (("--force", "-f"), "", "force", "kill it first if it runs; remove what is broken")
-_REGEX: Option = (("--regex", "-r"), "", "regex", "all containers whose id matches, ID being a regular expression")
+_HELP: Option = switch("--help -h", "print this")
+_FORCE: Option = switch("--force -f", "kill it first if it runs; remove what is broken")
+_REGEX: Option = switch("--regex -r", "all containers whose id matches, ID being a regular expression")
 
 
 class Command:
@@ -67,9 +94,9 @@ COMMANDS = {
         1,
         1,
         *_CREATE,
-        (("--detach", "-d"), "", "detach", "return once it is started"),
-        (("--keep",), "", "keep", "don't delete it when it has ended"),
-        (("--no-subreaper",), "", "no_subreaper", "leave orphans of the container to others"),
+        switch("--detach -d", "return once it is started"),
+        switch("--keep", "don't delete it when it has ended"),
+        switch("--no-subreaper", "leave orphans of the container to others"),
     ),
     "state": Command("print a container's state as JSON", "ID", 1, 1),
     "kill": Command(
@@ -77,42 +104,42 @@ COMMANDS = {
         "ID [SIGNAL]",
         1,
         2,
-        (("--all", "-a"), "", "all", "to all processes of the container"),
+        switch("--all -a", "to all processes of the container"),
         _REGEX,
     ),
     "delete": Command("remove a stopped container", "ID", 1, 1, _FORCE, _REGEX),
     "exec": Command(
         "run one more program in a container",
-        "ID [COMMAND] [ARGS]...",
+        "ID [COMMAND] [ARGS...]",
         1,
         1 << 16,
-        (("--process", "-p"), "FILE", "process", "a process as in config.json, in place of COMMAND"),
-        (("--tty", "-t"), "", "tty", "give it a terminal"),
-        (("--console-socket",), "SOCKET", "console_socket", "unix socket that gets the terminal's master"),
-        (("--detach", "-d"), "", "detach", "return once it runs"),
-        (("--pid-file",), "FILE", "pid_file", "write its pid to FILE"),
-        (("--user", "-u"), "UID[:GID]", "user", "run it as this user"),
-        (("--additional-gids", "-g"), "GID...", "additional_gids", "one more group"),
-        (("--cwd",), "DIR", "cwd", "its working directory"),
-        (("--env", "-e"), "NAME=VALUE...", "env", "one more variable"),
-        (("--cap", "-c"), "CAPABILITY...", "cap", "one more capability"),
-        (("--no-new-privs",), "", "no_new_privs", "it can't gain privileges"),
-        (("--preserve-fds",), "N", "preserve_fds", "give it N more descriptors, from 3 on"),
-        (("--ignore-paused",), "", "ignore_paused", "in a paused container too, where it waits"),
-        (("--apparmor",), "PROFILE", "apparmor", "its AppArmor profile"),
-        (("--process-label",), "LABEL", "process_label", "its SELinux label"),
-        (("--cgroup",), "[CONTROLLER:]PATH...", "cgroup", "in a cgroup below the container's"),
-        (("--pidfd-socket",), "SOCKET", "pidfd_socket", "unix socket that gets a pidfd of it"),
+        value("--process -p", "FILE", "a process as in config.json, in place of COMMAND"),
+        switch("--tty -t", "give it a terminal"),
+        value("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
+        switch("--detach -d", "return once it runs"),
+        value("--pid-file", "FILE", "write its pid to FILE"),
+        value("--user -u", "UID[:GID]", "run it as this user"),
+        repeated("--additional-gids -g", "GID", "one more group"),
+        value("--cwd", "DIR", "its working directory"),
+        repeated("--env -e", "NAME=VALUE", "one more variable"),
+        repeated("--cap -c", "CAPABILITY", "one more capability"),
+        switch("--no-new-privs", "it can't gain privileges"),
+        value("--preserve-fds", "N", "give it N more descriptors, from 3 on"),
+        switch("--ignore-paused", "in a paused container too, where it waits"),
+        value("--apparmor", "PROFILE", "its AppArmor profile"),
+        value("--process-label", "LABEL", "its SELinux label"),
+        repeated("--cgroup", "[CONTROLLER:]PATH", "in a cgroup below the container's"),
+        value("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of it"),
         rest=True,
     ),
     "pause": Command("stop all processes of a container", "ID", 1, 1),
     "resume": Command("let the processes of a paused container run", "ID", 1, 1),
     "ps": Command(
         "list the processes of a container",
-        "ID [ARGS]...",
+        "ID [ARGS...]",
         1,
         1 << 16,
-        (("--format", "-f"), "FORMAT", "format", "table, or json: only pids"),
+        value("--format -f", "FORMAT", "table, or json: only pids"),
         rest=True,
     ),
     "events": Command(
@@ -120,41 +147,41 @@ COMMANDS = {
         "ID",
         1,
         1,
-        (("--interval",), "DURATION", "interval", "how often (default: 5s)"),
-        (("--stats",), "", "stats", "once, and end"),
+        value("--interval", "DURATION", "how often (default: 5s)"),
+        switch("--stats", "once, and end"),
     ),
     "update": Command(
         "change the limits of a container",
         "ID",
         1,
         1,
-        (("--resources", "-r"), "FILE", "resources", "all of them as in config.json, - for stdin; not the others then"),
-        (("--blkio-weight",), "N", "blkio_weight", "share of block I/O, 10 to 1000"),
-        (("--cpu-period",), "N", "cpu_period", "period of the quota, in µs"),
-        (("--cpu-quota",), "N", "cpu_quota", "time on CPUs in a period, in µs; -1 for no limit"),
-        (("--cpu-burst",), "N", "cpu_burst", "unused quota to be used later, in µs"),
-        (("--cpu-share", "--cpu-shares"), "N", "cpu_share", "share of the CPUs"),
-        (("--cpu-rt-period",), "N", "cpu_rt_period", "period of the real-time budget, in µs"),
-        (("--cpu-rt-runtime",), "N", "cpu_rt_runtime", "real-time budget in a period, in µs"),
-        (("--cpu-idle",), "N", "cpu_idle", "1: only when nothing else wants the CPUs"),
-        (("--cpuset-cpus",), "LIST", "cpuset_cpus", "CPUs, such as 0-2,5"),
-        (("--cpuset-mems",), "LIST", "cpuset_mems", "memory nodes"),
-        (("--memory",), "BYTES", "memory", "limit; 64m and the like, -1 for none"),
-        (("--memory-reservation",), "BYTES", "memory_reservation", "what is left to it under pressure"),
-        (("--memory-swap",), "BYTES", "memory_swap", "limit of memory and swap together"),
-        (("--kernel-memory",), "BYTES", "kernel_memory", "no kernel heeds it any more: a warning"),
-        (("--kernel-memory-tcp",), "BYTES", "kernel_memory_tcp", "buffers of TCP, on cgroup v1"),
-        (("--pids-limit",), "N", "pids_limit", "most processes; -1 for no limit"),
-        (("--l3-cache-schema",), "TEXT", "l3_cache_schema", "line for the L3 cache, of intelRdt"),
-        (("--mem-bw-schema",), "TEXT", "mem_bw_schema", "line for the memory bandwidth, of intelRdt"),
+        value("--resources -r", "FILE", "all of them as in config.json, - for stdin; not the others then"),
+        value("--blkio-weight", "N", "share of block I/O, 10 to 1000"),
+        value("--cpu-period", "N", "period of the quota, in µs"),
+        value("--cpu-quota", "N", "time on CPUs in a period, in µs; -1 for no limit"),
+        value("--cpu-burst", "N", "unused quota to be used later, in µs"),
+        value("--cpu-share --cpu-shares", "N", "share of the CPUs"),
+        value("--cpu-rt-period", "N", "period of the real-time budget, in µs"),
+        value("--cpu-rt-runtime", "N", "real-time budget in a period, in µs"),
+        value("--cpu-idle", "N", "1: only when nothing else wants the CPUs"),
+        value("--cpuset-cpus", "LIST", "CPUs, such as 0-2,5"),
+        value("--cpuset-mems", "LIST", "memory nodes"),
+        value("--memory", "BYTES", "limit; 64m and the like, -1 for none"),
+        value("--memory-reservation", "BYTES", "what is left to it under pressure"),
+        value("--memory-swap", "BYTES", "limit of memory and swap together"),
+        value("--kernel-memory", "BYTES", "no kernel heeds it any more: a warning"),
+        value("--kernel-memory-tcp", "BYTES", "buffers of TCP, on cgroup v1"),
+        value("--pids-limit", "N", "most processes; -1 for no limit"),
+        value("--l3-cache-schema", "TEXT", "line for the L3 cache, of intelRdt"),
+        value("--mem-bw-schema", "TEXT", "line for the memory bandwidth, of intelRdt"),
     ),
     "list": Command(
         "list the containers",
         "",
         0,
         0,
-        (("--format", "-f"), "FORMAT", "format", "table or json"),
-        (("--quiet", "-q"), "", "quiet", "print only ids"),
+        value("--format -f", "FORMAT", "table or json"),
+        switch("--quiet -q", "print only ids"),
     ),
     "spec": Command(
         "write an example config.json",
@@ -162,7 +189,7 @@ COMMANDS = {
         0,
         0,
         _BUNDLE,
-        (("--rootless",), "", "rootless", "one that a user without privilege can run"),
+        switch("--rootless", "one that a user without privilege can run"),
     ),
     "features": Command("print what pyrun supports as JSON", "", 0, 0),
     "check": Command(
@@ -171,9 +198,9 @@ COMMANDS = {
         0,
         1,
         _BUNDLE,
-        (("--config", "-f"), "FILE", "config", "another file than BUNDLE/config.json"),
-        (("--host",), "", "host", "also what this host can't do"),
-        (("--json",), "", "json", "as JSON"),
+        value("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        switch("--host", "also what this host can't do"),
+        switch("--json", "as JSON"),
     ),
     "plan": Command(
         "print the program a bundle compiles to, and run nothing",
@@ -181,8 +208,8 @@ COMMANDS = {
         0,
         1,
         _BUNDLE,
-        (("--config", "-f"), "FILE", "config", "another file than BUNDLE/config.json"),
-        (("--format",), "FORMAT", "format", "text or json"),
+        value("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        value("--format", "FORMAT", "text or json"),
     ),
     "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),
 }

@@ -53,8 +53,8 @@ OPTIONS: tuple[tuple[str, str, str, Callable[[str], Any]], ...] = (
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    wanted = _document(str(values["resources"])) if values["resources"] else _options(values)
-    schemata = [(f"--{key.replace('_', '-')}", str(values[key])) for key in ("l3_cache_schema", "mem_bw_schema")]
+    wanted = _document(values.text("resources")) if values["resources"] else _options(values)
+    schemata = [(f"--{key.replace('_', '-')}", values.text(key)) for key in ("l3_cache_schema", "mem_bw_schema")]
     with context.open(arguments[0]).locked() as container:
         container.update(wanted, [row for row in schemata if row[1]])
     return 0
@@ -63,7 +63,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 def _options(values: Values) -> Resources:
     found: dict[str, dict[str, Any]] = {}
     for option, section, member, convert in OPTIONS:
-        text = str(values[option])
+        text = values.text(option)
         if not text:
             continue
         try:

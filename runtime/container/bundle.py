@@ -7,72 +7,40 @@ from errno import ENOENT
 
 from pyrun.errors import ConfigError, Error
 from pyrun.kernel.files import read_path
+from pyrun.record import Record
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyrun.spec.config import Config
 
 
-class CreateOptions:
-    """What the command line of create and run says; each with its flag's name.
+class CreateOptions(Record):
+    """What the command line of create and run says, each with its flag's name, and what their caller adds."""
 
-    notify       the container's program is to say when it is ready (sd_notify(3))
-    environment  added to process.env: what the service manager has for the program
-    keep_console  the caller relays the terminal itself
-    trace        record when each instruction begins
-    """
-
-    __slots__ = (
-        "bundle",
-        "cgroup_manager",
-        "config",
-        "console_socket",
-        "environment",
-        "keep_console",
-        "keyring",
-        "notify",
-        "pid_file",
-        "pidfd_socket",
-        "pivot",
-        "preserve_fds",
-        "rootless",
-        "trace",
-    )
-
-    def __init__(
-        self,
-        bundle: str = ".",
-        *,
-        config: str = "",
-        console_socket: str = "",
-        pid_file: str = "",
-        pidfd_socket: str = "",
-        pivot: bool = True,
-        keyring: bool = True,
-        preserve_fds: int = 0,
-        keep_console: bool = False,
-        cgroup_manager: str = "",
-        rootless: bool | None = None,
-        trace: bool = False,
-        notify: bool = False,
-        environment: list[str] | None = None,
-    ) -> None:
-        self.bundle = absolute(bundle)
-        self.config = config
-        self.console_socket = console_socket
-        self.pid_file = pid_file
-        self.pidfd_socket = pidfd_socket
-        self.pivot = pivot
-        self.keyring = keyring
-        self.preserve_fds = preserve_fds
-        self.keep_console = keep_console
-        self.cgroup_manager = cgroup_manager
-        self.rootless = rootless
-        self.trace = trace
-        self.notify = notify
-        self.environment = environment or []
+    # Absolute
+    bundle: str
+    config: str = ""
+    console_socket: str = ""
+    pid_file: str = ""
+    pidfd_socket: str = ""
+    pivot: bool = True
+    keyring: bool = True
+    preserve_fds: int = 0
+    cgroup_manager: str = ""
+    # None: as it is found to be
+    rootless: bool | None = None
+    # The caller relays the terminal itself
+    keep_console: bool = False
+    # Record when each instruction begins
+    trace: bool = False
+    # The container's program is to say when it is ready (sd_notify(3))
+    notify: bool = False
+    # Added to process.env: what the service manager has for the program
+    environment: Sequence[str] = ()
 
 
 def absolute(path: str) -> str:

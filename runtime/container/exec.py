@@ -12,10 +12,11 @@ from pyrun.errors import Error
 from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.machine.messages import CONSOLE, HOME, PLACED, READY
 from pyrun.plan.exec import compile_exec
+from pyrun.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pyrun.container.container import Container
     from pyrun.container.session import Answer
@@ -24,45 +25,19 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Process, Seccomp
 
 
-class ExecOptions:
-    """What the command line of exec says, but for what makes the process; each with its flag's name.
+class ExecOptions(Record):
+    """What the command line of exec says, but for what makes the process; each with its flag's name."""
 
-    seccomp  the container's filter and its flags, compiled from `profile`: (b"", 0) without one"""
-
-    __slots__ = (
-        "cgroup",
-        "console_socket",
-        "ignore_paused",
-        "keyring",
-        "pid_file",
-        "pidfd_socket",
-        "preserve_fds",
-        "profile",
-        "seccomp",
-    )
-
-    def __init__(
-        self,
-        *,
-        console_socket: str = "",
-        pid_file: str = "",
-        pidfd_socket: str = "",
-        cgroup: list[str] | None = None,
-        preserve_fds: int = 0,
-        ignore_paused: bool = False,
-        keyring: bool = True,
-        seccomp: tuple[bytes, int] = (b"", 0),
-        profile: Seccomp | None = None,
-    ) -> None:
-        self.console_socket = console_socket
-        self.pid_file = pid_file
-        self.pidfd_socket = pidfd_socket
-        self.cgroup = cgroup or []
-        self.preserve_fds = preserve_fds
-        self.ignore_paused = ignore_paused
-        self.keyring = keyring
-        self.seccomp = seccomp
-        self.profile = profile
+    console_socket: str = ""
+    pid_file: str = ""
+    pidfd_socket: str = ""
+    cgroup: Sequence[str] = ()
+    preserve_fds: int = 0
+    ignore_paused: bool = False
+    keyring: bool = True
+    # The container's filter and its flags, compiled from `profile`
+    seccomp: tuple[bytes, int] = (b"", 0)
+    profile: Seccomp | None = None
 
 
 def execute(container: Container, process: Process, options: ExecOptions) -> tuple[int, int]:

@@ -132,9 +132,9 @@ def facts(
 
         lsm.require(config["process"])
     return Facts(
-        layout(options, config),
-        options.bundle,
-        container,
+        layout=layout(options, config),
+        bundle=options.bundle,
+        container=container,
         privileged=posix.geteuid() == 0,
         nested=nested,
         capabilities=privilege.own_capabilities(),
@@ -150,7 +150,7 @@ def facts(
         preserve=options.preserve_fds,
         keyring=options.keyring,
         pivot=options.pivot,
-        links=_links(config, options.bundle),
+        symlinks=_symlinks(config, options.bundle),
         mount_label=_mount_label(config, caller.log),
         procfs_takes_namespace=_release() >= _PIDNS,
     )
@@ -165,15 +165,15 @@ def _release() -> tuple[int, ...]:
     return tuple(int(part[: len(part) - len(part.lstrip("0123456789"))] or 0) for part in parts)
 
 
-def _links(config: Config, bundle: str) -> dict[int, str]:
-    """Where the sources of mounts with copy-symlink lead, if they are links."""
+def _symlinks(config: Config, bundle: str) -> dict[int, str]:
+    """Where the sources of mounts with copy-symlink lead, if they are symlinks."""
     found = {}
     for i, mount in enumerate(config.get("mounts", [])):
         if "copy-symlink" in mount.get("options", ()):
             source = mount.get("source", "")
             try:
                 found[i] = posix.readlink(source if source.startswith("/") else f"{bundle}/{source}")
-            except OSError:  # no link, or not there: opening it will tell
+            except OSError:  # not a symlink, or not there: opening it will tell
                 continue
     return found
 

@@ -60,7 +60,7 @@ class Inside:
 
     def _facts(self, layout: Layout) -> Facts:
         if self.process is None:
-            return Facts(layout, "", self.container.id)
+            return Facts(layout=layout, bundle="", container=self.container.id)
         from pyrun.container import joining  # lazy: only startContainer hooks are the container's own
 
         profile = self.container.state.get("seccomp")

@@ -12,6 +12,7 @@ from pyrun.spec.namespaces import CLONE_NEWNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from pyrun.cgroups.cgroup import Cgroup
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pyrun.machine.launch import Layout
 
 
-def facts(container: Container, layout: Layout, below: list[str] | None = None, **more: Any) -> Facts:
+def facts(container: Container, layout: Layout, below: Sequence[str] = (), **more: Any) -> Facts:
     """`below`: cgroups of the container's own, as `exec --cgroup` names them;
     `more` as for Facts itself. Raises Error."""
     state, cgroup = container.state, container.cgroup()
@@ -28,7 +29,7 @@ def facts(container: Container, layout: Layout, below: list[str] | None = None, 
         if directory.inodes and not directory.is_same():
             words = f"{directory.path} is not there any more, or is another's by now"
             raise Error("enter the container's cgroup", detail=words, hint="the container itself may run on")
-    chosen = _chosen(cgroup, below or [])
+    chosen = _chosen(cgroup, below)
     unified, v1 = "", []
     for directory in cgroup.directories:
         path = directory.path + chosen.get(directory.controllers, "")
@@ -39,9 +40,9 @@ def facts(container: Container, layout: Layout, below: list[str] | None = None, 
         else:
             unified = _habitable(directory, state["pid"]) if cgroup.mode == "v2" else path
     return Facts(
-        layout,
-        state["bundle"],
-        state["id"],
+        layout=layout,
+        bundle=state["bundle"],
+        container=state["id"],
         privileged=posix.geteuid() == 0,
         nested=privilege.nested(),
         capabilities=privilege.own_capabilities(),
@@ -84,7 +85,7 @@ def _habitable(directory: Directory, pid: int) -> str:
     return directory.path
 
 
-def _chosen(cgroup: Cgroup, below: list[str]) -> dict[tuple[str, ...], str]:
+def _chosen(cgroup: Cgroup, below: Sequence[str]) -> dict[tuple[str, ...], str]:
     """For each hierarchy the path below the container's cgroup. `below`: PATH, or on v1 CONTROLLER,...:PATH."""
     found: dict[tuple[str, ...], str] = {}
     for text in below:

@@ -154,7 +154,7 @@ def open_sources(p: Program, entries: list[MountEntry], config: Config, facts: F
     default = rootfs.received(config)
     for entry in entries:
         options = entry.options
-        if not options.bind or options.remount or entry.index in facts.links:
+        if not options.bind or options.remount or entry.index in facts.symlinks:
             continue
         source = entry.mount.get("source", "")
         wanted = options.propagation[-1][1] if options.propagation else default
@@ -209,8 +209,8 @@ def make(
         with p.at(entry.pointer):
             if entry.options.remount:
                 _remount(p, entry, root)
-            elif entry.index in facts.links:
-                _symlink(p, entry, root, facts.links[entry.index])
+            elif entry.index in facts.symlinks:
+                _symlink(p, entry, root, facts.symlinks[entry.index])
             elif entry.tree:
                 _bind(p, entry, entry.tree, root)
             elif entry.type == "cgroup" or entry.type == "cgroup2":

@@ -221,7 +221,7 @@ def test_ids_that_do_not_fit(folder: Path, edit: Edit, pointer: str) -> None:
 def host_pointers(folder: Path, *edits: Edit) -> tuple[list[str], list[str]]:
     document = write(folder, *edits)
     found = config.load(json.dumps(document).encode())
-    this = host.Host(found, CreateOptions(str(folder)), Caller())
+    this = host.Host(found, CreateOptions(bundle=str(folder)), Caller())
     return [f.pointer for f in host.errors(this)], [f.pointer for f in host.warnings(this)]
 
 
@@ -305,7 +305,7 @@ def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
     else:
         assert found.config is not None
         folder = tmp_path_factory.getbasetemp()
-        options = CreateOptions(str(folder))
+        options = CreateOptions(bundle=str(folder))
         for fault in (*bundle.errors(found.config, options), *bundle.warnings(found.config, options)):
             assert str(fault)
         this = host.Host(found.config, options, Caller())

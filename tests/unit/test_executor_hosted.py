@@ -35,7 +35,11 @@ def program() -> bytes:
     """The program of the bundle that `pyrun spec` writes."""
     config = spec_config.load(strictjson.dumps(example(False, False, 0, 0)).encode())
     facts = Facts(
-        layout(CreateOptions(), {}), "/bundle", "test", cgroup_v2=False, cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")]
+        layout=layout(CreateOptions(bundle="/bundle"), {}),
+        bundle="/bundle",
+        container="test",
+        cgroup_v2=False,
+        cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")],
     )
     return compile_container(config, facts).encode(5, NO_FD, "x86_64")
 

@@ -46,8 +46,8 @@ def gathered(*edits: Edit, **facts: Any) -> tuple[Any, Facts]:
     for edit in edits:
         edit(document)
     checked = config.load(strictjson.dumps(document).encode())
-    options = CreateOptions("/bundle", preserve_fds=facts.get("preserve", 0))
-    return checked, Facts(layout(options, checked), "/bundle", "box", **facts)
+    options = CreateOptions(bundle="/bundle", preserve_fds=facts.get("preserve", 0))
+    return checked, Facts(layout=layout(options, checked), bundle="/bundle", container="box", **facts)
 
 
 def calls(steps: list[tuple[str, str]], source: str = "") -> list[str]:
@@ -218,7 +218,7 @@ def test_behind_the_filter_every_call_has_the_password() -> None:
         c["process"]["terminal"] = True
 
     process = {**example(cgroup_v2=True)["process"], "terminal": True}
-    facts = Facts(Layout(["pidfd"]), "/bundle", "box", seccomp=bytes(16))
+    facts = Facts(layout=Layout(["pidfd"]), bundle="/bundle", container="box", seccomp=bytes(16))
     for steps in (
         plan(profile, seccomp=bytes(16)),
         plan(profile, joined, seccomp=bytes(16)),
@@ -234,12 +234,12 @@ def test_a_process_is_born_when_all_else_is_done(hook: bool) -> None:
     """Others in its pid namespace see it from here on: it has nothing any more that they should not reach."""
     process = {**example(cgroup_v2=True)["process"], "noNewPrivileges": False}
     if hook:
-        facts = Facts(Layout(NAMES), "/bundle", "box", seccomp=bytes(16))
+        facts = Facts(layout=Layout(NAMES), bundle="/bundle", container="box", seccomp=bytes(16))
         steps = executed(
             compile_hook({"path": "/bin/true"}, "/hooks/startContainer/0", CLONE_NEWNS | CLONE_NEWPID, facts, process)
         )
     else:
-        facts = Facts(Layout(["pidfd"]), "/bundle", "box", seccomp=bytes(16))
+        facts = Facts(layout=Layout(["pidfd"]), bundle="/bundle", container="box", seccomp=bytes(16))
         steps = executed(compile_exec(process, CLONE_NEWNS | CLONE_NEWPID, facts))
     order = [
         "clone3(",
@@ -426,7 +426,7 @@ def test_both_halves_of_the_dialogue_are_one(edits: list[Edit], held: bool, noti
 def test_the_dialogue_of_who_joins(held: bool, terminal: bool, namespaces: int) -> None:
     process = {**example(cgroup_v2=True)["process"], "terminal": terminal, "scheduler": {"policy": "SCHED_OTHER"}}
     has_userns = bool(namespaces & CLONE_NEWUSER)
-    facts = Facts(Layout(NAMES), "/bundle", "box", seccomp=bytes(16), seccomp_flags=8)
+    facts = Facts(layout=Layout(NAMES), bundle="/bundle", container="box", seccomp=bytes(16), seccomp_flags=8)
     hook = compile_hook({"path": "/bin/true"}, "/hooks/startContainer/0", namespaces, facts, process)
     check_dialogue(hook, dialogue.of_newcomer(process, facts, has_userns=has_userns, hook=True))
     facts.held = held
@@ -475,7 +475,9 @@ def test_exec_runs_on_its_cpus() -> None:
     from pyrun.machine.launch import Layout
 
     process: Any = {"args": ["/x"], "cwd": "/", "execCPUAffinity": {"initial": "0-1", "final": "65"}}
-    facts = Facts(Layout(["pidfd", "root"]), "/bundle", "box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"])
+    facts = Facts(
+        layout=Layout(["pidfd", "root"]), bundle="/bundle", container="box", v1_cgroups=["/sys/fs/cgroup/cpuset/box"]
+    )
     steps = executed(compile_exec(process, 0, facts))
     order = ["sched_setaffinity(0, 8", "clone3(", "sched_setaffinity(0, 16"]
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
