@@ -18,11 +18,11 @@ import sys
 # What a hot verb imports only when it gets there, but nearly always.
 LATER = {
     "create": ["cgroups.resources", "cgroups.devices"],
-    "start": [],
-    "state": [],
-    "kill": [],
+    "start": ["container.container"],
+    "state": ["container.container"],
+    "kill": ["container.container"],
     "delete": ["cgroups.cgroup"],
-    "exec": ["cgroups.cgroup", "cli.foreground"],
+    "exec": ["container.container", "cgroups.cgroup", "cli.foreground"],
     "run": ["cgroups.resources", "cgroups.devices", "cli.foreground"],
 }
 

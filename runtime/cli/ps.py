@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import posix
 import subprocess
+import time
 
 from pyrun.errors import Error
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
+
+_DAY = 86400
 
 # A manager may call us without PATH.
 _DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin")
@@ -26,7 +31,11 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if form == "json":
         print(strictjson.dumps(pids))
         return 0
-    heading, *lines = _host(arguments[1:] or ["-ef"])
+    if len(arguments) == 1:
+        for row in _rows(pids):
+            print("{:<8} {:>7} {:>7} {:<8} {:<8} {:>8} {}".format(*row))
+        return 0
+    heading, *lines = _host(arguments[1:])
     column = _column(heading)
     print(heading)
     wanted = {str(pid) for pid in pids}
@@ -35,6 +44,32 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         if len(fields) > column and fields[column] in wanted:
             print(line)
     return 0
+
+
+def _rows(pids: list[int]) -> Iterator[tuple[str, ...]]:
+    """The columns of `ps -f` that say something of a container's processes, a heading first."""
+    try:
+        import psutil  # lazy: not with ARGS, nor for --format json
+    except ImportError:
+        raise Error("list the processes", detail="psutil is not installed", hint="--format json needs none") from None
+    yield "UID", "PID", "PPID", "STIME", "TTY", "TIME", "CMD"
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                began = time.localtime(process.create_time())
+                used = int(sum(process.cpu_times()[:2]))
+                yield (
+                    process.username(),
+                    str(pid),
+                    str(process.ppid()),
+                    time.strftime("%H:%M" if time.time() - process.create_time() < _DAY else "%b%d", began),
+                    (process.terminal() or "?").removeprefix("/dev/"),
+                    f"{used // 3600:02}:{used // 60 % 60:02}:{used % 60:02}",
+                    " ".join(process.cmdline()) or f"[{process.name()}]",
+                )
+        except psutil.NoSuchProcess:
+            continue  # it has ended meanwhile
 
 
 def _host(arguments: list[str]) -> list[str]:

@@ -44,7 +44,7 @@ class CreateOptions(Record):
 
 
 def absolute(path: str) -> str:
-    """`path` from the root on, without what only decorates it; `..` stays, since a link may stand before it."""
+    """`path` from the root on, without what only decorates it; `..` stays, since a symlink may stand before it."""
     parts = path.split("/") if path.startswith("/") else f"{posix.getcwd()}/{path}".split("/")
     return "/" + "/".join(part for part in parts if part not in ("", "."))
 

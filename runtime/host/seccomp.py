@@ -101,7 +101,7 @@ def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
     digest = blake2b(text.encode(), digest_size=32).hexdigest()
     try:
         directory = open_owned(cache, make=True)
-    except OSError as e:
+    except (Error, OSError) as e:
         # One that can't be made, or isn't ours, costs time, no more.
         log.debug(f"the compiled seccomp profile is not kept: {e}")
         return compile_filter(seccomp, log)

@@ -2,7 +2,7 @@
 CLONE_NEW) are in spec/.
 
 Where a value differs between machines (O_DIRECTORY, O_NOFOLLOW) it is taken from the running interpreter: x86's
-O_NOFOLLOW is O_LARGEFILE on arm64, which would silently follow links there.
+O_NOFOLLOW is O_LARGEFILE on arm64, which would silently follow symlinks there.
 """
 
 from __future__ import annotations

@@ -563,7 +563,7 @@ class Program:
         self.call("mount_setattr", tree, path, flags, attr, len(attr))
 
     def statx(self, fd: Operand, path: str | Register = "", errors: Rules | None = None, more: int = 0) -> Buffer:
-        """The scratch memory with a struct statx of `fd`, or of `path` below it (links are followed), with the basic
+        """The scratch memory with a struct statx of `fd`, or of `path` below it (symlinks are followed), with the basic
         fields and `more`."""
         into = self.scratch()
         self.call("statx", fd, path, 0 if path else AT_EMPTY_PATH, STATX_BASIC_STATS | more, into, errors=errors)

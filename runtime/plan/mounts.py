@@ -356,7 +356,7 @@ def _host_sysfs(p: Program, entry: MountEntry) -> Register:
 
 def _ordinary_directory(p: Program, entry: MountEntry, root: Register) -> Register:
     with p.at("destination"):
-        # A path that is missing is made; a link on the way, or something else in its place, is refused.
+        # A path that is missing is made; a symlink on the way, or something else in its place, is refused.
         return open_in_root(p, root, entry.destination, create=DIRECTORY, follow=False, note=_ORDINARY)
 
 
@@ -382,8 +382,8 @@ def _propagate(p: Program, entry: MountEntry, tree: Register) -> None:
 def _remount(p: Program, entry: MountEntry, root: Register) -> None:
     """Change the mount that is at the destination."""
     options = entry.options
-    # What changes a whole file system, not the container's mount of it alone, goes by no link of the image: that could
-    # lead to one of the host's.
+    # What changes a whole file system, not the container's mount of it alone, goes by no symlink of the image: that
+    # could lead to one of the host's.
     with p.at("destination"):
         point = open_in_root(p, root, entry.destination, follow=options.bind)
         verify.is_not_root(p, point, root)

@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import Config
 
-# Within one procfs, by nothing but names: a mount or a link in the way is an error (CVE-2025-52881).
+# Within one procfs, by nothing but names: a mount or a symlink in the way is an error (CVE-2025-52881).
 _STRICT = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 
 
