@@ -20,8 +20,8 @@ from pyrun.machine.explain import OLDEST_KERNEL
 from pyrun.spec import ranges, sysctls
 from pyrun.spec.audit import collect
 from pyrun.spec.capabilities import CAPABILITIES, SETS
-from pyrun.spec.checks import HOOKS
 from pyrun.spec.faults import Fault, Invalid, escape, show
+from pyrun.spec.hooks import HOOKS
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.rlimits import RLIMITS
 
