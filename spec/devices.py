@@ -29,9 +29,5 @@ DEV_LINKS = (
     ("/dev/core", "/proc/kcore"),
 )
 
-# Of a device number the kernel has 12 bits for the major one, 20 for the minor (linux/kdev_t.h).
-MAJORS = 1 << 12
-MINORS = 1 << 20
-
 # The types of linux.devices: the bits of st_mode. u is an unbuffered character device, the same to the kernel.
 TYPES = {"c": 0o020000, "u": 0o020000, "b": 0o060000, "p": 0o010000}

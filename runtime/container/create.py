@@ -43,7 +43,7 @@ from pyrun.spec.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.cgroups.resources import Write
+    from pyrun.cgroups.controller import Write
     from pyrun.container.store import State
     from pyrun.host.net_devices import NetDevices
     from pyrun.host.resctrl import Group

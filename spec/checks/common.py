@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pyrun.spec import ranges
-from pyrun.spec.devices import MAJORS, MINORS
 from pyrun.spec.faults import Fault, show
 
 TYPE_CHECKING = False
@@ -13,6 +12,10 @@ if TYPE_CHECKING:
     from pyrun.spec.config import IDMapping, Linux, Namespace
 
 ABSOLUTE = "must be an absolute path"
+
+# Of a device number the kernel has 12 bits for the major one, 20 for the minor (linux/kdev_t.h).
+MAJORS = 1 << 12
+MINORS = 1 << 20
 
 
 def namespaces_of(linux: Linux | None) -> dict[str, Namespace]:

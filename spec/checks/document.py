@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from pyrun.spec.checks.common import ABSOLUTE, namespaces_of
 from pyrun.spec.faults import Fault, show
-from pyrun.spec.hooks import HOOKS
 from pyrun.spec.version import OCI_VERSION_MIN, SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pyrun.spec.config import Config
+    from pyrun.spec.config import Config, HookKind
+
+# In the order in which they run (runtime.md "Lifecycle").
+HOOKS: tuple[HookKind, ...] = (
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+)
 
 
 def oci_version(config: Config) -> Iterator[Fault]:

@@ -15,7 +15,6 @@ import pytest
 from pyrun.spec import (
     devices,
     execution,
-    hooks,
     mount_options,
     namespaces,
     ranges,
@@ -25,6 +24,7 @@ from pyrun.spec import (
     sysctls,
 )
 from pyrun.spec.capabilities import CAPABILITIES, mask
+from pyrun.spec.checks.document import HOOKS
 from pyrun.spec.faults import Invalid
 from pyrun.spec.rlimits import RLIMITS
 
@@ -143,7 +143,7 @@ def test_tables_have_the_names_of_the_schema(table: Collection[str], part: str, 
 
 
 def test_hooks_are_those_of_the_schema() -> None:
-    assert set(schema.load("config", "hooks")["properties"]) == set(hooks.HOOKS)
+    assert set(schema.load("config", "hooks")["properties"]) == set(HOOKS)
     assert set(seccomp.WITH_ERRNO) < set(seccomp.ACTIONS)
 
 
