@@ -22,8 +22,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.cgroups.controller import Resources, Write
     from pyrun.cgroups.host import Hierarchies, Mode
-    from pyrun.cgroups.resources import Resources, Write
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SIGKILL = 9
@@ -189,19 +189,14 @@ class Cgroup:
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """linux.resources compiled for this host; devices: with the device rules of version 1 (`update` leaves them).
 
-        On version 2 device rules are `devices.v2_device_program`. Raises Invalid.
+        On version 2 device rules are a program (controllers/devices.py). Raises Invalid.
         """
         # Imported here: of all commands only create and update compile, and kill or delete need not load it.
-        from pyrun.cgroups.resources import v1_writes, v2_writes
+        from pyrun.cgroups.resources import compile_writes
 
-        if self.mode == "v2":
-            return v2_writes(resources, warnings=warnings)
-        writes = v1_writes(resources, warnings=warnings)
-        if devices and (rules := resources.get("devices")):
-            from pyrun.cgroups.devices import v1_device_writes
-
-            writes += v1_device_writes(rules)
-        return writes
+        if not devices:
+            resources = {section: members for section, members in resources.items() if section != "devices"}
+        return compile_writes(resources, v2=self.mode == "v2", warnings=warnings)
 
     def apply(self, writes: list[Write]) -> list[Fault]:
         """Executes the writes in order. Returns a warning for each limit that this kernel has retired."""

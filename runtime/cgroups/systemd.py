@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from pyrun.cgroups.bus import Manager
+    from pyrun.cgroups.controller import Resources, Write
     from pyrun.cgroups.host import Hierarchies
     from pyrun.cgroups.properties import Property
-    from pyrun.cgroups.resources import Resources, Write
     from pyrun.spec.faults import Fault
 
     T = TypeVar("T")
@@ -127,6 +127,7 @@ class SystemdCgroup(Cgroup):
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """As there; the properties for the same resources are kept for `create` and `change`."""
         from pyrun.cgroups import properties
+        from pyrun.cgroups.controllers.devices import device_properties
 
         writes = super().writes(resources, devices=devices, warnings=warnings)
         self._limits = properties.limits(resources, v2=self.mode == "v2")
@@ -136,7 +137,7 @@ class SystemdCgroup(Cgroup):
             contested(self._annotated, writes, v2=self.mode == "v2")
         # The manager of a user has no right to filter devices.
         if devices and not self.rootless:
-            self._limits += properties.device_rules(resources.get("devices") or [], files.read("/proc/devices"))
+            self._limits += device_properties(resources.get("devices") or [], files.read("/proc/devices"))
         return writes
 
     def steps(self) -> list[tuple[str, str]]:

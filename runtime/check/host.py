@@ -11,6 +11,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.controller import Wanted
+from pyrun.cgroups.controllers import controllers
 from pyrun.cgroups.host import host as hierarchies_of_host
 from pyrun.errors import Error
 from pyrun.host import lsm
@@ -20,7 +22,7 @@ from pyrun.machine.explain import OLDEST_KERNEL
 from pyrun.spec import ranges, sysctls
 from pyrun.spec.audit import collect
 from pyrun.spec.capabilities import CAPABILITIES, SETS
-from pyrun.spec.checks import HOOKS
+from pyrun.spec.checks.document import HOOKS
 from pyrun.spec.faults import Fault, Invalid, escape, show
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.rlimits import RLIMITS
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyrun.caller import Caller
+    from pyrun.cgroups.controller import Write
     from pyrun.container.bundle import CreateOptions
     from pyrun.spec.config import Config
 
@@ -111,7 +114,7 @@ def hooks(host: Host) -> Iterator[Fault]:
             continue  # looked for in the container's root (check/bundle.py)
         for i, hook in enumerate(host.config.get("hooks", {}).get(kind, [])):
             if not os.access(hook["path"], os.X_OK) and (host.root or not _there(hook["path"])):
-                problem = f"{show(hook['path'])} is no program of this host's"
+                problem = f"{show(hook['path'])} is not an executable file on this host"
                 yield Fault(f"/hooks/{kind}/{i}/path", problem, "MUST 65")
 
 
@@ -163,14 +166,35 @@ def cgroups(host: Host) -> Iterator[Fault]:
     except Invalid as e:
         yield from e.faults
         return
-    if cgroup.mode == "v2":
-        available = set(_text(f"{cgroup.directories[0].top}/cgroup.controllers").split())
-    else:
-        available = {controller for directory in cgroup.directories for controller in directory.controllers}
+    wanted = Wanted(resources, v2=cgroup.mode == "v2")  # type: ignore[arg-type]
+    found = [fault for controller in controllers(resources) for fault in controller.lacks(wanted)]
+    yield from found
+    said = {fault.pointer for fault in found}
     for write in writes:
-        if write.controller and write.controller not in available and not write.optional:
-            rule = "MUST 110" if write.pointer.startswith("/linux/resources/unified") else "MUST 30"
-            yield Fault(write.pointer, f"this host has no cgroup controller {write.controller}", rule)
+        if not write.optional and not any(write.pointer.startswith(pointer) for pointer in said):
+            missing = _missing(cgroup, write)
+            if missing:
+                said.add(write.pointer)
+                rule = "MUST 110" if write.pointer.startswith("/linux/resources/unified") else "MUST 30"
+                yield Fault(write.pointer, f"this host has no {missing}", rule)
+
+
+def _missing(cgroup: Cgroup, write: Write) -> str:
+    """The controller that this host doesn't have, or the file that its kernel doesn't; "" where both are there."""
+    v2 = cgroup.mode == "v2"
+    tops = [d.top for d in cgroup.directories if v2 or write.controller in d.controllers]
+    controllers = set(_text(f"{tops[0]}/cgroup.controllers").split()) if v2 else {write.controller}
+    if not tops or write.controller not in controllers | {""}:
+        return f"cgroup controller {write.controller}"
+    # A cgroup that is there, not the top one: some files are not in that.
+    for name in os.listdir(tops[0]):
+        here = f"{tops[0]}/{name}"
+        enabled = not v2 or not write.controller or write.controller in _text(f"{here}/cgroup.controllers").split()
+        if enabled and os.path.exists(f"{here}/cgroup.procs"):
+            files = [write.file, *([write.otherwise.file] if write.otherwise else [])]
+            there = any(os.path.exists(f"{here}/{file}") for file in files)
+            return "" if there else f"file {write.file} in its cgroups"
+    return ""
 
 
 def sysctl(host: Host) -> Iterator[Fault]:

@@ -20,7 +20,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     options = CreateOptions(bundle=absolute(where), config=values.text("config"))
     found = audit(read_raw(options))
     if found.config is not None:
-        found.errors += bundle.errors(found.config, options)
+        found.errors += bundle.errors(found.config, options, sound=not found.errors)
         found.warnings += bundle.warnings(found.config, options)
         if values["host"]:
             this = host.Host(found.config, options, context.caller)

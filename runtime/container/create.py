@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from pyrun.caller import Caller
-    from pyrun.cgroups.resources import Write
+    from pyrun.cgroups.controller import Write
     from pyrun.container.session import Answer
     from pyrun.container.store import State
     from pyrun.machine.messages import Message

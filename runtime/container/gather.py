@@ -123,7 +123,7 @@ def facts(
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
     nested = privilege.nested()
     if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
-        from pyrun.cgroups.devices import v2_device_program
+        from pyrun.cgroups.controllers.devices import v2_device_program
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
     filter_, flags = seccomp_filter(config, caller, cache)

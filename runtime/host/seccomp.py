@@ -14,6 +14,7 @@ from pyrun.errors import Error
 from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
 from pyrun.kernel.ownership import open_file, open_owned
 from pyrun.spec import strictjson
+from pyrun.spec.seccomp import ACTIONS, FLAGS, OPERATORS, WITH_ERRNO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,37 +25,9 @@ if TYPE_CHECKING:
 
 POINTER = "/linux/seccomp"
 
-# linux/seccomp.h
-RETURNS = {
-    "SCMP_ACT_KILL": 0x00000000,
-    "SCMP_ACT_KILL_THREAD": 0x00000000,
-    "SCMP_ACT_KILL_PROCESS": 0x80000000,
-    "SCMP_ACT_TRAP": 0x00030000,
-    "SCMP_ACT_ERRNO": 0x00050000,
-    "SCMP_ACT_TRACE": 0x7FF00000,
-    "SCMP_ACT_NOTIFY": 0x7FC00000,
-    "SCMP_ACT_LOG": 0x7FFC0000,
-    "SCMP_ACT_ALLOW": 0x7FFF0000,
-}
-_WITH_NUMBER = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 # What a program should be told of a call that is newer than its profile: that there is none (see _newer).
 _RESTRICTIVE = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
-FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 0x01,
-    "SECCOMP_FILTER_FLAG_LOG": 0x02,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 0x04,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0x20,
-}
 _TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
-OPERATORS = {
-    "SCMP_CMP_NE": 1,
-    "SCMP_CMP_LT": 2,
-    "SCMP_CMP_LE": 3,
-    "SCMP_CMP_EQ": 4,
-    "SCMP_CMP_GE": 5,
-    "SCMP_CMP_GT": 6,
-    "SCMP_CMP_MASKED_EQ": 7,
-}
 _EPERM, _ENOSYS, _EEXIST = 1, 38, 17
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
 _X32_BIT = 0x40000000
@@ -177,8 +150,8 @@ def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
 
 
 def _action(name: str, number: int | None) -> int:
-    value = RETURNS[name]
-    if name in _WITH_NUMBER:
+    value = ACTIONS[name]
+    if name in WITH_ERRNO:
         value |= (_EPERM if number is None else number) & 0xFFFF
     return value
 
@@ -237,7 +210,7 @@ def _newer(last: dict[int, int]) -> bytes:
                 (_LD_ABS, 0, 0, _NUMBER_AT),
                 (_JGE, 2, 0, _X32_BIT),
                 (_JGT, 0, 1, number),
-                (_RET, 0, 0, RETURNS["SCMP_ACT_ERRNO"] | _ENOSYS),
+                (_RET, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | _ENOSYS),
             ]
     return b"".join(_SOCK_FILTER.pack(*step) for step in code)
 

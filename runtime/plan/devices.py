@@ -14,9 +14,10 @@ from pyrun.kernel.constants import (
 )
 from pyrun.machine.program import Buffer, Program, Register
 from pyrun.plan import verify
-from pyrun.plan.paths import DIRECTORY, clean, open_in_root, open_place
+from pyrun.plan.paths import DIRECTORY, open_in_root, open_place
 from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
 from pyrun.spec.mount_options import MS_PRIVATE
+from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

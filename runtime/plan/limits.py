@@ -13,6 +13,7 @@ from errno import EPERM
 
 from pyrun.machine.messages import LIMITS
 from pyrun.machine.program import PASS
+from pyrun.spec.execution import IO_CLASSES, POLICIES, SCHED_FLAGS
 from pyrun.spec.rlimits import RLIMITS
 
 TYPE_CHECKING = False
@@ -26,27 +27,7 @@ _NPROC = "RLIMIT_NPROC"
 # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
 _SCHED_ATTR = Struct("<IIQiIQQQ")
 
-# linux/sched.h
-POLICIES = {
-    "SCHED_OTHER": 0,
-    "SCHED_FIFO": 1,
-    "SCHED_RR": 2,
-    "SCHED_BATCH": 3,
-    "SCHED_IDLE": 5,
-    "SCHED_DEADLINE": 6,
-}
-SCHED_FLAGS = {
-    "SCHED_FLAG_RESET_ON_FORK": 0x01,
-    "SCHED_FLAG_RECLAIM": 0x02,
-    "SCHED_FLAG_DL_OVERRUN": 0x04,
-    "SCHED_FLAG_KEEP_POLICY": 0x08,
-    "SCHED_FLAG_KEEP_PARAMS": 0x10,
-    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
-    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
-}
-
 # linux/ioprio.h
-IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
 

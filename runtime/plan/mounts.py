@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from errno import EEXIST, EPERM
 
-from pyrun.errors import Error
 from pyrun.kernel.constants import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -29,7 +28,8 @@ from pyrun.kernel.constants import (
 from pyrun.machine.messages import COPY_FROM, COPY_UP
 from pyrun.machine.program import Buffer, Program, Register
 from pyrun.plan import cgroup_mount, rootfs, verify
-from pyrun.plan.paths import DIRECTORY, clean, open_in_root
+from pyrun.plan.paths import DIRECTORY, open_in_root
+from pyrun.spec.checks.mounts import BELOW_PROC
 from pyrun.spec.mount_options import (
     ID_MAPS,
     MOUNT_ATTR__ATIME,
@@ -41,6 +41,7 @@ from pyrun.spec.mount_options import (
     MS_SLAVE,
     parse,
 )
+from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,21 +56,6 @@ VIRTUAL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
 
 # Only on a real directory: a symlink in the image would send it elsewhere (CVE-2019-19921, CVE-2023-27561).
 ORDINARY_DIRECTORY = {"proc", "sysfs"}
-
-# What may be mounted below /proc: files that lxcfs fakes. Anything else could stand in for a file that the runtime or
-# a security module trusts (CVE-2019-16884).
-BELOW_PROC = {
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-}
 
 _ID_MAPPED = ("idmap", "ridmap", *ID_MAPS)
 
@@ -94,7 +80,6 @@ class MountEntry:
         self.destination = clean(mount["destination"])
         self.type = "bind" if self.options.bind else mount.get("type", "")
         self.tree: Buffer | None = None
-        _refuse(self)
 
     @property
     def mapped(self) -> bool:
@@ -120,30 +105,8 @@ def is_mapped(mount: Mount) -> bool:
 
 
 def entries(config: Config) -> list[MountEntry]:
-    """Raises Error for a mount that must not be."""
+    """The config's mounts, in its order."""
     return [MountEntry(i, mount) for i, mount in enumerate(config.get("mounts", []))]
-
-
-def _refuse(entry: MountEntry) -> None:
-    what, pointer, options = f"mount {entry.destination}", entry.pointer, entry.options
-    if entry.destination == "/":
-        raise Error(what, pointer=f"{pointer}/destination", detail="nothing can be mounted over the container's root")
-    if entry.destination.startswith("/proc/") and entry.destination not in BELOW_PROC:
-        raise Error(
-            what,
-            pointer=f"{pointer}/destination",
-            detail="operation not permitted: nothing may be mounted inside /proc",
-            hint=f"except for {', '.join(sorted(BELOW_PROC))}",
-        )
-    if entry.destination == "/proc" and entry.type not in ("proc", "bind"):
-        raise Error(what, pointer=f"{pointer}/type", detail=f"/proc must be of type proc, not {entry.type!r}")
-    if not entry.type and not options.remount:
-        raise Error(what, pointer=pointer, detail="a mount needs a type, or the option bind")
-    if options.bind and options.data:
-        index, key, _ = options.data[0]
-        raise Error(what, pointer=f"{pointer}/options/{index}", detail=f"a bind mount takes no data such as {key!r}")
-    if entry.mapped and not options.bind:
-        raise Error(what, pointer=pointer, detail="only bind mounts can be id-mapped")
 
 
 def open_sources(p: Program, entries: list[MountEntry], config: Config, facts: Facts, has_userns: bool) -> None:

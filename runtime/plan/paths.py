@@ -23,23 +23,13 @@ from pyrun.kernel.constants import (
     STATX_MODE,
 )
 from pyrun.machine.program import Label, Program, Register
+from pyrun.spec.paths import clean
 
 DIRECTORY = "directory"
 FILE = "file"
 
 _IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _ONE_STEP = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
-
-
-def clean(path: str) -> str:
-    """`path` as an absolute one, lexically: no empty, "." or ".." components ("/" at least)."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
 
 
 def open_in_root(

@@ -16,29 +16,18 @@ from pyrun.kernel.constants import (
 from pyrun.machine.messages import ROOT
 from pyrun.machine.program import ANY_ERROR, Program, Register
 from pyrun.plan import verify
-from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SLAVE, MS_UNBINDABLE, PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
 
-# rootfsPropagation -> (MS_ flag, recursive)
-PROPAGATION = {
-    "shared": (MS_SHARED, False),
-    "rshared": (MS_SHARED, True),
-    "slave": (MS_SLAVE, False),
-    "rslave": (MS_SLAVE, True),
-    "private": (MS_PRIVATE, False),
-    "rprivate": (MS_PRIVATE, True),
-    "unbindable": (MS_UNBINDABLE, False),
-    "runbindable": (MS_UNBINDABLE, True),
-}
-
 
 def propagation(config: Config) -> tuple[int, bool]:
     """(MS_ flag, recursive) of linux.rootfsPropagation; (0, False) when it isn't set."""
-    return PROPAGATION.get(config.get("linux", {}).get("rootfsPropagation", ""), (0, False))
+    flag = PROPAGATION.get(config.get("linux", {}).get("rootfsPropagation", ""), 0)
+    return flag & ~MS_REC, bool(flag & MS_REC)
 
 
 def received(config: Config) -> int:

@@ -21,7 +21,7 @@ from harness import open_to_all
 import pyrun
 from pyrun.cgroups import files
 from pyrun.cgroups.cgroup import Cgroup
-from pyrun.cgroups.devices import v2_device_program
+from pyrun.cgroups.controllers.devices import v2_device_program
 from pyrun.cgroups.host import host
 from pyrun.errors import CgroupError
 from pyrun.spec.faults import Fault

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.controller import Write
 from pyrun.cgroups.host import Hierarchies, Hierarchy
-from pyrun.cgroups.resources import Write
 from pyrun.errors import CgroupError
 
 POINTER = "/linux/resources/memory/limit"

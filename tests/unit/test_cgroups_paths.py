@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pyrun.cgroups.host import Hierarchies, Hierarchy
-from pyrun.cgroups.paths import clean, directories
+from pyrun.cgroups.paths import directories
 from pyrun.spec.faults import Invalid
+from pyrun.spec.paths import cgroup_path
 
 V1 = Hierarchies(
     "v1", [Hierarchy(("memory",), "/cg/memory", "/", "/a/b"), Hierarchy(("cpu",), "/cg/cpu", "/docker/x", "/docker/x")]
@@ -34,7 +35,7 @@ def test_directories(hierarchies: Hierarchies, path: str | None, expected: list[
 
 @pytest.mark.parametrize(("path", "cleaned"), [("//a///b/./c/", "/a/b/c"), ("./a", "a"), ("/a..b/...", "/a..b/...")])
 def test_clean(path: str, cleaned: str) -> None:
-    assert clean(path) == cleaned
+    assert cgroup_path(path) == cleaned
 
 
 @pytest.mark.parametrize("path", ["..", "/..", "/a/../b", "a/..", "/", "//", ".", "/./", "/a\0b", "/a\nb", "/\ud800"])

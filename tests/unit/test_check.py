@@ -306,7 +306,10 @@ def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
         assert found.config is not None
         folder = tmp_path_factory.getbasetemp()
         options = CreateOptions(bundle=str(folder))
-        for fault in (*bundle.errors(found.config, options), *bundle.warnings(found.config, options)):
+        for fault in (
+            *bundle.errors(found.config, options, sound=not found.errors),
+            *bundle.warnings(found.config, options),
+        ):
             assert str(fault)
         this = host.Host(found.config, options, Caller())
         for fault in (*host.errors(this), *host.warnings(this)):
