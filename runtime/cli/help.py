@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pyrun.cli.parse import UsageError
-from pyrun.cli.table import COMMANDS, GLOBAL
+from pyrun.cli.table import COMMANDS, GLOBAL, Option
 from pyrun.spec.version import SPEC_VERSION
 from pyrun.version import VERSION
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import click
 
     from pyrun.cli.parse import Values
-    from pyrun.cli.table import Option
+    from pyrun.cli.table import Row
 
 
 def version() -> str:
@@ -71,10 +71,10 @@ def group() -> click.Group:
     return program
 
 
-def _params(table: tuple[Option, ...]) -> list[click.Parameter]:
+def _params(table: tuple[Row, ...]) -> list[click.Parameter]:
     import click
 
     return [
         click.Option([*o.names, o.key], is_flag=o.kind == "switch", metavar=o.metavar or None, help=o.help)
-        for o in table
+        for o in map(Option, table)
     ]

@@ -6,21 +6,24 @@
 
 from __future__ import annotations
 
-from pyrun.cli.table import COMMANDS, GLOBAL
+from pyrun.cli.table import COMMANDS, GLOBAL, Option
 from pyrun.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pyrun.cli.table import Option
+    _Values = dict[str, str | bool | list[str]]
 
+    from pyrun.cli.table import Row
+else:
+    _Values = dict
 
 _ABSENT: dict[str, Callable[[], str | bool | list[str]]] = {"switch": bool, "value": str, "repeated": list}
 _TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 
 
-class Values(dict[str, "str | bool | list[str]"]):
+class Values(_Values):
     """What the options of a command are, by their keys in the table: each asked for as what its row makes it."""
 
     def text(self, key: str) -> str:
@@ -68,10 +71,11 @@ def parse(argv: list[str]) -> tuple[Values, str, Values, list[str]]:
     return wide, name, values, arguments
 
 
-def _options(command: str, table: tuple[Option, ...], words: list[str], first: bool) -> tuple[Values, list[str]]:
+def _options(command: str, table: tuple[Row, ...], words: list[str], first: bool) -> tuple[Values, list[str]]:
     values = Values()
     by_name = {}
-    for option in table:
+    for row in table:
+        option = Option(row)
         values[option.key] = _ABSENT[option.kind]()
         for name in option.names:
             by_name[name] = option

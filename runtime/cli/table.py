@@ -1,71 +1,57 @@
 """All that can be said on the command line, as data: the fast parser reads it, and so does click for help.
 
-A command's module finds an option's value under its first name, with _ for -: a switch that isn't given is False, one
-that may be repeated [], any other "" (cli/parse.py, Values).
+A row is an option: its names, what stands for its value in usage texts ("": it is a switch; with "...": it may be
+repeated), and what it is for. A command's module finds its value under the first name, with _ for -: a switch that
+isn't given is False, one that may be repeated [], any other "" (cli/parse.py, Values).
 """
 
 from __future__ import annotations
 
-from pyrun.record import Record
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing import TypeAlias
+
+    Row: TypeAlias = tuple[str, str, str]
 
 
-class Option(Record):
-    names: tuple[str, ...]
-    kind: Literal["switch", "value", "repeated"]
-    # What stands for the value in usage texts
-    metavar: str = ""
-    help: str
-    key: str
+class Option:
+    """A row, read."""
+
+    __slots__ = ("help", "key", "kind", "metavar", "names")
+
+    def __init__(self, row: Row) -> None:
+        names, self.metavar, self.help = row
+        self.names = names.split()
+        self.key = self.names[0].lstrip("-").replace("-", "_")
+        self.kind = "switch" if not self.metavar else "repeated" if self.metavar.endswith("...") else "value"
 
 
-def _option(kind: Literal["switch", "value", "repeated"], names: str, metavar: str, help: str) -> Option:  # noqa: A002
-    first = names.partition(" ")[0]
-    key = first.lstrip("-").replace("-", "_")
-    return Option(names=tuple(names.split()), kind=kind, metavar=metavar, help=help, key=key)
-
-
-def switch(names: str, help: str) -> Option:  # noqa: A002
-    return _option("switch", names, "", help)
-
-
-def value(names: str, metavar: str, help: str) -> Option:  # noqa: A002
-    return _option("value", names, metavar, help)
-
-
-def repeated(names: str, metavar: str, help: str) -> Option:  # noqa: A002
-    return _option("repeated", names, metavar, help)
-
-
-GLOBAL: tuple[Option, ...] = (
-    value("--root", "DIR", "directory of the containers' states (default: /run/pyrun, or XDG_RUNTIME_DIR/pyrun)"),
-    value("--log", "FILE", "append messages to FILE (default: stderr)"),
-    value("--log-format", "FORMAT", "text or json"),
-    switch("--debug", "say more, and show a traceback when pyrun itself fails"),
-    switch("--systemd-cgroup", "let systemd make the cgroups"),
-    value("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
-    value("--rootless", "BOOL", "true, false or auto: tolerate what only root may do to cgroups"),
-    switch("--version -v", "print the version"),
-    switch("--help -h", "print this"),
+GLOBAL: tuple[Row, ...] = (
+    ("--root", "DIR", "directory of the containers' states (default: /run/pyrun, or XDG_RUNTIME_DIR/pyrun)"),
+    ("--log", "FILE", "append messages to FILE (default: stderr)"),
+    ("--log-format", "FORMAT", "text or json"),
+    ("--debug", "", "say more, and show a traceback when pyrun itself fails"),
+    ("--systemd-cgroup", "", "let systemd make the cgroups"),
+    ("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
+    ("--rootless", "BOOL", "true, false or auto: tolerate what only root may do to cgroups"),
+    ("--version -v", "", "print the version"),
+    ("--help -h", "", "print this"),
 )
 
-_BUNDLE: Option = value("--bundle -b", "DIR", "directory with config.json (default: the current one)")
-_CREATE: tuple[Option, ...] = (
+_BUNDLE: Row = ("--bundle -b", "DIR", "directory with config.json (default: the current one)")
+_CREATE: tuple[Row, ...] = (
     _BUNDLE,
-    value("--config -f", "FILE", "another file than BUNDLE/config.json"),
-    value("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
-    value("--pid-file", "FILE", "write the container's pid to FILE"),
-    value("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of the container's init"),
-    switch("--no-pivot", "mount over / and chroot, where the host's root is an initramfs"),
-    switch("--no-new-keyring", "keep the caller's session keyring"),
-    value("--preserve-fds", "N", "give the container N more descriptors, from 3 on"),
+    ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+    ("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
+    ("--pid-file", "FILE", "write the container's pid to FILE"),
+    ("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of the container's init"),
+    ("--no-pivot", "", "mount over / and chroot, where the host's root is an initramfs"),
+    ("--no-new-keyring", "", "keep the caller's session keyring"),
+    ("--preserve-fds", "N", "give the container N more descriptors, from 3 on"),
 )
-_HELP: Option = switch("--help -h", "print this")
-_FORCE: Option = switch("--force -f", "kill it first if it runs; remove what is broken")
-_REGEX: Option = switch("--regex -r", "all containers whose id matches, ID being a regular expression")
+_HELP: Row = ("--help -h", "", "print this")
+_FORCE: Row = ("--force -f", "", "kill it first if it runs; remove what is broken")
+_REGEX: Row = ("--regex -r", "", "all containers whose id matches, ID being a regular expression")
 
 
 class Command:
@@ -74,9 +60,7 @@ class Command:
 
     __slots__ = ("arguments", "least", "most", "options", "rest", "summary")
 
-    def __init__(
-        self, summary: str, arguments: str, least: int, most: int, *options: Option, rest: bool = False
-    ) -> None:
+    def __init__(self, summary: str, arguments: str, least: int, most: int, *options: Row, rest: bool = False) -> None:
         self.summary = summary
         self.arguments = arguments
         self.least = least
@@ -94,9 +78,9 @@ COMMANDS = {
         1,
         1,
         *_CREATE,
-        switch("--detach -d", "return once it is started"),
-        switch("--keep", "don't delete it when it has ended"),
-        switch("--no-subreaper", "leave orphans of the container to others"),
+        ("--detach -d", "", "return once it is started"),
+        ("--keep", "", "don't delete it when it has ended"),
+        ("--no-subreaper", "", "leave orphans of the container to others"),
     ),
     "state": Command("print a container's state as JSON", "ID", 1, 1),
     "kill": Command(
@@ -104,7 +88,7 @@ COMMANDS = {
         "ID [SIGNAL]",
         1,
         2,
-        switch("--all -a", "to all processes of the container"),
+        ("--all -a", "", "to all processes of the container"),
         _REGEX,
     ),
     "delete": Command("remove a stopped container", "ID", 1, 1, _FORCE, _REGEX),
@@ -113,23 +97,23 @@ COMMANDS = {
         "ID [COMMAND] [ARGS...]",
         1,
         1 << 16,
-        value("--process -p", "FILE", "a process as in config.json, in place of COMMAND"),
-        switch("--tty -t", "give it a terminal"),
-        value("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
-        switch("--detach -d", "return once it runs"),
-        value("--pid-file", "FILE", "write its pid to FILE"),
-        value("--user -u", "UID[:GID]", "run it as this user"),
-        repeated("--additional-gids -g", "GID", "one more group"),
-        value("--cwd", "DIR", "its working directory"),
-        repeated("--env -e", "NAME=VALUE", "one more variable"),
-        repeated("--cap -c", "CAPABILITY", "one more capability"),
-        switch("--no-new-privs", "it can't gain privileges"),
-        value("--preserve-fds", "N", "give it N more descriptors, from 3 on"),
-        switch("--ignore-paused", "in a paused container too, where it waits"),
-        value("--apparmor", "PROFILE", "its AppArmor profile"),
-        value("--process-label", "LABEL", "its SELinux label"),
-        repeated("--cgroup", "[CONTROLLER:]PATH", "in a cgroup below the container's"),
-        value("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of it"),
+        ("--process -p", "FILE", "a process as in config.json, in place of COMMAND"),
+        ("--tty -t", "", "give it a terminal"),
+        ("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
+        ("--detach -d", "", "return once it runs"),
+        ("--pid-file", "FILE", "write its pid to FILE"),
+        ("--user -u", "UID[:GID]", "run it as this user"),
+        ("--additional-gids -g", "GID...", "one more group"),
+        ("--cwd", "DIR", "its working directory"),
+        ("--env -e", "NAME=VALUE...", "one more variable"),
+        ("--cap -c", "CAPABILITY...", "one more capability"),
+        ("--no-new-privs", "", "it can't gain privileges"),
+        ("--preserve-fds", "N", "give it N more descriptors, from 3 on"),
+        ("--ignore-paused", "", "in a paused container too, where it waits"),
+        ("--apparmor", "PROFILE", "its AppArmor profile"),
+        ("--process-label", "LABEL", "its SELinux label"),
+        ("--cgroup", "[CONTROLLER:]PATH...", "in a cgroup below the container's"),
+        ("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of it"),
         rest=True,
     ),
     "pause": Command("stop all processes of a container", "ID", 1, 1),
@@ -139,7 +123,7 @@ COMMANDS = {
         "ID [ARGS...]",
         1,
         1 << 16,
-        value("--format -f", "FORMAT", "table, or json: only pids"),
+        ("--format -f", "FORMAT", "table, or json: only pids"),
         rest=True,
     ),
     "events": Command(
@@ -147,41 +131,41 @@ COMMANDS = {
         "ID",
         1,
         1,
-        value("--interval", "DURATION", "how often (default: 5s)"),
-        switch("--stats", "once, and end"),
+        ("--interval", "DURATION", "how often (default: 5s)"),
+        ("--stats", "", "once, and end"),
     ),
     "update": Command(
         "change the limits of a container",
         "ID",
         1,
         1,
-        value("--resources -r", "FILE", "all of them as in config.json, - for stdin; not the others then"),
-        value("--blkio-weight", "N", "share of block I/O, 10 to 1000"),
-        value("--cpu-period", "N", "period of the quota, in µs"),
-        value("--cpu-quota", "N", "time on CPUs in a period, in µs; -1 for no limit"),
-        value("--cpu-burst", "N", "unused quota to be used later, in µs"),
-        value("--cpu-share --cpu-shares", "N", "share of the CPUs"),
-        value("--cpu-rt-period", "N", "period of the real-time budget, in µs"),
-        value("--cpu-rt-runtime", "N", "real-time budget in a period, in µs"),
-        value("--cpu-idle", "N", "1: only when nothing else wants the CPUs"),
-        value("--cpuset-cpus", "LIST", "CPUs, such as 0-2,5"),
-        value("--cpuset-mems", "LIST", "memory nodes"),
-        value("--memory", "BYTES", "limit; 64m and the like, -1 for none"),
-        value("--memory-reservation", "BYTES", "what is left to it under pressure"),
-        value("--memory-swap", "BYTES", "limit of memory and swap together"),
-        value("--kernel-memory", "BYTES", "no kernel heeds it any more: a warning"),
-        value("--kernel-memory-tcp", "BYTES", "buffers of TCP, on cgroup v1"),
-        value("--pids-limit", "N", "most processes; -1 for no limit"),
-        value("--l3-cache-schema", "TEXT", "line for the L3 cache, of intelRdt"),
-        value("--mem-bw-schema", "TEXT", "line for the memory bandwidth, of intelRdt"),
+        ("--resources -r", "FILE", "all of them as in config.json, - for stdin; not the others then"),
+        ("--blkio-weight", "N", "share of block I/O, 10 to 1000"),
+        ("--cpu-period", "N", "period of the quota, in µs"),
+        ("--cpu-quota", "N", "time on CPUs in a period, in µs; -1 for no limit"),
+        ("--cpu-burst", "N", "unused quota to be used later, in µs"),
+        ("--cpu-share --cpu-shares", "N", "share of the CPUs"),
+        ("--cpu-rt-period", "N", "period of the real-time budget, in µs"),
+        ("--cpu-rt-runtime", "N", "real-time budget in a period, in µs"),
+        ("--cpu-idle", "N", "1: only when nothing else wants the CPUs"),
+        ("--cpuset-cpus", "LIST", "CPUs, such as 0-2,5"),
+        ("--cpuset-mems", "LIST", "memory nodes"),
+        ("--memory", "BYTES", "limit; 64m and the like, -1 for none"),
+        ("--memory-reservation", "BYTES", "what is left to it under pressure"),
+        ("--memory-swap", "BYTES", "limit of memory and swap together"),
+        ("--kernel-memory", "BYTES", "no kernel heeds it any more: a warning"),
+        ("--kernel-memory-tcp", "BYTES", "buffers of TCP, on cgroup v1"),
+        ("--pids-limit", "N", "most processes; -1 for no limit"),
+        ("--l3-cache-schema", "TEXT", "line for the L3 cache, of intelRdt"),
+        ("--mem-bw-schema", "TEXT", "line for the memory bandwidth, of intelRdt"),
     ),
     "list": Command(
         "list the containers",
         "",
         0,
         0,
-        value("--format -f", "FORMAT", "table or json"),
-        switch("--quiet -q", "print only ids"),
+        ("--format -f", "FORMAT", "table or json"),
+        ("--quiet -q", "", "print only ids"),
     ),
     "spec": Command(
         "write an example config.json",
@@ -189,7 +173,7 @@ COMMANDS = {
         0,
         0,
         _BUNDLE,
-        switch("--rootless", "one that a user without privilege can run"),
+        ("--rootless", "", "one that a user without privilege can run"),
     ),
     "features": Command("print what pyrun supports as JSON", "", 0, 0),
     "check": Command(
@@ -198,9 +182,9 @@ COMMANDS = {
         0,
         1,
         _BUNDLE,
-        value("--config -f", "FILE", "another file than BUNDLE/config.json"),
-        switch("--host", "also what this host can't do"),
-        switch("--json", "as JSON"),
+        ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        ("--host", "", "also what this host can't do"),
+        ("--json", "", "as JSON"),
     ),
     "plan": Command(
         "print the program a bundle compiles to, and run nothing",
@@ -208,8 +192,8 @@ COMMANDS = {
         0,
         1,
         _BUNDLE,
-        value("--config -f", "FILE", "another file than BUNDLE/config.json"),
-        value("--format", "FORMAT", "text or json"),
+        ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        ("--format", "FORMAT", "text or json"),
     ),
     "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),
 }
