@@ -57,8 +57,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
                 {
                     "id": container,
                     "warnings": [str(fault) for fault in checks.config_warnings(config)],
-                    "cgroup": [{"step": what, "source": source} for what, source in rows],
-                    "program": [{"step": what, "source": source} for what, source in steps],
+                    "cgroup": [{"step": what, "pointer": pointer} for what, pointer in rows],
+                    "program": [{"step": what, "pointer": pointer} for what, pointer in steps],
                 },
                 indent=2,
             )
@@ -66,8 +66,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         return 0
     for fault in checks.config_warnings(config):
         print(f"warning: {fault}")
-    for what, source in rows:
-        print(f"      {what:<{_WIDTH}}  {source}")
-    for i, (what, source) in enumerate(steps):
-        print(f"{i:4}  {what:<{_WIDTH}}  {source}".rstrip())
+    for what, pointer in rows:
+        print(f"      {what:<{_WIDTH}}  {pointer}")
+    for i, (what, pointer) in enumerate(steps):
+        print(f"{i:4}  {what:<{_WIDTH}}  {pointer}".rstrip())
     return 0

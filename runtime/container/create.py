@@ -25,10 +25,10 @@ from pyrun.machine.messages import (
     COPY_UP,
     HOME,
     INIT,
+    INTERMEDIATE,
     LIMITS,
     LISTENER,
     MAPS,
-    MIDDLE,
     READY,
     ROOT,
     RUNTIME_HOOKS,
@@ -213,7 +213,7 @@ class _Creation:
     def _answers(self, born_last: bool) -> Mapping[Message, Answer]:
         return {
             # All is done by init's parent, which has its namespaces, but isn't seen in that of pids.
-            MIDDLE: self._at_init if born_last else _nothing,
+            INTERMEDIATE: self._at_init if born_last else _nothing,
             MAPS: self._write_maps,
             CLOCKS: self._write_clocks,
             INIT: self._at_init,
@@ -232,18 +232,18 @@ class _Creation:
     def _write_maps(self, value: int, fd: int) -> None:
         from pyrun.host import idmap  # lazy: only with a user namespace
 
-        idmap.write(self._middle, self.linux)
+        idmap.write(self._intermediate, self.linux)
 
     def _write_clocks(self, value: int, fd: int) -> None:
         try:
-            write_path(f"/proc/{self._middle}/timens_offsets", Clocks(self.config).offsets)
+            write_path(f"/proc/{self._intermediate}/timens_offsets", Clocks(self.config).offsets)
         except OSError as e:
             raise Error("set the clocks", pointer="/linux/timeOffsets", errno=e.errno) from None
 
     @property
-    def _middle(self) -> int:
+    def _intermediate(self) -> int:
         assert self.session
-        return self.session.middle
+        return self.session.intermediate
 
     def _is_init(self, pid: int, fd: int) -> None:
         self.state["pid"] = pid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.container.session import Session
-from pyrun.machine.messages import LIMITS, LISTENER, MIDDLE, READY
+from pyrun.machine.messages import INTERMEDIATE, LIMITS, LISTENER, READY
 from pyrun.plan import dialogue
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ class Newcomer:
                 answers[READY](value, fd)
 
         own: dict[Message, Answer] = {
-            MIDDLE: self._joined,
+            INTERMEDIATE: self._joined,
             LISTENER: self._take_listener,
             LIMITS: lambda value, fd: self.session.pid,
         }
@@ -74,4 +74,4 @@ class Newcomer:
     def _take_listener(self, number: int, fd: int) -> None:
         from pyrun.container import listener  # lazy: only with a seccomp agent
 
-        self.listener = listener.take(number, fd, self.session.middle)
+        self.listener = listener.take(number, fd, self.session.intermediate)

@@ -9,7 +9,7 @@ from pyrun.errors import Error
 from pyrun.kernel.process import is_child, reap
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.machine.launch import EndedError, ProgramError
-from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, MIDDLE, SAID, TOLD
+from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, INTERMEDIATE, SAID, TOLD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 class Session:
     """One dialogue, and the processes that it makes.
 
-    middle  pid of the intermediate process, a child of ours, while there is one; else 0
-    pid     pid of the process that the program is about, a child of ours, once it is born; before that 0
+    intermediate  pid of the intermediate process, a child of ours, while there is one; else 0
+    pid           pid of the process that the program is about, a child of ours, once it is born; before that 0
 
     Methods raise ProgramError when an instruction failed, EndedError when the program ended in silence."""
 
-    __slots__ = ("_ended", "dialogue", "executor", "middle", "pid")
+    __slots__ = ("_ended", "dialogue", "executor", "intermediate", "pid")
 
     def __init__(self, executor: Executor, dialogue: list[Message]) -> None:
         self.executor = executor
         self.dialogue = dialogue
-        self.middle = 0
+        self.intermediate = 0
         self.pid = 0
         self._ended = False
 
@@ -52,7 +52,7 @@ class Session:
             if message.kind != SAID:
                 self._tell(message, answer)
             if message == GO:
-                self._let_middle_go()
+                self._let_intermediate_go()
             elif message.kind not in (SAID, ASKED, TOLD):
                 self._hear(message)
 
@@ -72,18 +72,18 @@ class Session:
         if self._ended:
             return None
         self._ended = True
-        if not (self.middle or self.pid):
+        if not (self.intermediate or self.pid):
             # We are to end, and haven't heard of it yet: it is there all the same, or will be in a moment. Whoever
             # waits for us now hears the end of file instead.
             self.executor.hang_up()
             for message in self.dialogue:
-                if message in (MIDDLE, INIT):
+                if message in (INTERMEDIATE, INIT):
                     try:
                         self._hear(message)
                     except (EndedError, ProgramError, Error):
                         pass
         status = None
-        for pid in (self.middle, self.pid):
+        for pid in (self.intermediate, self.pid):
             if pid:
                 pidfd = posix.pidfd_open(pid)
                 pidfd_send_signal(pidfd, SIGKILL)
@@ -91,17 +91,17 @@ class Session:
                 status = reap(pid)
         if not self.pid:
             status = None
-        self.middle = self.pid = 0
+        self.intermediate = self.pid = 0
         ended = self.executor.close()
         return ended if status is None and ended and posix.WIFSIGNALED(ended) else status
 
     def _hear(self, message: Message) -> tuple[int, int]:
         executor = self.executor
         if message == BORN:
-            self._await_middle()
+            self._await_intermediate()
         value, fd = executor.expect(executor.host if message.socket == HOST else executor.init, message)
-        if message == MIDDLE:
-            self.middle = _child(value)
+        if message == INTERMEDIATE:
+            self.intermediate = _child(value)
         elif message in (INIT, BORN):
             self.pid = _child(value)
         return value, fd
@@ -111,10 +111,10 @@ class Session:
         value, text = (0, answer) if isinstance(answer, bytes) else (answer or 0, b"")
         executor.tell(executor.host if message.socket == HOST else executor.init, message, value, text)
 
-    def _await_middle(self) -> None:
+    def _await_intermediate(self) -> None:
         """Until the intermediate process has spoken. Its child has the same socket: if it dies before it speaks (by the
         OOM killer's hand), there is no end of file. Raises EndedError."""
-        pidfd = posix.pidfd_open(self.middle)
+        pidfd = posix.pidfd_open(self.intermediate)
         try:
             poll = select.poll()
             poll.register(self.executor.init, select.POLLIN)
@@ -126,9 +126,9 @@ class Session:
         finally:
             posix.close(pidfd)
 
-    def _let_middle_go(self) -> None:
-        reap(self.middle)
-        self.middle = 0
+    def _let_intermediate_go(self) -> None:
+        reap(self.intermediate)
+        self.intermediate = 0
 
 
 def _child(pid: int) -> int:

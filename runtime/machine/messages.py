@@ -30,7 +30,7 @@ class Message(int):
 # The executor is in the scope that systemd has made for it.
 PLACED = Message(13, HOST, TOLD)
 # The pid of the intermediate process, which makes or joins namespaces for the one that it will clone.
-MIDDLE = Message(1, HOST, SAID)
+INTERMEDIATE = Message(1, HOST, SAID)
 # The user namespace is there: its id maps are written.
 MAPS = Message(2, INIT_SOCKET, ASKED)
 # The time namespace is there: its offsets are written.

@@ -15,10 +15,10 @@ from pyrun.machine.messages import (
     GO,
     HOME,
     INIT,
+    INTERMEDIATE,
     LIMITS,
     LISTENER,
     MAPS,
-    MIDDLE,
     PLACED,
     READY,
     ROOT,
@@ -56,7 +56,7 @@ def of_container(config: Config, facts: Facts) -> list[Message]:
     hooks = config.get("hooks", {})
     rows = [
         (facts.held, PLACED),
-        (intermediate, MIDDLE),
+        (intermediate, INTERMEDIATE),
         (namespaces.has_userns and "user" not in namespaces.paths, MAPS),
         (namespaces.has_userns and bool(Clocks(config).offsets), CLOCKS),
         (not intermediate, INIT),
@@ -76,7 +76,7 @@ def of_container(config: Config, facts: Facts) -> list[Message]:
 
 def of_newcomer(process: Process | None, facts: Facts, *, has_userns: bool, hook: bool = False) -> list[Message]:
     """The dialogue of plan/exec.py, and with `hook` of plan/hook.py: one more process, born last."""
-    start = [PLACED, MIDDLE] if facts.held else [MIDDLE]
+    start = [PLACED, INTERMEDIATE] if facts.held else [INTERMEDIATE]
     return [*start, *_towards_execve(process, facts, has_userns=has_userns, born_last=True, asks=not hook)]
 
 

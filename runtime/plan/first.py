@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun.kernel.constants import PR_SET_DUMPABLE, PR_SET_PDEATHSIG
 from pyrun.kernel.signals import SIGKILL
-from pyrun.machine.messages import MIDDLE, PLACED
+from pyrun.machine.messages import INTERMEDIATE, PLACED
 from pyrun.plan.namespaces import become_root, clone
 from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 
@@ -33,7 +33,7 @@ def join(p: Program, namespaces: int, facts: Facts, placement: Placement | None,
     """Into the cgroups, and into `namespaces` (CLONE_NEW* flags) of init, given by its pidfd. Of those of pids that is
     true of children only, so that nobody inside sees the process that goes on here (CVE-2016-9962). The half that stays
     on the host goes on at `host`."""
-    clone(p, 0, MIDDLE, host, placement)
+    clone(p, 0, INTERMEDIATE, host, placement)
     p.channel(facts.layout.init)
     p.call("close", facts.layout.host)
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)

@@ -2,7 +2,8 @@
 
 The process that becomes init is cloned with all new namespaces but cgroup at once. Joined ones are entered before:
 with the rights of the host's root while they last, and only then the user namespace. A user namespace, new or joined,
-gets a process of its own (the middle) that has it before the other namespaces are made, so that they belong to it.
+gets a process of its own (the intermediate one) that has it before the other namespaces are made, so that they belong
+to it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pyrun.kernel.constants import (
     SOCK_DGRAM,
 )
 from pyrun.kernel.signals import SIGKILL
-from pyrun.machine.messages import BORN, CLOCKS, GO, INIT, MAPS, MIDDLE
+from pyrun.machine.messages import BORN, CLOCKS, GO, INIT, INTERMEDIATE, MAPS
 from pyrun.machine.program import Label, Program, Register
 from pyrun.spec.namespaces import (
     CLONE_NEWCGROUP,
@@ -151,7 +152,7 @@ def enter(
     clone(
         p,
         0 if namespaces.has_userns else namespaces.new & _AT_CLONE,
-        MIDDLE if namespaces.has_userns or born_last else INIT,
+        INTERMEDIATE if namespaces.has_userns or born_last else INIT,
         host,
         placement,
     )
@@ -167,7 +168,7 @@ def enter(
     if namespaces.has_userns:
         if staging:
             staging.put(p)
-        _middle(p, namespaces, user, clocks, facts, born_last)
+        _intermediate(p, namespaces, user, clocks, facts, born_last)
     if not facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
@@ -193,7 +194,7 @@ def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:
                 p.write(file, clocks.offsets)
 
 
-def _middle(
+def _intermediate(
     p: Program, namespaces: Namespaces, user: Register | None, clocks: Clocks, facts: Facts, born_last: bool
 ) -> None:
     """Enter the user namespace and clone init in it, with the namespaces that are to belong to it; with `born_last`

@@ -176,9 +176,9 @@ def test_a_joined_namespace_is_checked_before_it_is_entered(kind: str) -> None:
     assert opened < asked < entered
 
 
-def test_a_user_namespace_has_a_middle() -> None:
+def test_a_user_namespace_has_an_intermediate_process() -> None:
     steps = [what for what, _ in plan(user_namespace)]
-    order = ["say MIDDLE r", "unshare(CLONE_NEWUSER)", "say MAPS", "setresuid(0, 0, 0)", "say BORN r"]
+    order = ["say INTERMEDIATE r", "unshare(CLONE_NEWUSER)", "say MAPS", "setresuid(0, 0, 0)", "say BORN r"]
     places = [next(i for i, what in enumerate(steps) if start in what) for start in order]
     assert places == sorted(places)
     # The host's devices are bound, opened before the namespaces are left.
