@@ -179,7 +179,7 @@ def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:
     clone3(CLONE_NEWTIME) (time_namespaces(7))."""
     with p.source(namespaces.pointer("time")):
         p.call("unshare", CLONE_NEWTIME)
-    if clocks.proc:
+    if clocks.proc and clocks.offsets:
         with p.source("/linux/timeOffsets"):
             file = p.openat2(clocks.proc, "self/timens_offsets", O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV)
             p.write(file, clocks.offsets)
