@@ -14,6 +14,7 @@ from pyrun.cgroups.cgroup import Cgroup
 from pyrun.cgroups.controller import Wanted
 from pyrun.cgroups.controllers import controllers
 from pyrun.cgroups.host import host as hierarchies_of_host
+from pyrun.check import parameters
 from pyrun.errors import Error
 from pyrun.host import lsm
 from pyrun.kernel.constants import NS_GET_NSTYPE
@@ -265,6 +266,11 @@ def file_systems(host: Host) -> Iterator[Fault]:
             yield Fault(f"/mounts/{i}/type", f"this kernel knows no file system {show(kind)}", hint=hint)
 
 
+def file_system_options(host: Host) -> Iterator[Fault]:
+    if host.root:
+        yield from parameters.faults(host.config)
+
+
 def mount_label(host: Host) -> Iterator[Fault]:
     if host.linux.get("mountLabel") and not lsm.selinux():
         yield Fault("/linux/mountLabel", "has no effect: selinux is not in force on this host")
@@ -304,5 +310,6 @@ ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
     intel_rdt,
     memory_policy,
     cpus,
+    file_system_options,
 )
 WARNINGS: tuple[Callable[[Host], Iterator[Fault]], ...] = (capabilities, file_systems, mount_label)

@@ -187,7 +187,7 @@ def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:
     clone3(CLONE_NEWTIME) (time_namespaces(7))."""
     with p.at(namespaces.pointer("time")):
         p.call("unshare", CLONE_NEWTIME)
-    if clocks.proc:
+    if clocks.proc and clocks.offsets:
         with p.at("/linux/timeOffsets"):
             resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV
             with p.opened(p.openat2(clocks.proc, "self/timens_offsets", O_WRONLY, resolve)) as file:

@@ -43,6 +43,7 @@ LINUX_CHECKS: tuple[Callable[[Linux], Iterator[Fault]], ...] = (
     linux.devices,
     linux.net_devices,
     linux.cgroups_path,
+    linux.swap,
     linux.paths,
     linux.sysctl,
     linux.seccomp,

@@ -7,7 +7,7 @@ from pyrun.spec.faults import Fault, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pyrun.spec.config import IDMapping, Linux, Namespace
 
@@ -21,6 +21,12 @@ MINORS = 1 << 20
 def namespaces_of(linux: Linux | None) -> dict[str, Namespace]:
     """linux.namespaces by their type."""
     return {namespace["type"]: namespace for namespace in linux.get("namespaces", ())} if linux else {}
+
+
+def env_faults(env: Sequence[str], at: str) -> Iterator[Fault]:
+    for i, entry in enumerate(env):
+        if "=" not in entry[1:]:
+            yield Fault(f"{at}/{i}", f"must be NAME=VALUE, not {show(entry)}")
 
 
 def mapping_faults(mappings: list[IDMapping] | tuple[()], at: str) -> Iterator[Fault]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.spec.checks.common import ABSOLUTE, namespaces_of
+from pyrun.spec.checks.common import ABSOLUTE, env_faults, namespaces_of
 from pyrun.spec.faults import Fault, show
 from pyrun.spec.version import OCI_VERSION_MIN, SPEC_VERSION
 
@@ -80,5 +80,8 @@ def hooks(config: Config) -> Iterator[Fault]:
         for i, hook in enumerate(found.get(kind, ())):
             if not hook["path"].startswith("/"):
                 yield Fault(f"/hooks/{kind}/{i}/path", f"{ABSOLUTE}, not {show(hook['path'])}", "MUST 63")
+            if hook.get("args", ())[:1] == [""]:
+                yield Fault(f"/hooks/{kind}/{i}/args/0", "must not be empty")
+            yield from env_faults(hook.get("env", ()), f"/hooks/{kind}/{i}/env")
             if hook.get("timeout", 1) <= 0:
                 yield Fault(f"/hooks/{kind}/{i}/timeout", f"must be more than 0, not {hook['timeout']}", "MUST 64")

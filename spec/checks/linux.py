@@ -103,6 +103,14 @@ def cgroups_path(linux: Linux) -> Iterator[Fault]:
             yield Fault("/linux/cgroupsPath", str(error), "MUST 100")
 
 
+def swap(linux: Linux) -> Iterator[Fault]:
+    """Not among the checks of resources by themselves: `update` may change the one and leave the other as it is."""
+    memory = linux.get("resources", {}).get("memory", {})
+    if memory.get("swap", 0) > 0 and not memory.get("limit"):
+        problem = "needs memory.limit: it is the limit of memory and swap together"
+        yield Fault("/linux/resources/memory/swap", problem)
+
+
 def paths(linux: Linux) -> Iterator[Fault]:
     for rule, name, entries in (
         ("MUST 134", "maskedPaths", linux.get("maskedPaths", ())),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.spec.checks.common import ABSOLUTE, range_faults
+from pyrun.spec.checks.common import ABSOLUTE, env_faults, range_faults
 from pyrun.spec.faults import Fault, show
 from pyrun.spec.rlimits import RLIMITS
 
@@ -24,9 +24,7 @@ def args(process: Process, at: str) -> Iterator[Fault]:
 
 
 def env(process: Process, at: str) -> Iterator[Fault]:
-    for i, entry in enumerate(process.get("env", ())):
-        if "=" not in entry[1:]:
-            yield Fault(f"{at}/env/{i}", f"must be NAME=VALUE, not {show(entry)}")
+    yield from env_faults(process.get("env", ()), f"{at}/env")
 
 
 def rlimits(process: Process, at: str) -> Iterator[Fault]:

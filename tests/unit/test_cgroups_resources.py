@@ -129,7 +129,13 @@ def test_writes(resources: dict[str, Any], v1: list[str] | None, v2: list[str] |
 def test_v2_swap_needs_limit() -> None:
     with pytest.raises(Invalid, match="plus swap needs memory"):
         v2_writes({"memory": {"swap": 4096}})
-    assert v1_writes({"memory": {"swap": 4096}})
+    assert v1_writes({"memory": {"swap": 4096}})  # an update, of a cgroup that has a limit
+
+
+def test_v1_memory_without_a_limit_has_no_limit_with_swap() -> None:
+    with pytest.raises(Invalid, match="memory and swap together"):
+        v1_writes({"memory": {"limit": -1, "swap": 4096}})
+    assert v2_writes({"memory": {"limit": -1, "swap": 4096}})
 
 
 def test_all_faults_are_found_at_once() -> None:

@@ -467,3 +467,9 @@ def test_exec_runs_on_its_cpus() -> None:
     steps = executed(compile_exec(process, 0, facts))
     order = ["sched_setaffinity(0, 8", "clone3(", "sched_setaffinity(0, 16"]
     assert [first(steps, what) for what in order] == sorted(first(steps, what) for what in order)
+
+
+def test_a_time_namespace_without_offsets() -> None:
+    """The kernel takes no empty text; a procfs of our own is open here for the sysctl alone."""
+    steps = plan(namespace("time"), lambda c: c["linux"].update(sysctl={"net.ipv4.ip_forward": "1"}))
+    assert not any("timens_offsets" in what for what, _ in steps)

@@ -155,6 +155,8 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
     one("/hooks/prestart", [{"path": "x"}], "/hooks/prestart/0/path", "MUST 63", 'not "x"'),
     one("/hooks/poststop", [{"path": "/x"}, {"path": ""}], "/hooks/poststop/1/path", "MUST 63", "absolute"),
     one("/hooks/poststart", [{"path": "/x", "timeout": 0}], "/hooks/poststart/0/timeout", "MUST 64", "not 0"),
+    one("/hooks/poststart", [{"path": "/x", "args": ["", "x"]}], "/hooks/poststart/0/args/0", "", "not be empty"),
+    one("/hooks/poststop", [{"path": "/x", "env": ["A=", "B"]}], "/hooks/poststop/0/env/1", "", "NAME=VALUE"),
     # mounts
     one("/mounts/-", {"destination": "/x"}, "/mounts/7/type", "", "is required"),
     one("/mounts/-", {"destination": "/x", "type": "bind", "source": "/y"}, "/mounts/7/type", "", "no filesystem"),
@@ -407,6 +409,7 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
     resource("devices", [{"allow": True, "access": "rwx"}], "/0/access", "", "r, w and m"),
     resource("devices", [{"allow": True, "major": -2}], "/0/major", "", "-1 for any"),
     resource("memory", {"limit": 100, "swap": 99}, "/swap", "", "at least the limit"),
+    resource("memory", {"swap": 99}, "/swap", "", "needs memory.limit"),
     resource("memory", {"swappiness": 101}, "/swappiness", "", "at most 100"),
     resource("devices", [{"allow": True, "minor": 1 << 32}], "/0/minor", "", "-1 for any"),
     *(resource("devices", [{"allow": True, "type": kind}], "/0/type", "MUST 80", "a, b or c") for kind in ("p", "u")),

@@ -61,9 +61,11 @@ class Memory(Controller):
         _retired(wanted, "kernel", "has no effect since Linux 5.16")  # the write succeeds all the same
         wanted.put("memory", "useHierarchy", "memory", "memory.use_hierarchy", flag)
         wanted.put("memory", "limit", "memory", _LIMIT, nonzero, pair=_SWAP)
+        swap = wanted.get("memory", "swap") or 0
+        if swap > 0 and wanted.get("memory", "limit") == -1:
+            wanted.cannot("memory/swap", "version 1 limits memory and swap together: it needs memory.limit")
         # "No limit" asks for nothing where the kernel has no swap accounting.
-        unlimited = wanted.get("memory", "swap") == -1
-        wanted.put("memory", "swap", "memory", _SWAP, nonzero, optional=unlimited)
+        wanted.put("memory", "swap", "memory", _SWAP, nonzero, optional=swap == -1)
         wanted.put("memory", "reservation", "memory", "memory.soft_limit_in_bytes", nonzero)
         wanted.put("memory", "kernel", "memory", "memory.kmem.limit_in_bytes", nonzero, optional=True)
         wanted.put("memory", "kernelTCP", "memory", "memory.kmem.tcp.limit_in_bytes", nonzero, optional=True)
