@@ -16,13 +16,14 @@ from hypothesis import strategies as st
 from mutations import mutated
 from test_spec_schema import WHOLE
 
+from pyrun.caller import Caller
 from pyrun.cgroups.controllers.devices import device_properties, v2_device_program
 from pyrun.cgroups.properties import limits
 from pyrun.cgroups.resources import compile_writes
 from pyrun.cli import check
-from pyrun.container.bundle import Options
+from pyrun.cli.parse import Values
+from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
-from pyrun.log import Log
 from pyrun.plan.create import compile_container
 from pyrun.plan.facts import Facts
 from pyrun.spec import schema
@@ -132,10 +133,14 @@ def test_mounts_that_pass_compile(mounts: Any, userns: bool) -> None:
     document: Any = example(rootless=userns)
     document["mounts"] = mounts
     document = sound(document, config_faults)
-    options = Options("/bundle")
+    options = CreateOptions(bundle="/bundle")
     for v2 in (False, True):
         facts = Facts(
-            layout(options, document), "/bundle", "box", cgroup_v2=v2, cgroups=[("", "/sys/fs/cgroup", "/box")]
+            layout=layout(options, document),
+            bundle="/bundle",
+            container="box",
+            cgroup_v2=v2,
+            cgroups=[("", "/sys/fs/cgroup", "/box")],
         )
         compile_container(document, facts)
 
@@ -150,8 +155,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_check_takes_any_mutation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No traceback, and what load() refuses `check` does too."""
-    context: Any = SimpleNamespace(log=Log())
-    told: Any = {"bundle": str(folder), "config": "", "json": True, "host": True}
+    context: Any = SimpleNamespace(caller=Caller())
+    told = Values(bundle=str(folder), config="", json=True, host=True)
     bases: tuple[Any, ...] = (example(), example(rootless=True), WHOLE)
     for seed in range(MUTATIONS):
         what, document = mutated(bases[seed % len(bases)], seed)
