@@ -191,8 +191,8 @@ def cgroups(host: Host) -> Iterator[Fault]:
 
 
 def _missing(cgroup: Cgroup, write: Write) -> str:
-    """The controller that this host doesn't have, or the file that its kernel doesn't; "" where both are there, or there
-    is no other cgroup to look at."""
+    """The controller that this host doesn't have, or the file that its kernel doesn't; "" where both are there, and
+    where there is no other cgroup to look at."""
     v2 = cgroup.mode == "v2"
     tops = [d.top for d in cgroup.directories if v2 or write.controller in d.controllers]
     controllers = set(_text(f"{tops[0]}/cgroup.controllers").split()) if v2 else {write.controller}

@@ -168,7 +168,7 @@ def test_state_says_why(container: Container) -> None:
     found = container.state()["annotations"]
     assert found.pop("org.example") == "kept"
     if not container.runtime.wide:
-        assert "its limit is 8388608 bytes" in found[OUT_OF_MEMORY]
+        assert "memory limit 8388608 bytes" in found[OUT_OF_MEMORY]
 
 
 @pytest.mark.pyrun_only("its own annotation")
