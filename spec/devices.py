@@ -20,7 +20,7 @@ DEFAULT_DEVICE_MODE = 0o666
 # MUST 89: /dev/ptmx leads to the container's own devpts. /dev/console is a bind of the terminal, if there is one.
 PTMX_LINK = ("/dev/ptmx", "pts/ptmx")
 
-# MUST 42: link, target. Each is made when its target is there after the mounts.
+# MUST 42: symlink, target. Each is made when its target is there after the mounts.
 DEV_LINKS = (
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),

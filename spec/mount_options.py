@@ -29,7 +29,6 @@ MS_NOSYMFOLLOW = 256
 MS_NOATIME = 1024
 MS_NODIRATIME = 2048
 MS_BIND = 4096
-MS_MOVE = 8192
 MS_REC = 16384
 MS_SILENT = 32768
 MS_UNBINDABLE = 1 << 17
@@ -85,14 +84,17 @@ def recursive(attribute: int) -> Row:
 
 
 def no_recursive(attribute: int) -> Row:
+    """An attribute to clear of all of them."""
     return _recursive, False, attribute
 
 
 def recursive_atime(attribute: int) -> Row:
+    """A mode of atime for all of them."""
     return _recursive_atime, True, attribute
 
 
 def no_recursive_atime(attribute: int) -> Row:
+    """A mode of atime that none of them is to have."""
     return _recursive_atime, False, attribute
 
 

@@ -536,24 +536,22 @@ class Cgroup:
     # Figures for error texts ------------------------------------------------------------------------------------------
 
     def oom_kills(self) -> int:
-        """How many processes of the cgroup the kernel killed for want of memory; 0 if that can't be known."""
+        """How many processes of the cgroup the OOM killer has killed; 0 if that can't be known."""
         file = "memory.events" if self.mode == "v2" else "memory.oom_control"
         return self._figure(file, "oom_kill") or 0
 
     def out_of_memory(self) -> str:
-        """Why processes of the cgroup were killed, in words; "" if the kernel killed none for want of memory, and for a
-        cgroup that is gone (systemd takes a scope away with its last process, and the counters with it)."""
+        """What the OOM killer did to the cgroup, in words; "" if it has killed nothing, and for a cgroup that is gone
+        (systemd takes a scope away with its last process, and the counters with it)."""
         kills = self.oom_kills()
         if not kills:
             return ""
         limit, peak = self.memory_limit(), self.memory_peak()
         why = (
-            f"its limit is {limit} bytes"
-            if limit
-            else "it has no limit itself, a cgroup above or the machine had no more"
+            f"memory limit {limit} bytes" if limit else "no memory limit of its own: a cgroup above or the host ran out"
         )
-        most = f", the peak was {peak}" if peak else ""
-        return f"the kernel killed {kills} process{'es' if kills > 1 else ''} of it for want of memory: {why}{most}"
+        most = f", peak {peak}" if peak else ""
+        return f"OOM killer: {kills} process{'es' if kills > 1 else ''} killed ({why}{most})"
 
     def memory_limit(self) -> int | None:
         """The memory limit in bytes; None without one, or if it can't be known."""

@@ -164,4 +164,5 @@ def nonzero_or_max(value: int) -> str | None:
 
 
 def flag(value: bool) -> str:
+    """true is 1, false is 0."""
     return "1" if value else "0"

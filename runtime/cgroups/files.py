@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # What a cgroup that has been removed says: to its path, and to a descriptor of something in it.
 GONE = (errno.ENOENT, errno.ENODEV)
-_FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class Directory:
@@ -154,13 +154,13 @@ def _try_rmdir(path: str, parent: int | None = None) -> bool:
 
 def below(path: str) -> Iterator[tuple[int, int, str]]:
     """All cgroups below a cgroup, the deepest first: (descriptor of it, of the one above, its name). Both are
-    good until the next step; the cgroup may be removed in it. Links are not followed (cgroupfs has none).
+    good until the next step; the cgroup may be removed in it. Symlinks are not followed (cgroupfs has none).
 
     What is inside was made by the container: it may lie deeper than a path can be long, or than Python can recurse, and
     be more than there are descriptors to be had. So this goes down and up step by step, and holds two at most.
     """
     try:
-        here = posix.open(path, _FOLDER)
+        here = posix.open(path, _DIRECTORY)
     except FileNotFoundError:
         return
     above = -1
@@ -171,7 +171,7 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
             if ahead:
                 child = ahead.pop()
                 try:
-                    down = posix.open(child, _FOLDER, dir_fd=here)
+                    down = posix.open(child, _DIRECTORY, dir_fd=here)
                 except OSError as error:
                     if error.errno in GONE:
                         continue
@@ -183,7 +183,7 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
             trail.pop()
             if not trail:
                 return
-            above = posix.open("..", _FOLDER, dir_fd=here)
+            above = posix.open("..", _DIRECTORY, dir_fd=here)
             yield here, above, name
             posix.close(here)
             here, above = above, -1
@@ -256,6 +256,7 @@ def number(path: str, key: str = "") -> int | None:
 
 
 def exists(path: str) -> bool:
+    """Whether there is something at `path`, as far as the caller may see."""
     try:
         posix.stat(path)
     except OSError:
@@ -264,6 +265,7 @@ def exists(path: str) -> bool:
 
 
 def read(path: str) -> str:
+    """The text of a file; what is not UTF-8 comes as surrogates."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return read_all(fd).decode("utf-8", "surrogateescape")
@@ -275,6 +277,7 @@ def read(path: str) -> str:
 
 
 def read_all(fd: int) -> bytes:
+    """What is left to be read of a descriptor."""
     parts = []
     while part := posix.read(fd, 65536):
         parts.append(part)
@@ -282,6 +285,7 @@ def read_all(fd: int) -> bytes:
 
 
 def write(path: str, value: str | bytes) -> None:
+    """One write(2) into a file that is there: the kernel takes it as a command."""
     fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
     try:
         posix.write(fd, value.encode() if isinstance(value, str) else value)

@@ -66,6 +66,7 @@ class Figures:
             return []
 
     def text(self, controller: str, file: str) -> str:
+        """A file as it is."""
         directory = self._directory(controller)
         try:
             return files.read(f"{directory}/{file}") if directory else ""

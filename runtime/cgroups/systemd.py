@@ -20,7 +20,7 @@ from pyrun.cgroups import files
 from pyrun.cgroups.cgroup import Cgroup
 from pyrun.cgroups.errors import refused
 from pyrun.cgroups.files import Directory
-from pyrun.cgroups.units import POINTER, folder, unit_of
+from pyrun.cgroups.units import POINTER, slice_directory, unit_of
 from pyrun.errors import CgroupError
 from pyrun.kernel import privilege
 
@@ -66,7 +66,7 @@ class SystemdCgroup(Cgroup):
             from pyrun.cgroups.annotations import annotated
 
             self._annotated = annotated(annotations, v2=self.mode == "v2")
-        below = f"{folder(self._slice)}/{self.unit}"
+        below = f"{slice_directory(self._slice)}/{self.unit}"
         # made: systemd makes and removes them, but one that it leaves must go.
         self.directories = [Directory(t.controllers, t.mountpoint, t.mountpoint + below, 1) for t in hierarchies.trees]
         self._limits: list[Property] = []

@@ -47,6 +47,7 @@ def warnings(config: Config, options: CreateOptions) -> list[Fault]:
 
 
 def root_directory(config: Config, options: CreateOptions) -> Iterator[Fault]:
+    """root.path is a directory (MUST 46)."""
     root = rootfs.path(config, options.bundle)
     if not os.path.isdir(root):
         what = "is not a directory" if os.path.exists(root) else "does not exist"
@@ -54,6 +55,7 @@ def root_directory(config: Config, options: CreateOptions) -> Iterator[Fault]:
 
 
 def bind_sources(config: Config, options: CreateOptions) -> Iterator[Fault]:
+    """What is bound by a relative path is in the bundle (MUST 2)."""
     for i, mount in enumerate(config.get("mounts", [])):
         source = mount.get("source", "")
         binds = {"bind", "rbind"} & set(mount.get("options", []))

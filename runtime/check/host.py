@@ -60,14 +60,17 @@ class Host:
 
 
 def errors(host: Host) -> list[Fault]:
+    """What `create` would be refused here."""
     return collect([partial(check, host) for check in ERRORS])
 
 
 def warnings(host: Host) -> list[Fault]:
+    """What would be left out, or has no effect."""
     return collect([partial(check, host) for check in WARNINGS])
 
 
 def kernel(host: Host) -> Iterator[Fault]:
+    """Its version."""
     release = os.uname().release
     numbers = [int(part) for part in release.replace("-", ".").split(".")[:2] if part.isdigit()]
     if numbers < [int(part) for part in OLDEST_KERNEL.split(".")]:
@@ -75,6 +78,7 @@ def kernel(host: Host) -> Iterator[Fault]:
 
 
 def namespaces(host: Host) -> Iterator[Fault]:
+    """The kernel has them, and those to join are what they are said to be (MUST 82, 83)."""
     for i, row in enumerate(host.linux.get("namespaces", [])):
         kind, path = row["type"], row.get("path")
         flag, file = NAMESPACES[kind]
@@ -103,6 +107,7 @@ def namespaces(host: Host) -> Iterator[Fault]:
 
 
 def binds(host: Host) -> Iterator[Fault]:
+    """Their sources exist."""
     for i, mount in enumerate(host.config.get("mounts", [])):
         options, source = mount.get("options", []), mount.get("source", "")
         if ("bind" in options or "rbind" in options) and source.startswith("/") and not _there(source):
@@ -110,6 +115,7 @@ def binds(host: Host) -> Iterator[Fault]:
 
 
 def hooks(host: Host) -> Iterator[Fault]:
+    """Those that run on the host can be executed (MUST 65)."""
     for kind in HOOKS:
         if kind == "startContainer":
             continue  # looked for in the container's root (check/bundle.py)
@@ -130,6 +136,7 @@ def devices(host: Host) -> Iterator[Fault]:
 
 
 def net_devices(host: Host) -> Iterator[Fault]:
+    """They are there (MUST 90)."""
     names = {name for _, name in socket.if_nameindex()}
     for name in host.linux.get("netDevices", {}):
         if name not in names:
@@ -137,6 +144,7 @@ def net_devices(host: Host) -> Iterator[Fault]:
 
 
 def labels(host: Host) -> Iterator[Fault]:
+    """The security module that they are for is in force."""
     for member in ("apparmorProfile", "selinuxLabel"):
         if host.process.get(member):
             try:
@@ -146,6 +154,7 @@ def labels(host: Host) -> Iterator[Fault]:
 
 
 def limits(host: Host) -> Iterator[Fault]:
+    """Raising a hard limit, and lowering the OOM score, take a capability (MUST 57, 60)."""
     for i, row in enumerate(host.process.get("rlimits", [])):
         _, hard = resource.getrlimit(RLIMITS[row["type"]])
         now = _INFINITY if hard == resource.RLIM_INFINITY else hard
@@ -160,6 +169,7 @@ def limits(host: Host) -> Iterator[Fault]:
 
 
 def cgroups(host: Host) -> Iterator[Fault]:
+    """The controllers, their files, and what each of them is asked for (MUST 30, 110, 111)."""
     resources = host.linux.get("resources", {})
     try:
         cgroup = Cgroup(hierarchies_of_host(), "check", host.linux.get("cgroupsPath"))
@@ -181,7 +191,8 @@ def cgroups(host: Host) -> Iterator[Fault]:
 
 
 def _missing(cgroup: Cgroup, write: Write) -> str:
-    """The controller that this host doesn't have, or the file that its kernel doesn't; "" where both are there."""
+    """The controller that this host doesn't have, or the file that its kernel doesn't; "" where both are there, and
+    where there is no other cgroup to look at."""
     v2 = cgroup.mode == "v2"
     tops = [d.top for d in cgroup.directories if v2 or write.controller in d.controllers]
     controllers = set(_text(f"{tops[0]}/cgroup.controllers").split()) if v2 else {write.controller}
@@ -199,12 +210,14 @@ def _missing(cgroup: Cgroup, write: Write) -> str:
 
 
 def sysctl(host: Host) -> Iterator[Fault]:
+    """The kernel has them."""
     for key in host.linux.get("sysctl", {}):
         if not _there(f"/proc/sys/{sysctls.path(key)}"):
             yield Fault(f"/linux/sysctl/{escape(key)}", "this kernel has no such sysctl")
 
 
 def seccomp(host: Host) -> Iterator[Fault]:
+    """libseccomp takes the profile, and somebody listens for notifications (MUST 131)."""
     profile = host.linux.get("seccomp")
     if not profile:
         return
@@ -220,6 +233,7 @@ def seccomp(host: Host) -> Iterator[Fault]:
 
 
 def intel_rdt(host: Host) -> Iterator[Fault]:
+    """resctrl is mounted, and has the group (MUST 113)."""
     wanted = host.linux.get("intelRdt")
     if wanted is None:
         return
@@ -232,10 +246,12 @@ def intel_rdt(host: Host) -> Iterator[Fault]:
 
 
 def memory_policy(host: Host) -> Iterator[Fault]:
+    """Its nodes are online."""
     yield from _numbers(host.linux.get("memoryPolicy", {}).get("nodes", ""), "/linux/memoryPolicy/nodes", "node")
 
 
 def cpus(host: Host) -> Iterator[Fault]:
+    """Those of execCPUAffinity are online."""
     for member, text in host.process.get("execCPUAffinity", {}).items():
         yield from _numbers(str(text), f"/process/execCPUAffinity/{member}", "cpu")
 
@@ -248,6 +264,7 @@ def _numbers(text: str, at: str, kind: str) -> Iterator[Fault]:
 
 
 def capabilities(host: Host) -> Iterator[Fault]:
+    """Those that the caller can grant (MUST 59)."""
     if "user" in host.namespaces:
         return
     sets = host.process.get("capabilities", {})
@@ -258,6 +275,7 @@ def capabilities(host: Host) -> Iterator[Fault]:
 
 
 def file_systems(host: Host) -> Iterator[Fault]:
+    """Their types are known."""
     known = {line.split()[-1] for line in _text("/proc/filesystems").splitlines() if line}
     for i, mount in enumerate(host.config.get("mounts", [])):
         kind, options = mount.get("type", ""), mount.get("options", [])
@@ -267,11 +285,13 @@ def file_systems(host: Host) -> Iterator[Fault]:
 
 
 def file_system_options(host: Host) -> Iterator[Fault]:
+    """The file systems take what mounts hand to them."""
     if host.root:
         yield from parameters.faults(host.config)
 
 
 def mount_label(host: Host) -> Iterator[Fault]:
+    """It is of use with SELinux only."""
     if host.linux.get("mountLabel") and not lsm.selinux():
         yield Fault("/linux/mountLabel", "has no effect: selinux is not in force on this host")
 

@@ -24,12 +24,14 @@ def namespaces_of(linux: Linux | None) -> dict[str, Namespace]:
 
 
 def env_faults(env: Sequence[str], at: str) -> Iterator[Fault]:
+    """Entries of an environment."""
     for i, entry in enumerate(env):
         if "=" not in entry[1:]:
             yield Fault(f"{at}/{i}", f"must be NAME=VALUE, not {show(entry)}")
 
 
 def mapping_faults(mappings: list[IDMapping] | tuple[()], at: str) -> Iterator[Fault]:
+    """Of uidMappings or gidMappings (user_namespaces(7))."""
     for i, mapping in enumerate(mappings):
         size = mapping["size"]
         # user_namespaces(7): 4294967295 is no id, it stands for "leave as it is" in setuid's relatives.
@@ -42,6 +44,7 @@ def mapping_faults(mappings: list[IDMapping] | tuple[()], at: str) -> Iterator[F
 
 
 def range_faults(text: str, pointer: str) -> Iterator[Fault]:
+    """Of a list of CPUs or memory nodes."""
     try:
         ranges.parse(text)
     except ValueError as error:

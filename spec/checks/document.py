@@ -24,6 +24,7 @@ HOOKS: tuple[HookKind, ...] = (
 
 
 def oci_version(config: Config) -> Iterator[Fault]:
+    """A version of SemVer that we know (MUST 45)."""
     version = config["ociVersion"]
     if not is_semver(version):
         yield Fault("/ociVersion", f"must be a semantic version such as {SPEC_VERSION}, not {show(version)}", "MUST 45")
@@ -54,11 +55,13 @@ def _is_tag(text: str) -> bool:
 
 
 def root(config: Config) -> Iterator[Fault]:
+    """There is one (MUST 46)."""
     if "root" not in config:
         yield Fault("/root", "is required", "MUST 46")
 
 
 def host_names(config: Config) -> Iterator[Fault]:
+    """They need a uts namespace; sethostname(2) takes 64 bytes."""
     own_uts = "uts" in namespaces_of(config.get("linux"))
     for pointer, name in (("/hostname", config.get("hostname")), ("/domainname", config.get("domainname"))):
         if not name:
@@ -70,11 +73,13 @@ def host_names(config: Config) -> Iterator[Fault]:
 
 
 def annotation_names(config: Config) -> Iterator[Fault]:
+    """None is empty (MUST 76)."""
     if "" in config.get("annotations", ()):
         yield Fault("/annotations/", "the name of an annotation must not be empty", "MUST 76")
 
 
 def hooks(config: Config) -> Iterator[Fault]:
+    """Paths are absolute, time limits positive (MUST 63, 64)."""
     found = config.get("hooks", {})
     for kind in HOOKS:
         for i, hook in enumerate(found.get(kind, ())):

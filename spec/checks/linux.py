@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 
 def namespaces(linux: Linux) -> Iterator[Fault]:
+    """Each type once, paths absolute (MUST 81, 86)."""
     seen = set()
     for i, namespace in enumerate(linux.get("namespaces", ())):
         if namespace["type"] in seen:
@@ -34,6 +35,7 @@ def namespaces(linux: Linux) -> Iterator[Fault]:
 
 
 def id_mappings(linux: Linux) -> Iterator[Fault]:
+    """They belong to a user namespace, and a new one needs them."""
     user = namespaces_of(linux).get("user")
     both = (("uidMappings", linux.get("uidMappings")), ("gidMappings", linux.get("gidMappings")))
     for name, mappings in both:
@@ -46,6 +48,7 @@ def id_mappings(linux: Linux) -> Iterator[Fault]:
 
 
 def time_offsets(linux: Linux) -> Iterator[Fault]:
+    """They belong to a time namespace that is new (time_namespaces(7))."""
     offsets = linux.get("timeOffsets")
     if not offsets:
         return
@@ -62,6 +65,7 @@ def time_offsets(linux: Linux) -> Iterator[Fault]:
 
 
 def devices(linux: Linux) -> Iterator[Fault]:
+    """Paths are absolute, numbers possible (config-linux.md "Devices")."""
     for i, device in enumerate(linux.get("devices", ())):
         if not device["path"].startswith("/"):
             yield Fault(f"/linux/devices/{i}/path", f"{ABSOLUTE}, not {show(device['path'])}")
@@ -74,6 +78,7 @@ def devices(linux: Linux) -> Iterator[Fault]:
 
 
 def net_devices(linux: Linux) -> Iterator[Fault]:
+    """They need a network namespace, and names that a device can have (MUST 91)."""
     found = linux.get("netDevices")
     if not found:
         return
@@ -95,6 +100,7 @@ def net_devices(linux: Linux) -> Iterator[Fault]:
 
 
 def cgroups_path(linux: Linux) -> Iterator[Fault]:
+    """It names a cgroup below the mount point (MUST 100)."""
     path = linux.get("cgroupsPath")
     if path:  # "" is as good as absent
         try:
@@ -112,6 +118,7 @@ def swap(linux: Linux) -> Iterator[Fault]:
 
 
 def paths(linux: Linux) -> Iterator[Fault]:
+    """maskedPaths and readonlyPaths are absolute (MUST 134, 135)."""
     for rule, name, entries in (
         ("MUST 134", "maskedPaths", linux.get("maskedPaths", ())),
         ("MUST 135", "readonlyPaths", linux.get("readonlyPaths", ())),
@@ -122,6 +129,7 @@ def paths(linux: Linux) -> Iterator[Fault]:
 
 
 def sysctl(linux: Linux) -> Iterator[Fault]:
+    """They belong to a namespace of the container's own."""
     own = namespaces_of(linux)
     for key in linux.get("sysctl", ()):
         pointer = f"/linux/sysctl/{escape(key)}"
@@ -141,6 +149,7 @@ def sysctl(linux: Linux) -> Iterator[Fault]:
 
 
 def seccomp(linux: Linux) -> Iterator[Fault]:
+    """What the actions and their numbers allow (MUST 127, 128, 132)."""
     found = linux.get("seccomp")
     if found is None:
         return
@@ -171,6 +180,7 @@ def _listener(found: Seccomp, at: str) -> Iterator[Fault]:
 
 
 def intel_rdt(linux: Linux) -> Iterator[Fault]:
+    """Names and lines as resctrl takes them (MUST 115 to 117)."""
     found = linux.get("intelRdt")
     if found is None:
         return
@@ -192,11 +202,13 @@ def intel_rdt(linux: Linux) -> Iterator[Fault]:
 
 
 def personality(linux: Linux) -> Iterator[Fault]:
+    """No flags are defined (MUST 80)."""
     if linux.get("personality", {}).get("flags"):
         yield Fault("/linux/personality/flags", "must be empty: the specification defines no flag", "MUST 80")
 
 
 def memory_policy(linux: Linux) -> Iterator[Fault]:
+    """Modes, nodes and flags that go together (set_mempolicy(2))."""
     found = linux.get("memoryPolicy")
     if found is None:
         return

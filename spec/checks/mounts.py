@@ -33,6 +33,7 @@ _FOR_BINDS = ("copy-symlink", "src-nofollow")
 
 
 def mounts(config: Config) -> Iterator[Fault]:
+    """All that is to be said of each mount, in its order."""
     own_maps = "user" in namespaces_of(config.get("linux"))
     for i, mount in enumerate(config.get("mounts", ())):
         at, options = f"/mounts/{i}", mount.get("options", [])

@@ -14,20 +14,24 @@ if TYPE_CHECKING:
 
 
 def cwd(process: Process, at: str) -> Iterator[Fault]:
+    """An absolute path (MUST 54)."""
     if not process["cwd"].startswith("/"):
         yield Fault(f"{at}/cwd", f"{ABSOLUTE}, not {show(process['cwd'])}", "MUST 54")
 
 
 def args(process: Process, at: str) -> Iterator[Fault]:
+    """At least one (MUST 55)."""
     if not process.get("args"):
         yield Fault(f"{at}/args", "must have at least one entry, the program", "MUST 55")
 
 
 def env(process: Process, at: str) -> Iterator[Fault]:
+    """NAME=VALUE."""
     yield from env_faults(process.get("env", ()), f"{at}/env")
 
 
 def rlimits(process: Process, at: str) -> Iterator[Fault]:
+    """Known, each once, soft not above hard (MUST 56, 58)."""
     seen = set()
     for i, rlimit in enumerate(process.get("rlimits", ())):
         kind = rlimit["type"]
@@ -42,6 +46,7 @@ def rlimits(process: Process, at: str) -> Iterator[Fault]:
 
 
 def console_size(process: Process, at: str) -> Iterator[Fault]:
+    """What a terminal can have (MUST 53)."""
     # MUST 53: without a terminal its size is not looked at. struct winsize has 16 bits for each.
     if process.get("terminal"):
         size = process.get("consoleSize", {})
@@ -51,6 +56,7 @@ def console_size(process: Process, at: str) -> Iterator[Fault]:
 
 
 def scheduler(process: Process, at: str) -> Iterator[Fault]:
+    """What a policy takes (sched(7), sched_setattr(2))."""
     found = process.get("scheduler")
     if found is None:
         return
@@ -77,6 +83,7 @@ def scheduler(process: Process, at: str) -> Iterator[Fault]:
 
 
 def exec_cpu_affinity(process: Process, at: str) -> Iterator[Fault]:
+    """Lists of CPUs."""
     affinity = process.get("execCPUAffinity", {})
     for name, text in (("initial", affinity.get("initial", "")), ("final", affinity.get("final", ""))):
         yield from range_faults(text, f"{at}/execCPUAffinity/{name}")

@@ -25,6 +25,7 @@ THROTTLES = ("throttleReadBpsDevice", "throttleWriteBpsDevice", "throttleReadIOP
 
 
 def device_rules(resources: Resources, at: str) -> Iterator[Fault]:
+    """Types, numbers and access of linux.resources.devices (MUST 103)."""
     for i, rule in enumerate(resources.get("devices", ())):
         access, kind = rule.get("access", ""), rule.get("type", "")
         if kind not in ("", "a", "b", "c"):
@@ -37,6 +38,7 @@ def device_rules(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def memory(resources: Resources, at: str) -> Iterator[Fault]:
+    """swap counts memory too."""
     found = resources.get("memory", {})
     limit, swap = found.get("limit", 0), found.get("swap", 0)
     if limit > 0 and 0 < swap < limit:
@@ -47,6 +49,7 @@ def memory(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def cpu(resources: Resources, at: str) -> Iterator[Fault]:
+    """Times within what the kernel takes, the burst within the quota (MUST 105)."""
     found, at = resources.get("cpu", {}), f"{at}/cpu"
     quota, burst, idle = found.get("quota", 0), found.get("burst", 0), found.get("idle", 0)
     if quota > 0 and not SHORTEST <= quota <= MOST_RUNTIME:
@@ -65,6 +68,7 @@ def cpu(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def cpusets(resources: Resources, at: str) -> Iterator[Fault]:
+    """Lists of CPUs and of memory nodes."""
     found = resources.get("cpu", {})
     for name, text in (("cpus", found.get("cpus", "")), ("mems", found.get("mems", ""))):
         if not ranges.is_list(text):
@@ -72,6 +76,7 @@ def cpusets(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def pids(resources: Resources, at: str) -> Iterator[Fault]:
+    """Not more than there can be."""
     limit = resources.get("pids", {}).get("limit", 0)
     if not -1 <= limit <= MOST_PROCESSES:
         problem = f"must be from 0 to {MOST_PROCESSES}, or -1 for no limit, not {limit}"
@@ -79,6 +84,7 @@ def pids(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def block_io(resources: Resources, at: str) -> Iterator[Fault]:
+    """Weights, and devices by their numbers (MUST 106)."""
     found = resources.get("blockIO")
     if found is None:
         return
@@ -100,6 +106,7 @@ def block_io(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def hugepage_limits(resources: Resources, at: str) -> Iterator[Fault]:
+    """Sizes as the files of the controller have them."""
     for i, limit in enumerate(resources.get("hugepageLimits", ())):
         size = limit["pageSize"]
         number, unit = size[:-2], size[-2:]
@@ -109,6 +116,7 @@ def hugepage_limits(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def network(resources: Resources, at: str) -> Iterator[Fault]:
+    """Names of interfaces."""
     for i, priority in enumerate(resources.get("network", {}).get("priorities", ())):
         if not is_interface(priority["name"]):
             problem = f"{show(priority['name'])} is no name for a network device"
@@ -116,6 +124,7 @@ def network(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def rdma(resources: Resources, at: str) -> Iterator[Fault]:
+    """Names of devices, and at least one limit each (MUST 107)."""
     for name, limits in resources.get("rdma", {}).items():
         pointer = f"{at}/rdma/{escape(name)}"
         if not is_file_name(name):
@@ -128,6 +137,7 @@ def rdma(resources: Resources, at: str) -> Iterator[Fault]:
 
 
 def unified(resources: Resources, at: str) -> Iterator[Fault]:
+    """Names of files of cgroup v2 (MUST 109)."""
     for name in resources.get("unified", ()):
         # MUST 109: unknown files are written all the same, but only in the container's own cgroup.
         if not is_file_name(name) or "." not in name.strip("."):

@@ -64,7 +64,6 @@ EDITS: tuple[tuple[str, Any], ...] = (
     ("/linux/resources/rdma", {"nope": {"hcaHandles": 1}}),
     ("/linux/resources/unified", {"memory.high": "max"}),
     ("/linux/resources/unified", {"nonsense.file": "1"}),
-    ("/linux/resources/unified", {"memory.nonsense": "1"}),
     ("/linux/resources/devices", RULES),
     ("/linux/sysctl", {"net.ipv4.nonsense": "1"}),
     ("/linux/memoryPolicy", {"mode": "MPOL_BIND", "nodes": "900"}),
