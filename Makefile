@@ -36,7 +36,7 @@ SYSTEMD_TESTS = $(addprefix tests/integration/test_, cgroups.py exec.py lifecycl
 IN_GUEST    = { test -d $(GUEST_CACHE)/boot || $(GUEST) build; } && $(GUEST) run --host-root --share $(CURDIR) --timeout 900
 export GUEST_CACHE
 
-.PHONY: build setup run test test-here test-guest test-managers test-managers-guest conformance conformance-guest conformance-all lint bench install uninstall clean
+.PHONY: build setup run test unit test-here test-guest test-managers test-managers-guest conformance conformance-guest conformance-all lint bench install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -128,6 +128,10 @@ run:
 test: setup
 	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted
 	@$(MAKE) --no-print-directory $(if $(filter 0x86_64,$(shell id -u)$(shell uname -m)),test-guest conformance-guest) test-here
+
+# What is quick and needs no root, while one works.
+unit: build
+	$(VENV)/python -m pytest tests/unit -m "not slow"
 
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
 test-here:

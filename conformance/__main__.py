@@ -149,15 +149,20 @@ def shortened(names: list[str]) -> list[str]:
 # docs/conformance.md --------------------------------------------------------------------------------------------------
 
 
-def collected() -> dict[str, list[int]]:
-    """Every test, without its parameters, and the MUSTs that it shows: from the markers."""
+def cases() -> dict[str, list[int]]:
+    """Every test with its parameters, and the MUSTs that it shows: from the markers."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "collected.json")
         command = [sys.executable, "-m", "pytest", str(HERE), "--collect-only", "-qq", f"--results={file}"]
         subprocess.run([*command, "-p", "no:cacheprovider"], cwd=HERE.parent, check=True, stdout=subprocess.DEVNULL)
-        names: dict[str, list[int]] = json.loads(file.read_text())
+        found: dict[str, list[int]] = json.loads(file.read_text())
+    return found
+
+
+def collected(cases: dict[str, list[int]]) -> dict[str, list[int]]:
+    """The same without the parameters."""
     found: dict[str, list[int]] = {}
-    for name, numbers in names.items():
+    for name, numbers in cases.items():
         found.setdefault(name.partition("[")[0], []).extend(numbers)
     return found
 
@@ -213,7 +218,7 @@ def main(arguments: list[str]) -> int:
         case ["record", *names] if names:
             return max(record(Path(name).name, program_of(name), "-q") for name in names)
         case ["document", *check] if check in ([], ["--check"]):
-            tests = collected()
+            tests = collected(cases())
             if found := faults(tests):
                 print(*found, sep="\n", file=sys.stderr)
                 return 1

@@ -156,7 +156,8 @@ def test_destroy_leaves_parents_in_use(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "pods").iterdir()] == ["other"]
 
 
-def test_destroy_does_not_follow_links(tmp_path: Path) -> None:
+def test_destroy_does_not_follow_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pyrun.cgroups.cgroup.sleep", lambda seconds: None)
     outside = tmp_path / "outside/keep"
     outside.mkdir(parents=True)
     leaf = tmp_path / "cg/c"

@@ -17,6 +17,12 @@ from conformance import plugin, programs, runtime_tools
 from conformance.musts import MUSTS
 
 CHECKOUT = Path(__file__).parents[2]
+LIFECYCLE = "conformance/test_lifecycle.py"
+
+
+def slow(*values: Any) -> Any:
+    """A case that `make unit` leaves out: another is much like it, and each is a pytest of its own."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 # TAP ------------------------------------------------------------------------------------------------------------------
@@ -140,14 +146,19 @@ def test_a_checkout_that_is_not_built(checkout: Path) -> None:
 # Our own suite --------------------------------------------------------------------------------------------------------
 
 
-def pytest_of(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "conformance", "-p", "no:cacheprovider", *arguments]
+def pytest_of(*arguments: str, suite: str = "conformance") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", suite, "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120)
 
 
 @pytest.fixture(scope="module")
-def collected() -> dict[str, list[int]]:
-    return driver.collected()
+def cases() -> dict[str, list[int]]:
+    return driver.cases()
+
+
+@pytest.fixture(scope="module")
+def collected(cases: dict[str, list[int]]) -> dict[str, list[int]]:
+    return driver.collected(cases)
 
 
 def test_the_page_is_current(collected: dict[str, list[int]]) -> None:
@@ -180,13 +191,11 @@ def entries(table: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield from entries(value)
 
 
-def test_every_deviation_is_of_one_case() -> None:
+def test_every_deviation_is_of_one_case(cases: dict[str, list[int]]) -> None:
     """By its full id: an entry of a test with parameters names them."""
-    done = pytest_of("--collect-only", "-o", "addopts=-q")
-    names = {line.rpartition("conformance/")[2] for line in done.stdout.splitlines() if "::" in line}
-    assert len(names) > 800
+    assert len(cases) > 800
     for name, why in entries(tomllib.loads(plugin.DEVIATIONS.read_text())):
-        assert name in names, name
+        assert name in cases, name
         assert why
 
 
@@ -194,12 +203,16 @@ def test_every_deviation_is_of_one_case() -> None:
 @pytest.mark.parametrize(
     ("deviations", "code", "said"),
     [
-        ("", 1, "test_a_second_start: fails, unexpectedly"),
+        slow("", 1, "test_a_second_start: fails, unexpectedly"),
         ('"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
-        ('["it"."1.2"]\n"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
-        ('["it"."1.3"]\n"test_lifecycle.py::test_a_second_start" = "why"', 1, "fails, unexpectedly"),
-        ('"test_lifecycle.py::test_a_second_start" = "why"\n"test_lifecycle.py::test_gone" = "x"', 1, "no such test"),
-        ('"test_lifecycle.py::test_a_second_start" = "why"\n"test_hooks.py::test_the_order" = "x"', 0, "as expected"),
+        slow('["it"."1.2"]\n"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
+        slow('["it"."1.3"]\n"test_lifecycle.py::test_a_second_start" = "why"', 1, "fails, unexpectedly"),
+        slow(
+            '"test_lifecycle.py::test_a_second_start" = "why"\n"test_lifecycle.py::test_gone" = "x"', 1, "no such test"
+        ),
+        slow(
+            '"test_lifecycle.py::test_a_second_start" = "why"\n"test_hooks.py::test_the_order" = "x"', 0, "as expected"
+        ),
     ],
 )
 def test_what_is_expected(tmp_path: Path, deviations: str, code: int, said: str) -> None:
@@ -208,7 +221,8 @@ def test_what_is_expected(tmp_path: Path, deviations: str, code: int, said: str)
     runtime.write_text('#!/bin/sh\n[ "$1" = --version ] && echo it version 1.2\nexit 1\n')
     runtime.chmod(0o755)
     options = (f"--runtime={runtime}", "--expected=it", f"--deviations={tmp_path}/deviations.toml")
-    done = pytest_of(*options, "-k", "a_second_start")
+    # Only who looks at all of the suite can say that a test is not there.
+    done = pytest_of(*options, "-k", "a_second_start", suite="conformance" if "gone" in deviations else LIFECYCLE)
     assert said in done.stdout
     assert done.returncode == code
 
@@ -220,7 +234,7 @@ def test_a_failure_that_was_expected_and_is_none(tmp_path: Path) -> None:
     runtime.write_text("#!/bin/sh\necho no >&2\nexit 1\n")
     runtime.chmod(0o755)
     options = (f"--runtime={runtime}", "--expected=it", f"--deviations={tmp_path}/deviations.toml")
-    done = pytest_of(*options, "-k", "an_unknown_id")
+    done = pytest_of(*options, "-k", "an_unknown_id", suite=LIFECYCLE)
     assert "test_an_unknown_id[start]: was to fail, and does not" in done.stdout
     assert done.returncode == 1
 
@@ -235,6 +249,7 @@ def test_nothing_of_pyrun_is_imported() -> None:
             assert not line.strip().startswith(("import pyrun", "from pyrun", "from tests")), file
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("expected", ["", "pyrun"])
 def test_a_runtime_that_does_nothing_fails(tmp_path: Path, expected: str) -> None:
@@ -244,13 +259,13 @@ def test_a_runtime_that_does_nothing_fails(tmp_path: Path, expected: str) -> Non
         runtime.write_text(text)
         runtime.chmod(0o755)
         more = [f"--expected={expected}"] if expected else []
-        done = pytest_of(f"--runtime={runtime}", "-k", "lifecycle and life", *more)
+        done = pytest_of(f"--runtime={runtime}", "-k", "the_whole_life or an_unknown_id", *more, suite=LIFECYCLE)
         assert done.returncode == 1, done.stdout
         assert "FAIL" in done.stdout
 
 
 def test_no_such_runtime() -> None:
-    done = pytest_of("--runtime=/no/such", "-k", "life")
+    done = pytest_of("--runtime=/no/such", "-k", "life", suite=LIFECYCLE)
     assert done.returncode == 4
     assert "/no/such: no such program" in done.stderr
 

@@ -78,6 +78,7 @@ def test_cut_short(run: Run, program: bytes) -> None:
         assert run(program[: draw.randrange(len(program))], seed) == REFUSED
 
 
+@pytest.mark.slow
 def test_bytes_changed(run: Run, program: bytes) -> None:
     draw = random.Random(3)
     seen = set()
@@ -90,6 +91,7 @@ def test_bytes_changed(run: Run, program: bytes) -> None:
     assert seen >= {GAVE_UP, REFUSED}
 
 
+@pytest.mark.slow
 def test_random_instructions(run: Run) -> None:
     """Programs that are well formed enough to be run, or nearly so."""
     draw = random.Random(4)
