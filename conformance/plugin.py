@@ -297,8 +297,8 @@ def container_type() -> type[Container]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The leak check, the last thing that happens in a test. Cgroups are looked for only where a runtime was at work: that
-    reads all of the machine's."""
+    """The leak check, the last thing that happens in a test. Cgroups are looked for only where a runtime was at work:
+    that reads all of the machine's."""
     if not ROOT:
         yield
         return
