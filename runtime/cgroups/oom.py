@@ -6,7 +6,7 @@ import posix
 import select
 from typing import TYPE_CHECKING
 
-from pyrun.cgroups import files
+from pyrun.kernel import files
 
 if TYPE_CHECKING:
     from pyrun.cgroups.cgroup import Cgroup

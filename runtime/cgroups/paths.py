@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 POINTER = "/linux/cgroupsPath"
 
 
-def directories(hierarchies: Hierarchies, container: str, cgroups_path: str | None) -> list[tuple[Hierarchy, str]]:
+def locate(hierarchies: Hierarchies, container: str, cgroups_path: str | None) -> list[tuple[Hierarchy, str]]:
     """The container's directory in each hierarchy, in the order of `hierarchies`. Absent and empty are the same.
 
     Raises Invalid.

@@ -8,8 +8,8 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
-from pyrun.cgroups import files
 from pyrun.cgroups.controllers import controllers
+from pyrun.kernel import files
 
 if TYPE_CHECKING:
     from pyrun.cgroups.cgroup import Cgroup

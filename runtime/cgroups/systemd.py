@@ -16,13 +16,13 @@ from __future__ import annotations
 import errno
 import posix
 
-from pyrun.cgroups import files
+from pyrun.cgroups import directories
 from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.directories import Directory
 from pyrun.cgroups.errors import refused
-from pyrun.cgroups.files import Directory
 from pyrun.cgroups.units import POINTER, slice_directory, unit_of
 from pyrun.errors import CgroupError
-from pyrun.kernel import privilege
+from pyrun.kernel import files, privilege
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -208,9 +208,9 @@ class SystemdCgroup(Cgroup):
     def _complete(self, directory: Directory) -> None:
         """Make the directory where systemd has not: on version 1 it has only the hierarchies that it knows."""
         try:
-            directory.made = max(files.make(directory.path, directory.top), 1)
+            directory.made = max(directories.make(directory.path, directory.top), 1)
             if "cpuset" in directory.controllers:
-                files.inherit_cpuset(directory)
+                directories.inherit_cpuset(directory)
         except OSError as error:
             raise refused(POINTER, "set up", error.filename or directory.path, error) from None
 

@@ -6,7 +6,7 @@ import posix
 from errno import ENOENT
 
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.files import read_path
+from pyrun.kernel.files import read_bytes
 from pyrun.record import Record
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
@@ -53,7 +53,7 @@ def read_raw(options: CreateOptions) -> bytes:
     """The text of the bundle's config. Raises Error."""
     path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
     try:
-        return read_path(path)
+        return read_bytes(path)
     except OSError as e:
         if e.errno == ENOENT:
             raise Error(f"JSON specification file {path} not found", hint="--bundle names its directory") from None

@@ -14,7 +14,7 @@ from pyrun.container.session import Session
 from pyrun.container.store import ContainerDir, now
 from pyrun.container.undo import Undo
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.files import write_path
+from pyrun.kernel.files import write
 from pyrun.kernel.process import start_time
 from pyrun.machine.launch import EndedError, Executor, ProgramError
 from pyrun.machine.messages import (
@@ -236,7 +236,7 @@ class _Creation:
 
     def _write_clocks(self, value: int, fd: int) -> None:
         try:
-            write_path(f"/proc/{self._intermediate}/timens_offsets", Clocks(self.config).offsets)
+            write(f"/proc/{self._intermediate}/timens_offsets", Clocks(self.config).offsets)
         except OSError as e:
             raise Error("set the clocks", pointer="/linux/timeOffsets", errno=e.errno) from None
 
@@ -259,7 +259,7 @@ class _Creation:
             Group.from_state(self.state["resctrl"]).add(pid)
         if "oomScoreAdj" in process:
             try:
-                write_path(f"/proc/{pid}/oom_score_adj", str(process["oomScoreAdj"]))
+                write(f"/proc/{pid}/oom_score_adj", str(process["oomScoreAdj"]))
             except OSError as e:
                 hint = "lowering it takes CAP_SYS_RESOURCE"
                 raise Error("set the OOM score", pointer="/process/oomScoreAdj", errno=e.errno, hint=hint) from None

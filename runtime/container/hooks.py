@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun.errors import Error
 from pyrun.hooks.run import HookError, run, spawner
-from pyrun.kernel.files import read_path
+from pyrun.kernel.files import read_bytes
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes)
 
 def _pid_inside(pid: int) -> int:
     """init's pid as it sees it itself (MUST 5; proc(5), status: NSpid)."""
-    for line in read_path(f"/proc/{pid}/status").split(b"\n"):
+    for line in read_bytes(f"/proc/{pid}/status").split(b"\n"):
         if line.startswith(b"NSpid:"):
             return int(line.split()[-1])
     return pid

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.cgroups import files
 from pyrun.errors import Error, NotRunningError
-from pyrun.kernel import privilege
+from pyrun.kernel import files, privilege
 from pyrun.plan.facts import Facts
 from pyrun.spec.namespaces import CLONE_NEWNS
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrun.cgroups.cgroup import Cgroup
-    from pyrun.cgroups.files import Directory
+    from pyrun.cgroups.directories import Directory
     from pyrun.container.container import Container
     from pyrun.machine.launch import Layout
 

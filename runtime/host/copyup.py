@@ -10,9 +10,9 @@ from __future__ import annotations
 import posix
 from errno import EINVAL, ELOOP, EOVERFLOW, EPERM
 
-from pyrun.cgroups.files import write
 from pyrun.errors import Error
 from pyrun.kernel.constants import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
+from pyrun.kernel.files import write
 from pyrun.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.errors import Error
-from pyrun.kernel.files import read_path, write_path
+from pyrun.kernel import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def root_ids(pid: int) -> tuple[int, int]:
     """The uid and gid that 0 is in the user namespace of `pid`, as ids of the host (user_namespaces(7))."""
     found = []
     for name in ("uid_map", "gid_map"):
-        rows = [line.split() for line in read_path(f"/proc/{pid}/{name}").splitlines()]
+        rows = [line.split() for line in files.read_bytes(f"/proc/{pid}/{name}").splitlines()]
         found.append(next((int(outside) for inside, outside, _ in rows if inside == b"0"), 0))
     return found[0], found[1]
 
@@ -51,7 +51,7 @@ def _helped(mappings: list[IDMapping], own: int) -> bool:
 def _write(pid: int, file: str, text: str, pointer: str) -> None:
     path = f"/proc/{pid}/{file}"
     try:
-        write_path(path, text)
+        files.write(path, text)
     except OSError as e:
         hint = "mappings must not overlap, and the host ids must be mapped here"
         raise Error("map ids", pointer=pointer, call=f"write {file}", errno=e.errno, hint=hint) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyrun.errors import Error
-from pyrun.kernel.files import read_path
+from pyrun.kernel.files import read_bytes
 from pyrun.plan.labels import UNCONFINED
 
 TYPE_CHECKING = False
@@ -38,6 +38,6 @@ def _first(path: str) -> bytes:
 
 def _read(path: str) -> bytes:
     try:
-        return read_path(path)
+        return read_bytes(path)
     except OSError:  # not there; attr/current without a module: EINVAL
         return b""

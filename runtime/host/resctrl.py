@@ -6,8 +6,8 @@ from __future__ import annotations
 import posix
 from errno import EEXIST, ENOENT
 
-from pyrun.cgroups import files
 from pyrun.errors import Error
+from pyrun.kernel import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

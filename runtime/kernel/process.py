@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 import select
 
-from pyrun.kernel.files import read_path
+from pyrun.kernel.files import read_bytes
 
 
 def start_time(pid: int) -> int:
@@ -13,7 +13,7 @@ def start_time(pid: int) -> int:
 
     With it a pid is known again although its number may have been given to another process since."""
     try:
-        stat = read_path(f"/proc/{pid}/stat")
+        stat = read_bytes(f"/proc/{pid}/stat")
     except OSError:
         return 0
     # The second field is a name in parentheses, which may hold anything.

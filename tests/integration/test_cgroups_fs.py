@@ -19,7 +19,7 @@ import pytest
 from harness import open_to_all
 
 import pyrun
-from pyrun.cgroups import files
+from pyrun.cgroups import directories
 from pyrun.cgroups.cgroup import Cgroup
 from pyrun.cgroups.controllers.devices import v2_device_program
 from pyrun.cgroups.host import host
@@ -211,7 +211,7 @@ def test_cgroups_deeper_than_a_path(cgroup: Cgroup, sleeper: subprocess.Popen[by
     os.write(procs, str(sleeper.pid).encode())
     os.close(procs)
     os.close(above)
-    assert files.processes(str(path)) == [sleeper.pid]
+    assert directories.processes(str(path)) == [sleeper.pid]
     sleeper.kill()
     sleeper.wait()
 
@@ -352,7 +352,7 @@ def test_delegate(cgroup: Cgroup) -> None:
 
 ROOTLESS = """
 import sys
-from pyrun.cgroups import files
+from pyrun.cgroups import directories
 from pyrun.cgroups.cgroup import Cgroup
 from pyrun.errors import CgroupError
 from pyrun.cgroups.host import host

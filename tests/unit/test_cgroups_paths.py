@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyrun.cgroups.host import Hierarchies, Hierarchy
-from pyrun.cgroups.paths import directories
+from pyrun.cgroups.paths import locate
 from pyrun.spec.faults import Invalid
 from pyrun.spec.paths import cgroup_path
 
@@ -30,7 +30,7 @@ V2 = Hierarchies("v2", [Hierarchy((), "/cg", "/", "/user.slice/me.scope")])
     ],
 )
 def test_directories(hierarchies: Hierarchies, path: str | None, expected: list[str]) -> None:
-    assert [directory for _, directory in directories(hierarchies, "id", path)] == expected
+    assert [directory for _, directory in locate(hierarchies, "id", path)] == expected
 
 
 @pytest.mark.parametrize(("path", "cleaned"), [("//a///b/./c/", "/a/b/c"), ("./a", "a"), ("/a..b/...", "/a..b/...")])
@@ -41,5 +41,5 @@ def test_clean(path: str, cleaned: str) -> None:
 @pytest.mark.parametrize("path", ["..", "/..", "/a/../b", "a/..", "/", "//", ".", "/./", "/a\0b", "/a\nb", "/\ud800"])
 def test_refused(path: str) -> None:
     with pytest.raises(Invalid) as caught:
-        directories(V1, "id", path)
+        locate(V1, "id", path)
     assert [fault.pointer for fault in caught.value.faults] == ["/linux/cgroupsPath"]

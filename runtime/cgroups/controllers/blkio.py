@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from errno import ENODEV
 
-from pyrun.cgroups import files
 from pyrun.cgroups.controller import Controller, Write
+from pyrun.kernel import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENOSPC, ERANGE
 
-from pyrun.cgroups import files
 from pyrun.cgroups.controller import Controller, nonzero
+from pyrun.kernel import files
 from pyrun.spec import ranges
 
 TYPE_CHECKING = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pyrun.cgroups import files
 from pyrun.cgroups.controller import Controller, nonzero
+from pyrun.kernel import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

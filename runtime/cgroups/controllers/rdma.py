@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from errno import ENODEV
 
-from pyrun.cgroups import files
 from pyrun.cgroups.controller import Controller
+from pyrun.kernel import files
 from pyrun.spec.faults import escape
 
 TYPE_CHECKING = False
