@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pyrun.errors import Error
+from pyrun.kernel.constants import UNCONFINED
 from pyrun.kernel.files import read_bytes
-from pyrun.plan.labels import UNCONFINED
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

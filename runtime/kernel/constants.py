@@ -115,3 +115,6 @@ BPF_PROG_ATTACH = 8
 BPF_PROG_TYPE_CGROUP_DEVICE = 15
 BPF_CGROUP_DEVICE = 6
 BPF_F_ALLOW_MULTI = 2
+
+# AppArmor's name for no profile at all (apparmor(7))
+UNCONFINED = "unconfined"

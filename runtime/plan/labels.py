@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENOENT
 
-from pyrun.kernel.constants import O_WRONLY
+from pyrun.kernel.constants import O_WRONLY, UNCONFINED
 from pyrun.machine.program import ANY_ERROR, Program, Register
 from pyrun.plan.own_proc import WITHIN
 
@@ -14,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
-UNCONFINED = "unconfined"
 _ATTRIBUTES = "thread-self/attr"
 
 
