@@ -56,6 +56,7 @@ class V2Notices:
         return 0
 
     def take(self) -> int:
+        """How many there were since the last time."""
         try:
             now = self._kills()
         except OSError:  # the cgroup is gone

@@ -77,6 +77,7 @@ class SystemdCgroup(Cgroup):
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SystemdCgroup:
+        """The cgroup that `to_state` told of."""
         self = super().from_state(state)
         assert isinstance(self, SystemdCgroup)
         self.unit, self._container, self._slice = state["unit"], state["container"], ""
@@ -88,6 +89,7 @@ class SystemdCgroup(Cgroup):
         return self
 
     def to_state(self) -> dict[str, Any]:
+        """What a later command needs, fit for JSON: the unit and its mark besides."""
         return {
             **super().to_state(),
             "driver": "systemd",
@@ -141,6 +143,7 @@ class SystemdCgroup(Cgroup):
         return writes
 
     def steps(self) -> list[tuple[str, str]]:
+        """What `create` will do, in words, and where in the config it is asked for."""
         rows = [(f"set {row.name} = {row.value!r}", row.pointer) for row in self._properties(0) if row.name != "PIDs"]
         return [(f"start {self.unit}", POINTER), *rows]
 
@@ -215,6 +218,7 @@ class SystemdCgroup(Cgroup):
             raise refused(POINTER, "set up", error.filename or directory.path, error) from None
 
     def change(self, writes: list[Write]) -> list[Fault]:
+        """The unit's properties first, then the files, as for a cgroup of our own. Raises CgroupError."""
         if not self._limits:
             return super().change(writes)
         wanted = self._limits

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def create_options(
     context: Context, values: Values, *, keep_console: bool = False, trace: bool = False
 ) -> CreateOptions:
+    """What the options of create, run and trace come to."""
     sockets = int(values.text("sockets"))
     return CreateOptions(
         bundle=absolute(values.text("bundle") or "."),

@@ -32,6 +32,7 @@ def show(wide: Values, name: str) -> int:
 
 
 def usage(error: UsageError) -> int:
+    """What is wrong with a command line, and how it should be; returns the exit status."""
     print(f"pyrun: {error}", file=sys.stderr)
     print(_help(error.command), file=sys.stderr)
     return error.code

@@ -33,6 +33,7 @@ class Values(_Values):
         return value
 
     def flag(self, key: str) -> bool:
+        """Whether a switch is given."""
         value = self[key]
         assert isinstance(value, bool)
         return value

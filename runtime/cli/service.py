@@ -58,6 +58,7 @@ class Notifications:
         return cls(container, address)
 
     def fileno(self) -> int:
+        """The socket, for poll(2)."""
         return self._socket.fileno()
 
     def receive(self) -> bool:
@@ -89,6 +90,7 @@ class Notifications:
             self.close()
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
 

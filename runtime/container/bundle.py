@@ -70,6 +70,7 @@ def read_config(options: CreateOptions) -> tuple[bytes, Config]:
 
 
 def check_terminal(config: Config, options: CreateOptions) -> None:
+    """Who makes a terminal must have somebody to hold it. Raises Error."""
     terminal = config.get("process", {}).get("terminal", False)
     if terminal and not options.console_socket and not options.keep_console:
         words = "cannot allocate tty if pyrun will detach without setting console socket"

@@ -67,6 +67,7 @@ class Container:
         return self
 
     def unlock(self) -> None:
+        """Let others change it; it stays open."""
         self.directory.unlock()
 
     def close(self) -> None:
@@ -83,6 +84,7 @@ class Container:
 
     @property
     def id(self) -> str:
+        """Its name in the store."""
         return self.directory.container
 
     @property
@@ -134,6 +136,7 @@ class Container:
         return shown
 
     def cgroup(self) -> Cgroup:
+        """Its cgroup, as create recorded it."""
         from pyrun.cgroups.cgroup import Cgroup  # lazy: `state` and `start` only ask whether it is frozen
 
         return Cgroup.from_state(self.state["cgroup"])
@@ -392,6 +395,7 @@ class Container:
             unmount(*self.state["mounted"])
 
     def run_poststop(self) -> None:
+        """Run its poststop hooks; one that fails is a warning."""
         if self.state.get("hooks", {}).get("poststop"):
             from pyrun.container.hooks import run_poststop  # lazy: only with hooks
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 def layout(options: CreateOptions, config: Config) -> Layout:
+    """Which descriptors a container's program finds open."""
     names = ["fifo", "status", *(f"preserved-{i}" for i in range(options.preserve_fds))]
     names += [f"idmap-{entry.index}" for entry in mapped(config)]
     return Layout(names, options.preserve_fds)

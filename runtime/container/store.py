@@ -145,6 +145,7 @@ class ContainerDir:
             raise DoesNotExistError()
 
     def unlock(self) -> None:
+        """Let others change it."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         self.locked = False
 
@@ -164,6 +165,7 @@ class ContainerDir:
         return True
 
     def close(self) -> None:
+        """Let go of it, and of the lock."""
         posix.close(self.fd)
 
     def read(self) -> State:
@@ -179,13 +181,16 @@ class ContainerDir:
         return state
 
     def write(self, state: State) -> None:
+        """Replace state.json, all at once (rename(2))."""
         self.write_file(".state.json", strictjson.dumps(state).encode())
         self.rename(".state.json", "state.json")
 
     def rename(self, old: str, new: str) -> None:
+        """rename(2) within the directory."""
         posix.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def read_file(self, name: str) -> bytes:
+        """The content of a file in it. Raises OSError; Error for one that can't be believed."""
         fd = open_file(name, self.fd, self.path)
         try:
             return read_all(fd)
@@ -193,6 +198,7 @@ class ContainerDir:
             posix.close(fd)
 
     def write_file(self, name: str, content: bytes) -> None:
+        """Make or replace a file in it, mode 0600. Raises OSError."""
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
         fd = posix.open(name, flags, 0o600, dir_fd=self.fd)
         try:
@@ -210,6 +216,7 @@ class ContainerDir:
         return True
 
     def open_fifo(self, name: str, flags: int) -> int:
+        """open(2) of a fifo in it, with O_CLOEXEC and by no symlink. Raises OSError."""
         return posix.open(name, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)
 
     def make_fifo(self, name: str, *, write_only: bool = False) -> int:
@@ -223,6 +230,7 @@ class ContainerDir:
         return fd
 
     def unlink(self, name: str) -> None:
+        """Remove a file in it, if it is there."""
         try:
             posix.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:

@@ -17,6 +17,7 @@ class Undo:
         self._steps: list[Callable[[], object]] = []
 
     def push(self, step: Callable[[], object]) -> None:
+        """`step` takes back what has just been made."""
         self._steps.append(step)
 
     def push_last(self, step: Callable[[], object]) -> None:

@@ -23,6 +23,7 @@ def require(process: Process) -> None:
 
 
 def apparmor() -> bool:
+    """AppArmor is in force on this host."""
     return _first("/sys/module/apparmor/parameters/enabled") == b"Y"
 
 

@@ -107,6 +107,7 @@ class NetDevices:
                 log.warning(f"interface {moved.name} ({moved.travels}) is not as it was: {e}")
 
     def close(self) -> None:
+        """Close the sockets and namespaces."""
         self._moved = []
         self._host.close()
         self._inside.close()

@@ -52,9 +52,11 @@ class Group:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Group:
+        """The group that `to_state` told of."""
         return cls(state["top"], state["directory"], state["made"], state["monitoring"])
 
     def to_state(self) -> dict[str, Any]:
+        """What a later command needs, fit for JSON."""
         return {"top": self.top, "directory": self.directory, "made": self.made, "monitoring": self.monitoring}
 
     def create(self, wanted: IntelRdt) -> None:

@@ -16,6 +16,7 @@ def read_all(fd: int) -> bytes:
 
 
 def read_bytes(path: str) -> bytes:
+    """The content of a file."""
     fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
         return read_all(fd)

@@ -231,6 +231,7 @@ class Program:
         return _At(self, before)
 
     def label(self) -> Label:
+        """A place that is to be placed further down."""
         return Label()
 
     def place(self, label: Label) -> None:
@@ -318,6 +319,7 @@ class Program:
     # --- memory and registers
 
     def register(self) -> Register:
+        """A register that nothing else uses. Raises OverflowError when there is none left."""
         if self._free:
             return Register(self._free.pop())
         if self._next == (PARAMETERS if self._routine else ROUTINE):
@@ -326,6 +328,7 @@ class Program:
         return Register(self._next - 1)
 
     def free(self, register: Register) -> None:
+        """Nothing reads the register any more."""
         self._free.append(register.index)
 
     def keep(self, register: Register) -> Buffer:
@@ -336,6 +339,7 @@ class Program:
         return kept
 
     def fetch(self, kept: Buffer) -> Register:
+        """What is kept, in a register again."""
         return self.load(kept, 0, 8)
 
     def held(self, register: Register) -> _Held:
@@ -391,10 +395,12 @@ class Program:
         return destination or _NOWHERE
 
     def store(self, buffer: Buffer, offset: int, width: int, value: Operand) -> None:
+        """Write `width` bytes of `value`, little-endian, at `offset` of the buffer: 1, 2, 4 or 8."""
         at = Buffer(buffer.offset + offset, width)
         self.instructions.append(Instruction(STORE, width, (at, value), self.pointer))
 
     def load(self, buffer: Buffer, offset: int, width: int) -> Register:
+        """Read `width` bytes, little-endian, at `offset` of the buffer into a new register: 1, 2, 4 or 8."""
         at = Buffer(buffer.offset + offset, width)
         destination = self.register()
         self.instructions.append(Instruction(LOAD, width, (at,), self.pointer, destination))
@@ -421,6 +427,7 @@ class Program:
         return _Skipped(self, end)
 
     def jump(self, target: Label) -> None:
+        """Go to `target`."""
         self.branch(0, 0, target)
 
     def say(self, code: int, value: Operand = 0) -> None:
@@ -471,6 +478,7 @@ class Program:
         self.instructions.append(Instruction(CHANNEL, 0, (fd,), self.pointer))
 
     def move(self, to: Register, value: Operand) -> None:
+        """Copy `value` to the register."""
         self.instructions.append(Instruction(MOVE, 0, (value,), self.pointer, to))
 
     # --- thin verbs, one system call each
@@ -484,6 +492,7 @@ class Program:
         errors: Rules | None = None,
         ignore: Sequence[int] = (),
     ) -> Register:
+        """openat(2), with O_CLOEXEC."""
         return self.call("openat", directory, path, flags | O_CLOEXEC, mode, errors=errors, ignore=ignore, result=True)
 
     def openat2(
@@ -497,6 +506,7 @@ class Program:
         note: str = "",
         into: Register | None = None,
     ) -> Register:
+        """openat2(2), with O_CLOEXEC."""
         how = _HOW.pack(flags | O_CLOEXEC, mode, resolve)
         # EAGAIN: something was renamed during the walk and ".." could not be trusted; openat2(2) says to try again.
         return self.call(
@@ -504,22 +514,28 @@ class Program:
         )
 
     def close(self, fd: Register) -> None:
+        """close(2), and free the register."""
         self.call("close", fd)
         self.free(fd)
 
     def fsopen(self, kind: str, errors: Rules | None = None) -> Register:
+        """fsopen(2): a file system context."""
         return self.call("fsopen", kind, FSOPEN_CLOEXEC, errors=errors, result=True)
 
     def fsconfig_set_string(self, fs: Register, key: str, value: str) -> None:
+        """fsconfig(2); what the kernel says of a failure is reported."""
         self.call("fsconfig", fs, FSCONFIG_SET_STRING, key, value, 0, log=fs)
 
     def fsconfig_set_flag(self, fs: Register, key: str) -> None:
+        """fsconfig(2), an option without a value."""
         self.call("fsconfig", fs, FSCONFIG_SET_FLAG, key, 0, 0, log=fs)
 
     def fsconfig_create(self, fs: Register, errors: Rules | None = None, note: str = "") -> None:
+        """fsconfig(2): the file system, now that all options are set."""
         self.call("fsconfig", fs, FSCONFIG_CMD_CREATE, 0, 0, 0, errors=errors, log=fs, note=note)
 
     def fsmount(self, fs: Register, attributes: int) -> Register:
+        """fsmount(2): its mount, detached, with these MOUNT_ATTR_ bits."""
         return self.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, log=fs, result=True)
 
     def file_system(self, kind: str, source: str, options: Mapping[str, str | None], attributes: int) -> Register:
@@ -535,6 +551,7 @@ class Program:
             return self.fsmount(fs, attributes)
 
     def open_tree(self, directory: Operand, path: str | Register, flags: int, into: Register | None = None) -> Register:
+        """open_tree(2)."""
         return self.call("open_tree", directory, path, flags | OPEN_TREE_CLOEXEC, result=True, into=into)
 
     def clone_tree(
@@ -558,6 +575,7 @@ class Program:
         path: str = "",
         userns: int = 0,
     ) -> None:
+        """mount_setattr(2). tree: the mount, or with `path` what that is relative to."""
         flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
         attr = _ATTR.pack(attr_set, attr_clr, propagation, userns)
         self.call("mount_setattr", tree, path, flags, attr, len(attr))
@@ -582,14 +600,17 @@ class Program:
         return self._scratch
 
     def prctl(self, option: int, *values: int, ignore: Sequence[int] = ()) -> None:
+        """prctl(2), the operands that aren't given being 0, as it insists on."""
         padding = (0,) * (4 - len(values))
         self.call("prctl", option, *values, *padding, ignore=ignore)
 
     def write(self, fd: Operand, content: str, ignore: Sequence[int] = (), note: str = "") -> None:
+        """write(2), in one piece."""
         # The NUL that ends the constant is not written.
         self.call("write", fd, content, len(content.encode()), ignore=ignore, note=note)
 
     def chdir(self, path: str) -> None:
+        """chdir(2)."""
         self.call("chdir", path)
 
     def strings(self, values: Sequence[str]) -> Buffer:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def make(p: Program, entry: MountEntry, root: Register, namespaces: Namespaces, facts: Facts) -> None:
+    """Mount the view, at the entry's place. Raises Error when there is no cgroup to show."""
     attributes = entry.options.attr_set
     # Mounting cgroup2 from the host's cgroup namespace would take nsdelegate and memory_recursiveprot from the host's
     # own mount, so it is done only in a new namespace.

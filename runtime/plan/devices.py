@@ -40,6 +40,7 @@ class Node:
         self.source: Buffer | None = None
 
     def verify(self, p: Program, fd: Register) -> None:
+        """Fail unless `fd` is this device."""
         verify.is_node(p, fd, self.kind, self.number, EEXIST, f"{self.path} is there already and is another file")
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 
 def set_up(p: Program, config: Config) -> None:
+    """For the process that runs this, and what it executes."""
     linux = config.get("linux", {})
     personality = linux.get("personality")
     if personality:

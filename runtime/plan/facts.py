@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 
 class Facts(Record):
+    """Gathered by container/gather.py for create, and by container/joining.py for who joins."""
+
     # Numbers of the descriptors that the program finds open: "fifo", "status", "preserved-N"
     layout: Layout
     # Absolute path of the bundle

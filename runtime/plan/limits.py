@@ -55,6 +55,7 @@ def raise_open_files(p: Program) -> Buffer:
 
 
 def restore_open_files(p: Program, before: Buffer) -> None:
+    """The limit as it was, before the container's own is set."""
     p.call("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"], before, 0)
 
 

@@ -83,6 +83,7 @@ class MountEntry:
 
     @property
     def mapped(self) -> bool:
+        """Its ids are to be mapped."""
         return is_mapped(self.mount)
 
     def target(self, p: Program, root: Register, create: str | Register = DIRECTORY) -> Register:

@@ -191,6 +191,7 @@ class Command:
                 p.store(self._envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
 
     def execute(self, p: Program) -> None:
+        """execve(2)."""
         with p.at("/process/args/0"):
             p.call("execve", self._path, self._argv, self._envp)
 
