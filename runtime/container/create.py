@@ -198,14 +198,14 @@ class _Creation:
         """Make the cgroup and set its limits; returns warnings."""
         cgroup = self.cgroup
         cgroup.create(pid)
-        # Not before: what is in a cgroup that was refused is not ours to kill.
+        # Now it is known what is ours, and not before: what is in a cgroup that was refused is not ours to kill.
+        self.state["cgroup"] = cgroup.to_state()
+        self.state["freezer"] = cgroup.freezer
         self.undo.push(self.container.remove_cgroup)
+        self.container.directory.write(self.state)
         owner = gather.cgroup_owner(self.config)
         if owner:
             cgroup.delegate(owner)
-        self.state["cgroup"] = cgroup.to_state()
-        self.state["freezer"] = cgroup.freezer
-        self.container.directory.write(self.state)  # now it is known what is ours
         return cgroup.apply(writes)
 
     # --- what the program says and asks: the answers, in the order of plan/dialogue.py

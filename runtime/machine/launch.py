@@ -121,6 +121,7 @@ class Executor:
     __slots__ = ("host", "init", "pid", "program", "trace")
 
     def __init__(self, program: Program, layout: Layout, fds: list[int], trace: bool = False) -> None:
+        program.link()
         self.program = program
         self.host, host_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
         self.init, init_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
