@@ -44,7 +44,6 @@ EDITS: tuple[tuple[str, Any], ...] = (
     # what this host may lack
     ("/linux/resources/blockIO", {"throttleWriteIOPSDevice": [{**ABSENT, "rate": 1}]}),
     ("/linux/resources/blockIO", {"weightDevice": [{**ABSENT, "weight": 100}]}),
-    ("/linux/resources/blockIO", {"weight": 100, "leafWeight": 100}),
     ("/linux/resources/cpu", {"cpus": "0,4000"}),
     ("/linux/resources/cpu", {"mems": "900"}),
     ("/linux/resources/cpu", {"idle": 1}),
