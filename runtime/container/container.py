@@ -139,7 +139,10 @@ class Container:
         """Its cgroup, as create recorded it."""
         from pyrun.cgroups.cgroup import Cgroup  # lazy: `state` and `start` only ask whether it is frozen
 
-        return Cgroup.from_state(self.state["cgroup"])
+        try:
+            return Cgroup.from_state(self.state["cgroup"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise Error(f"container {self.id}: state.json is broken", detail=f"cgroup: {e!r}") from None
 
     def out_of_memory(self) -> str:
         """What the OOM killer has done to processes of the container; "" for nothing, or when nobody knows."""
@@ -412,13 +415,17 @@ def delete(root: str, name: str, caller: Caller, force: bool = False) -> None:
                 _kill_first(directory, caller)
             directory.lock()
             try:
-                state = directory.read()
-            except Error:
+                state: State | None = directory.read()
+            except Error as e:
                 if not force:
                     raise
+                state = directory.salvage()
+                if not state:
+                    caller.log.warning(f"{e.what}: what it may have left running, or mounted, is not known any more")
+            if state:
+                Container(directory, state, caller).delete(force)
+            else:
                 directory.remove()
-                return
-            Container(directory, state, caller).delete(force)
         finally:
             directory.close()
     except DoesNotExistError:

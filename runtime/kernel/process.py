@@ -21,6 +21,17 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
 
 
+def is_there(pid: int) -> bool:
+    """There is a process, or a zombie, of this number (kill(2), signal 0)."""
+    try:
+        posix.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def is_child(pid: int) -> bool:
     """The process is a child of ours that has not been waited for (waitid(2))."""
     try:
