@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
     try:
         wide, name, values, arguments = parse(argv)
         if not name or values["help"]:
-            from pyrun.cli.help import show
+            from pyrun.cli.help import show  # lazy: cold
 
             return show(wide, name)
         _check_preserved(values)
@@ -95,7 +95,7 @@ def main(argv: list[str]) -> int:
             signal(signum, _interrupt)
         return int(_module(name).run(Context(wide, Caller(log)), values, arguments))
     except UsageError as e:
-        from pyrun.cli.help import usage
+        from pyrun.cli.help import usage  # lazy: an error
 
         return usage(e)
     except Error as e:

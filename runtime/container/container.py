@@ -137,10 +137,10 @@ class Container:
 
     def cgroup(self) -> Cgroup:
         """Its cgroup, as create recorded it."""
-        from pyrun.cgroups.cgroup import Cgroup  # lazy: `state` and `start` only ask whether it is frozen
+        from pyrun.cgroups import drivers  # lazy: `state` and `start` only ask whether it is frozen
 
         try:
-            return Cgroup.from_state(self.state["cgroup"])
+            return drivers.from_state(self.state["cgroup"])
         except (KeyError, TypeError, ValueError) as e:
             raise Error(f"container {self.id}: state.json is broken", detail=f"cgroup: {e!r}") from None
 

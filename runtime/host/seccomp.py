@@ -193,7 +193,7 @@ def _action(name: str, number: int | None) -> int:
 
 
 def _add(library: ctypes.CDLL, context: object, rule: Syscall, default: int, pointer: str, log: Log) -> None:
-    import ctypes
+    import ctypes  # lazy: only when a profile is compiled
 
     class Comparison(ctypes.Structure):
         """struct scmp_arg_cmp"""
@@ -283,7 +283,7 @@ def _is_whole(program: bytes) -> bool:
 
 def _library() -> ctypes.CDLL:
     """Raises Error when libseccomp isn't installed."""
-    import ctypes
+    import ctypes  # lazy: only when a profile is compiled
 
     try:
         library = ctypes.CDLL("libseccomp.so.2")
