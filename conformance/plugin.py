@@ -59,6 +59,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.runtime = os.environ.get("RUNTIME") or default_runtime()
     if config.getoption("runtime"):
         config.option.runtime = shutil.which(config.option.runtime) or config.option.runtime
+    config.addinivalue_line("markers", "deviates: what pyrun does otherwise on purpose (deviations.toml)")
     config.addinivalue_line("markers", "cgroupfs: about paths that only the cgroupfs driver takes")
     config.pluginmanager.register(Report(config), "conformance-report")
     if config.getoption("systemd_cgroup"):
