@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pyrun.cli.table import COMMANDS, GLOBAL, Option
+
+if TYPE_CHECKING:
+    from harness import Container
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = CHECKOUT / "docs/commands"
@@ -40,3 +47,28 @@ def test_the_readme_names_every_command_and_no_other() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+DEBUGGING = CHECKOUT / "docs/debugging.md"
+BY_HAND = re.findall(r"^```sh\n(.*?)^```", DEBUGGING.read_text().partition("## Below a manager")[0], re.M | re.S)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.pyrun_only("about its documents")
+@pytest.mark.parametrize("script", BY_HAND, ids=[script.splitlines()[0] for script in BY_HAND])
+def test_the_commands_for_debugging_work(container: Container, tmp_path: Path, script: str) -> None:
+    container.sh("exit 0")
+    container.write()
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    words = " ".join(shlex.quote(word) for word in container.runtime.command())
+    (programs / "pyrun").write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    (programs / "pyrun").chmod(0o755)
+    script = script.replace("/tmp/", f"{tmp_path}/").replace("/run/pyrun/", f"{container.runtime.root}/")
+    environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    said = tmp_path / "said"
+    with said.open("w") as out:  # no pipe, which a container that is left would hold open
+        shell = ["sh", "-e", "-c", script]
+        done = subprocess.run(shell, cwd=container.path, env=environment, stdout=out, stderr=out, timeout=60)
+    assert done.returncode == 0, said.read_text()
+    assert "level=error" not in said.read_text()
