@@ -73,7 +73,7 @@ class Foreground:
             events = dict(poll.poll())
             if self._wake in events:
                 self._forward(posix.read(self._wake, 256))
-            if self._notifications and notified in events and self._notifications.receive():
+            if self._notifications and notified in events and self._notifications.relay():
                 poll.unregister(notified)
                 self._notifications.close()
                 self._notifications = None

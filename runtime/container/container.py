@@ -14,7 +14,8 @@ from pyrun.caller import Caller
 from pyrun.cgroups.frozen import has_inner, is_frozen
 from pyrun.container.store import ContainerDir, containers
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
-from pyrun.kernel.process import has_ended, start_time
+from pyrun.kernel.files import read
+from pyrun.kernel.process import INIT_NAME, has_ended, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pyrun.container.store import State, Status
     from pyrun.spec.config import Process, Resources
 
+_PAUSE = 0.001  # between two looks at what takes the kernel a moment
 _SECONDS = 10  # how long the end of a process that was killed may take
 OUT_OF_MEMORY = "org.pyrun.out-of-memory"  # an annotation that a stopped container's state may have
 
@@ -323,6 +325,24 @@ class Container:
                 raise Error(what, pointer="/process", detail="the config has none")
             hint = HINTS.get(("execve", errno), "")
             raise ExecutableError(f'exec "{name}"', pointer="/process/args/0", call="execve", errno=errno, hint=hint)
+        self._require_execve(pidfd)
+
+    def _require_execve(self, pidfd: int) -> None:
+        """init's end of the fifo is closed: by execve, or by its death on the way there (a seccomp profile kills what
+        calls execve, somebody has killed it). execve gives the process another name, and a zombie keeps the old one."""
+        while True:
+            ended = has_ended(pidfd, 0)  # asked first: what the name is after that is what it died with
+            try:
+                name = read(f"/proc/{self.state['pid']}/comm").strip()
+            except OSError:
+                return  # it is gone, and whoever has waited for it knows how it ended
+            if name != INIT_NAME:
+                return
+            if ended:
+                hint = "does its seccomp profile forbid execve, or has somebody killed it?"
+                detail = "init was killed before it became the program"
+                raise Error("the program has not run", pointer="/process/args/0", detail=detail, hint=hint)
+            has_ended(pidfd, _PAUSE)
 
     def _kill_cgroup(self, signal: int, but: int = 0) -> None:
         """Send the signal to the processes of the container's cgroup, `but` that one; unless another container of this
@@ -413,7 +433,9 @@ def delete(root: str, name: str, caller: Caller, force: bool = False) -> None:
         try:
             if force:
                 _kill_first(directory, caller)
-            directory.lock()
+                directory.lock_by_force(caller.log)
+            else:
+                directory.lock()
             try:
                 state: State | None = directory.read()
             except Error as e:

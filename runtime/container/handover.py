@@ -5,25 +5,26 @@ One message with one descriptor and at least a byte of data: conmon and containe
 from __future__ import annotations
 
 import posix
+import time
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
-from _struct import Struct
 
 from pyrun.errors import Error
 
 # Who listens but never takes anything must not hold the container's lock for ever.
 SECONDS = 5
-_SO_SNDTIMEO = 21
 
 
 def send(fd: int, path: str, data: bytes) -> None:
-    """Send `data`, and `fd` with its first byte, to the stream socket at `path`. Raises OSError; BlockingIOError when
-    it isn't taken within SECONDS."""
+    """Send `data`, and `fd` with its first byte, to the stream socket at `path`. Raises OSError; TimeoutError when
+    not all of it is taken within SECONDS."""
     connection = socket(AF_UNIX, SOCK_STREAM)
+    end = time.monotonic() + SECONDS
     try:
-        connection.setsockopt(SOL_SOCKET, _SO_SNDTIMEO, Struct("@ll").pack(SECONDS, 0))
+        connection.settimeout(SECONDS)
         connection.connect(path)
         sent = connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
         while sent < len(data):
+            connection.settimeout(max(0.001, end - time.monotonic()))
             sent += connection.send(data[sent:])
     finally:
         connection.close()

@@ -17,8 +17,10 @@ import time
 from errno import EEXIST, ENOENT
 
 from pyrun.errors import DoesNotExistError, Error
-from pyrun.kernel.files import read_bounded, write_all
+from pyrun.kernel.files import read, read_bounded, write_all
 from pyrun.kernel.ownership import open_directory, open_file, open_owned
+from pyrun.kernel.process import children
+from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 
@@ -26,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict
 
+    from pyrun.log import Log
     from pyrun.spec.config import Hooks, Process, Seccomp
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
@@ -168,6 +171,66 @@ class ContainerDir:
     def lock(self) -> None:
         """Wait for the lock. Raises DoesNotExistError when the container is gone by then."""
         fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self._has_lock()
+
+    def lock_by_force(self, log: Log, seconds: float = 10) -> None:
+        """The same; but a command that holds the lock for longer than that is killed, and said to be: it waits for what
+        may never come (a hook, a seccomp agent, a file system). Raises Error when it holds on even so."""
+        if not self._lock_within(seconds):
+            holder = self._holder()
+            log.warning(f"process {holder} has held container {self.container} for {seconds:g} s: it is killed")
+            self._end_holder(holder)
+            if not self._lock_within(seconds):
+                raise Error(f"container {self.container} is held", detail=f"by process {holder}, which does not end")
+        self._has_lock()
+
+    def _lock_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        pause = 0.001
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(pause)
+                pause = min(2 * pause, 0.1)
+            else:
+                return True
+
+    def _holder(self) -> int:
+        """Who holds the lock, by the kernel's list of locks (proc(5)). Raises Error when that can't be seen."""
+        mine = posix.fstat(self.fd)
+        key = f"{posix.major(mine.st_dev):02x}:{posix.minor(mine.st_dev):02x}:{mine.st_ino}"
+        for line in read("/proc/locks").splitlines():
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and fields[-3:-2] == [key] and fields[-4].isdigit() and int(fields[-4]):
+                return int(fields[-4])
+        raise Error(f"container {self.container} is held", detail="by a process that can't be seen from here")
+
+    def _end_holder(self, holder: int) -> None:
+        """By a pidfd, opened before it is known that the process still is the holder."""
+        try:
+            pidfd = posix.pidfd_open(holder)
+        except ProcessLookupError:
+            return
+        try:
+            if self._holder() == holder:
+                # Its children are what it has made, a hook among them that would outlive it.
+                made = children(holder)
+                pidfd_send_signal(pidfd, SIGKILL)
+                for child in made:
+                    try:
+                        pidfd_send_signal(child, SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                    posix.close(child)
+        except (Error, ProcessLookupError):
+            return  # it has ended meanwhile
+        finally:
+            posix.close(pidfd)
+
+    def _has_lock(self) -> None:
         self.locked = True
         try:
             there = posix.stat(self.path, follow_symlinks=False)
