@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pyrun.cli.parse import parse
 from pyrun.cli.table import COMMANDS, GLOBAL, Option
 
 if TYPE_CHECKING:
@@ -112,6 +113,14 @@ def test_every_decision_is_listed_and_has_its_parts() -> None:
     for number, page in enumerate(pages, 1):
         assert page.name.startswith(f"{number:02}-")
         assert re.findall("^## (.*)", page.read_text(), re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_command_lines_can_be_parsed(page: Path) -> None:
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    for line in re.findall(r"^(?:\$ )?pyrun ([^#|>\n]+)", "\n".join(blocks), re.MULTILINE):
+        _, command, _, _ = parse(shlex.split(line))
+        assert command in COMMANDS, line
 
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
