@@ -7,27 +7,37 @@ from __future__ import annotations
 import posix
 import time
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
+from _struct import Struct
 
 from pyrun.errors import Error
 
 # Who listens but never takes anything must not hold the container's lock for ever.
 SECONDS = 5
+_SO_SNDTIMEO = 21
 
 
 def send(fd: int, path: str, data: bytes) -> None:
-    """Send `data`, and `fd` with its first byte, to the stream socket at `path`. Raises OSError; TimeoutError when
+    """Send `data`, and `fd` with its first byte, to the stream socket at `path`. Raises OSError; BlockingIOError when
     not all of it is taken within SECONDS."""
     connection = socket(AF_UNIX, SOCK_STREAM)
     end = time.monotonic() + SECONDS
     try:
-        connection.settimeout(SECONDS)
+        _within(connection, end)
         connection.connect(path)
+        _within(connection, end)
         sent = connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
         while sent < len(data):
-            connection.settimeout(max(0.001, end - time.monotonic()))
+            _within(connection, end)
             sent += connection.send(data[sent:])
     finally:
         connection.close()
+
+
+def _within(connection: socket, end: float) -> None:
+    """What is sent next may take until then (socket(7), SO_SNDTIMEO). A timeout of Python's own would not do: it makes
+    the socket non-blocking, and connect(2) then fails at once where the other side is busy (unix(7))."""
+    left = max(end - time.monotonic(), 0.001)
+    connection.setsockopt(SOL_SOCKET, _SO_SNDTIMEO, Struct("@ll").pack(int(left), int(left % 1 * 1e6)))
 
 
 def send_terminal(master: int, path: str) -> None:

@@ -66,7 +66,7 @@ def send(fd: int, pid: int, profile: Seccomp, state: State, status: str) -> None
     path = profile["listenerPath"]
     try:
         handover.send(fd, path, strictjson.dumps(content).encode())
-    except TimeoutError:
+    except BlockingIOError:
         detail = f"the agent at {path} does not take it within {handover.SECONDS} s"
         raise Error("send the seccomp listener", pointer=_PATH, detail=detail) from None
     except (OSError, OverflowError) as e:
