@@ -7,7 +7,6 @@ with Container.open(root, name).locked() as container:
 from __future__ import annotations
 
 import posix
-import select
 from errno import ENXIO
 
 from pyrun.caller import Caller
@@ -304,6 +303,8 @@ class Container:
 
     def _await_execve(self, result: int, pidfd: int) -> None:
         """Wait until init has become the program. Its end of the fifo closes at execve, or says what failed."""
+        import select  # lazy: only `start`
+
         poll = select.poll()
         poll.register(result, select.POLLIN)
         poll.register(pidfd, select.POLLIN)
