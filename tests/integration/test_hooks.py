@@ -5,32 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from harness import Container
+from harness import HOOK_KINDS, Container
 
-KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-AT_CREATE = KINDS[:3]
-
-
-def trail(container: Container) -> list[str]:
-    file = container.path / "trail"
-    return file.read_text().split() if file.exists() else []
+AT_CREATE = HOOK_KINDS[:3]
 
 
-def trace(container: Container, *kinds: str) -> None:
-    """Hooks that leave their names in the bundle, and their state beside it; the folder is bound at /bundle too, for
-    those that look from inside."""
-    container.config["root"]["readonly"] = False
-    container.mount("/bundle", "bind", str(container.path), "rbind")
-    for kind in kinds:
-        folder = "/bundle" if kind == "startContainer" else container.path
-        script = f"echo {kind} >> {folder}/trail; cat > {folder}/state-{kind}"
-        container.hook(kind, script)
-        if kind == "createContainer":
-            # Its path is the runtime's, but it runs in the container's mount namespace before pivot_root.
-            container.config["hooks"][kind][-1]["args"][2] = script
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", HOOK_KINDS)
 def test_descriptors(container: Container, kind: str) -> None:
     """A hook has its stdio and nothing else."""
     container.unlike(runc="1.1 leaks some", crun="1.8 leaks some")
