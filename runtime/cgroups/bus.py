@@ -15,7 +15,7 @@ from pyrun.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from jeepney import Message
@@ -47,7 +47,7 @@ class Manager:
     """A connection to the manager of the system, or with `user` to the caller's own. Methods raise CgroupError when
     there is none or it doesn't answer within `seconds`, all calls together, and RefusedError where they say so."""
 
-    def __init__(self, user: bool, seconds: float = SECONDS) -> None:
+    def __init__(self, user: bool, environ: Mapping[bytes, bytes], seconds: float = SECONDS) -> None:
         self._end = monotonic() + seconds
         self._seconds = seconds
         self._parser = Parser()
@@ -56,7 +56,7 @@ class Manager:
         self._bus = "user" if user else "system"
         self._socket = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
         try:
-            path = next(iter(get_connectable_addresses(_address(user))))
+            path = next(iter(get_connectable_addresses(_address(user, environ))))
             self._wait(lambda: self._socket.connect(path))
             self._authenticate()
             self._call(_DRIVER, "Hello")
@@ -241,12 +241,12 @@ def _run(invocation: str) -> DBusAddress:
     return _unit(f"/org/freedesktop/systemd1/unit/{first}{invocation[1:]}")
 
 
-def _address(user: bool) -> str:
+def _address(user: bool, environ: Mapping[bytes, bytes]) -> str:
     variable = b"DBUS_SESSION_BUS_ADDRESS" if user else b"DBUS_SYSTEM_BUS_ADDRESS"
-    given = posix.environ.get(variable, b"").decode("utf-8", "surrogateescape")
+    given = environ.get(variable, b"").decode("utf-8", "surrogateescape")
     if given:
         return given
     if not user:
         return "unix:path=/run/dbus/system_bus_socket"
-    directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    directory = environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
     return f"unix:path={directory or f'/run/user/{posix.geteuid()}'}/bus"

@@ -6,6 +6,7 @@ from pyrun.cgroups.cgroup import Cgroup
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from pyrun.cgroups.host import Hierarchies
@@ -19,22 +20,27 @@ def new(
     *,
     rootless: bool,
     annotations: dict[str, str],
+    environ: Mapping[bytes, bytes],
 ) -> Cgroup:
     """A container's cgroup, not made yet, by the manager of that name: cgroupfs, systemd or disabled. path: the
-    config's cgroupsPath. Raises Invalid."""
+    config's cgroupsPath; environ: the caller's, which tells where its D-Bus is. Raises Invalid."""
     if manager == "systemd":
         from pyrun.cgroups.systemd import SystemdCgroup  # lazy: only for that driver
 
-        return SystemdCgroup(hierarchies, container, path, rootless=rootless, annotations=annotations)
+        made = SystemdCgroup(hierarchies, container, path, rootless=rootless, annotations=annotations)
+        made.environ = environ
+        return made
     if manager == "disabled":
         return Cgroup.disabled(hierarchies)
     return Cgroup(hierarchies, container, path, rootless=rootless)
 
 
-def from_state(state: dict[str, Any]) -> Cgroup:
+def from_state(state: dict[str, Any], environ: Mapping[bytes, bytes]) -> Cgroup:
     """The cgroup that `Cgroup.to_state` told of. Raises KeyError, TypeError or ValueError for what it can't have."""
     if state["driver"] == "systemd":
         from pyrun.cgroups.systemd import SystemdCgroup  # lazy: only for that driver
 
-        return SystemdCgroup.from_state(state)
+        found = SystemdCgroup.from_state(state)
+        found.environ = environ
+        return found
     return Cgroup.from_state(state)

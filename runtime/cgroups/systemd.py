@@ -26,7 +26,7 @@ from pyrun.kernel import files, privilege
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any, TypeVar
 
     from pyrun.cgroups.bus import Manager
@@ -45,7 +45,18 @@ class SystemdCgroup(Cgroup):
 
     needs_process = True
 
-    __slots__ = ("_annotated", "_container", "_inode", "_invocation", "_limits", "_manager", "_mark", "_slice", "unit")
+    __slots__ = (
+        "_annotated",
+        "_container",
+        "_inode",
+        "_invocation",
+        "_limits",
+        "_manager",
+        "_mark",
+        "_slice",
+        "environ",
+        "unit",
+    )
 
     def __init__(
         self,
@@ -71,6 +82,7 @@ class SystemdCgroup(Cgroup):
         self.directories = [Directory(t.controllers, t.mountpoint, t.mountpoint + below, 1) for t in hierarchies.trees]
         self._limits: list[Property] = []
         self._manager: Manager | None = None
+        self.environ: Mapping[bytes, bytes] = posix.environ  # where the bus is
         self._mark = ""
         self._inode, self._invocation = 0, ""  # once there is a scope
         self._reset()
@@ -86,6 +98,7 @@ class SystemdCgroup(Cgroup):
             self.directories = []
         self._annotated, self._limits = [], []
         self._manager = None
+        self.environ = posix.environ
         return self
 
     def to_state(self) -> dict[str, Any]:
@@ -319,7 +332,7 @@ class SystemdCgroup(Cgroup):
                 from pyrun.cgroups.bus import Manager  # lazy: loads jeepney
             except ImportError:
                 raise CgroupError("the systemd driver needs the library jeepney", hint="pip install jeepney") from None
-            self._manager = Manager(self.rootless and privilege.rootless())
+            self._manager = Manager(self.rootless and privilege.rootless(), self.environ)
         return self._manager
 
 

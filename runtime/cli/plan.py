@@ -37,7 +37,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     check_id(container)
     try:
         hierarchies = host()
-        cgroup = own_cgroup(options, hierarchies, container, config)
+        cgroup = own_cgroup(options, hierarchies, container, config, context.caller)
         writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
         found = facts(container, config, options, hierarchies, cgroup, context.caller, cache=False)
         # What root would run, whoever asks; with --rootless=true, what a user would.

@@ -141,7 +141,7 @@ class Container:
         from pyrun.cgroups import drivers  # lazy: `state` and `start` only ask whether it is frozen
 
         try:
-            return drivers.from_state(self.state["cgroup"])
+            return drivers.from_state(self.state["cgroup"], self.caller.environ)
         except (KeyError, TypeError, ValueError) as e:
             raise Error(f"container {self.id}: state.json is broken", detail=f"cgroup: {e!r}") from None
 

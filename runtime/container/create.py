@@ -154,7 +154,7 @@ class _Creation:
             from pyrun.container import notify  # lazy: only under a service manager
 
             notify.prepare(directory, config, options)
-        self.cgroup = cgroup = gather.own_cgroup(options, hierarchies, state["id"], config)
+        self.cgroup = cgroup = gather.own_cgroup(options, hierarchies, state["id"], config, self.caller)
         cgroup.foresee()
         state["cgroup"] = cgroup.to_state()
         if "intelRdt" in self.linux:

@@ -34,13 +34,23 @@ def mapped(config: Config) -> list[mounts.MountEntry]:
     return [mounts.MountEntry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
 
 
-def own_cgroup(options: CreateOptions, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:
+def own_cgroup(
+    options: CreateOptions, hierarchies: Hierarchies, container: str, config: Config, caller: Caller
+) -> Cgroup:
     """The container's cgroup, not made yet, by the driver that the command line asks for. Raises Invalid."""
     path = config.get("linux", {}).get("cgroupsPath")
     rootless = privilege.rootless() if options.rootless is None else options.rootless
     annotations = config.get("annotations", {})
     manager = options.cgroup_manager
-    return drivers.new(manager, hierarchies, container, path, rootless=rootless, annotations=annotations)
+    return drivers.new(
+        manager,
+        hierarchies,
+        container,
+        path,
+        rootless=rootless,
+        annotations=annotations,
+        environ=caller.environ,
+    )
 
 
 def cgroup_owner(config: Config) -> int:
