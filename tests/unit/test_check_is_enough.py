@@ -33,8 +33,8 @@ from pyrun.spec.example import example
 from pyrun.spec.faults import Fault, Invalid
 from pyrun.spec.mount_options import OPTIONS
 
-# A few hundred mutations in the normal run; PYRUN_MUTATIONS=5000 for the long form.
-MUTATIONS = int(os.environ.get("PYRUN_MUTATIONS", "300"))
+# A few hundred mutations in the normal run, fewer in `make unit`; PYRUN_MUTATIONS=5000 for the long form.
+MUTATIONS = int(os.environ.get("PYRUN_MUTATIONS", "60" if os.environ.get("QUICK") else "300"))
 
 NUMBERS = (
     *(-(1 << 63), -5, -2, -1, 0, 1, 2, 5, 10, 100, 999, 1000, 4096),
