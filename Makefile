@@ -25,14 +25,9 @@ TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
 NEEDS = $(BUILD_NEEDS) $(TEST_NEEDS)
 
-# The tests that look at what differs on cgroup v2.
+# A throw-away machine; the markers guest, systemd and rootless say which tests run there too (CONTRIBUTING.md).
 GUEST       = tests/guest/guest
 GUEST_CACHE ?= $(HOME)/.cache/guest
-GUEST_TESTS = $(addprefix tests/integration/test_, cgroups.py cgroups_fs.py delegation.py devices.py kernel_lore.py lifecycle.py limits.py \
-              namespaces.py resource_commands.py rootfs.py)
-# Those where it matters who makes the cgroups.
-SYSTEMD_TESTS = $(addprefix tests/integration/test_, cgroups.py exec.py lifecycle.py limits.py resource_commands.py systemd.py) \
-                $(addprefix conformance/test_, cgroups.py devices.py lifecycle.py)
 IN_GUEST    = { test -d $(GUEST_CACHE)/boot || $(GUEST) build; } && $(GUEST) run --host-root --share $(CURDIR) --timeout 900
 export GUEST_CACHE
 
@@ -145,28 +140,23 @@ test-managers: build build/venv/managers
 	unshare -m $(VENV)/python -m pytest tests/managers $(if $(filter-out pyrun,$(RUNTIME)),--runtime=$(shell command -v $(RUNTIME)))
 
 # Podman in a throw-away machine with cgroup v2: with systemd's cgroups, and as a user without root.
-PODMAN_IN_GUEST = (run or exit_codes or exec or pause or update or stop or kill or restart or stats or memory or no_cgroups) and not buildah
-PODMAN_ROOTLESS = test_run or exit_codes or exec or stop or kill or restart or volumes or no_cgroups or can_not
 test-managers-guest: build build/venv/managers
 	@$(MAKE) --no-print-directory setup NEEDS="$(NEEDS) $(MANAGERS)"
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	test -d $(GUEST_CACHE)/boot || $(GUEST) build
 	$(GUEST) run --systemd --host-root --share $(CURDIR) -- env CGROUP_MANAGER=systemd \
-		$(VENV)/python -m pytest --color=no -p no:cacheprovider tests/managers/test_podman.py -k "$(PODMAN_IN_GUEST)"
+		$(GUEST_PYTEST) tests/managers -m systemd
 	$(GUEST) run --host-root --share $(CURDIR) -- sh -c 'useradd --create-home box; grep -q box /etc/subuid || \
-		echo box:200000:65536 | tee -a /etc/subuid >> /etc/subgid; exec env PODMAN_USER=box $(VENV)/python -m pytest \
-		--color=no -p no:cacheprovider tests/managers/test_podman.py -k "$(PODMAN_ROOTLESS)"'
+		echo box:200000:65536 | tee -a /etc/subuid >> /etc/subgid; exec env PODMAN_USER=box \
+		$(GUEST_PYTEST) tests/managers -m rootless'
 
-# Less what pyrun does otherwise on purpose (conformance/deviations.toml), and what asks for a path of cgroupfs's form.
-GUEST_LESS   = $(addprefix --deselect conformance/, test_lifecycle.py::test_delete_of_a_created_container \
-               test_cgroups.py::test_a_default_device_that_is_denied)
 GUEST_PYTEST = $(VENV)/python -m pytest --color=no -p no:cacheprovider
 
 # In a throw-away machine with this machine's files, a kernel of its own, and unified cgroup v2: under the cgroupfs driver,
-# and under systemd's.
+# and under systemd's. What of conformance/ comes out otherwise there stands in conformance/deviations.toml.
 test-guest: build
-	$(IN_GUEST) -- $(GUEST_PYTEST) $(GUEST_TESTS)
-	$(IN_GUEST) --systemd -- $(GUEST_PYTEST) $(GUEST_LESS) --systemd-cgroup $(SYSTEMD_TESTS)
+	$(IN_GUEST) -- $(GUEST_PYTEST) -m guest tests
+	$(IN_GUEST) --systemd -- $(GUEST_PYTEST) -m systemd --systemd-cgroup --expected=pyrun tests conformance
 
 # All of conformance/, on cgroup v2.
 conformance-guest: build

@@ -60,6 +60,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("runtime"):
         config.option.runtime = shutil.which(config.option.runtime) or config.option.runtime
     config.addinivalue_line("markers", "cgroupfs: about paths that only the cgroupfs driver takes")
+    config.addinivalue_line("markers", "systemd: about what systemd makes, and worth a run with --systemd-cgroup")
     config.pluginmanager.register(Report(config), "conformance-report")
     if config.getoption("systemd_cgroup"):
         Runtime.wide = ("--systemd-cgroup",)
@@ -149,6 +150,7 @@ class Report:
         self.outcomes: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
         self.numbers: dict[str, list[int]] = {}
+        self.others_fail = False
 
     def why(self, name: str) -> str:
         return self.expected.get(name, "")
@@ -165,7 +167,10 @@ class Report:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = name_of(report.nodeid)
-        if name not in self.numbers or self.outcomes.get(name) == "failed":
+        if name not in self.numbers:
+            self.others_fail |= report.failed
+            return
+        if self.outcomes.get(name) == "failed":
             return
         if report.failed:
             self.outcomes[name] = "failed"
@@ -200,7 +205,7 @@ class Report:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.config.getoption("expected") and exitstatus in (0, 1):
-            session.exitstatus = 1 if self.surprises() else 0
+            session.exitstatus = 1 if self.surprises() or self.others_fail else 0
 
     def by_must(self) -> dict[int, dict[str, list[str]]]:
         """Number → outcome → tests."""
@@ -297,8 +302,8 @@ def container_type() -> type[Container]:
 
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The leak check, the last thing that happens in a test. Cgroups are looked for only where a runtime was at work: that
-    reads all of the machine's."""
+    """The leak check, the last thing that happens in a test. Cgroups are looked for only where a runtime was at work:
+    that reads all of the machine's."""
     if not ROOT:
         yield
         return

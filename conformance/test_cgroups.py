@@ -12,6 +12,8 @@ import pytest
 
 from conformance.harness import Container, cgroups, own_cgroup, tidy
 
+pytestmark = pytest.mark.systemd
+
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 MIB = 1 << 20

@@ -9,6 +9,8 @@ import pytest
 
 from conformance.harness import Container, Listener
 
+pytestmark = pytest.mark.systemd
+
 DEFAULTS = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9", "tty": "5:0"}
 
 

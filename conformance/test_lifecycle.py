@@ -12,6 +12,8 @@ import pytest
 
 from conformance.harness import WAITING, Container, Runtime, hear
 
+pytestmark = pytest.mark.systemd
+
 STATE = {"ociVersion": str, "id": str, "status": str, "pid": int, "bundle": str, "annotations": dict}
 
 

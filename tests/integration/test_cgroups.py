@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Container, cgroups, hear
 
+pytestmark = [pytest.mark.guest, pytest.mark.systemd]
+
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 MIB = 1 << 20
 

@@ -13,7 +13,10 @@ from harness import PYRUN, Container, open_to_all
 
 TOP = Path("/sys/fs/cgroup")
 MIB = 1 << 20
-pytestmark = pytest.mark.skipif(not (TOP / "cgroup.controllers").exists(), reason="version 1 can't be delegated")
+pytestmark = [
+    pytest.mark.guest,
+    pytest.mark.skipif(not (TOP / "cgroup.controllers").exists(), reason="version 1 can't be delegated"),
+]
 USER = 65534
 
 

@@ -7,6 +7,8 @@ import os
 import pytest
 from harness import Container
 
+pytestmark = pytest.mark.guest
+
 DEFAULTS = {"null": "1:3", "zero": "1:5", "full": "1:7", "random": "1:8", "urandom": "1:9", "tty": "5:0"}
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from harness import Container, Done, message
 
+pytestmark = pytest.mark.systemd
+
 NAMESPACES = "for n in cgroup ipc mnt net pid uts; do stat -L -c %i /proc/self/ns/$n; done"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Container
 
+pytestmark = pytest.mark.guest
+
 UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
 NO_EXEC = Path("/proc/sys/vm/memfd_noexec")
 

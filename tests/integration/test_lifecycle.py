@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from harness import Container, Runtime, hear
 
+pytestmark = [pytest.mark.guest, pytest.mark.systemd]
+
 CRUN_UPPER = pytest.mark.differs(crun="1.8 knows upper case only")
 WAITING = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
 

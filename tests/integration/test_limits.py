@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from harness import Container, cgroups, hear, message, own_cgroup
 
+pytestmark = [pytest.mark.guest, pytest.mark.systemd]
+
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 MIB = 1 << 20
 OUT_OF_MEMORY = "org.pyrun.out-of-memory"

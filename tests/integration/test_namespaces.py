@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from harness import Container
 
+pytestmark = pytest.mark.guest
+
 
 def test_the_loopback_is_up(container: Container) -> None:
     assert "UP" in container.sees("ifconfig lo").replace("LOOPBACK", "")

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from harness import Container, message, own_cgroup
 
+pytestmark = [pytest.mark.guest, pytest.mark.systemd]
+
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
 SPIN = "while :; do :; done"
 

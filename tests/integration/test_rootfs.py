@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import Container
 
+pytestmark = pytest.mark.guest
+
 
 def root_line(container: Container) -> list[str]:
     """The line of `/` in the container's mountinfo, as fields."""

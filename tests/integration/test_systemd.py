@@ -18,10 +18,13 @@ from pyrun.cgroups.annotations import _CONDUCT, _LIMITS
 
 MANAGER = "org.freedesktop.systemd1"
 MIB = 1 << 20
-pytestmark = pytest.mark.skipif(
-    Path("/proc/1/comm").read_text() != "systemd\n" or not Path("/run/dbus/system_bus_socket").exists(),
-    reason="systemd is not process 1",
-)
+pytestmark = [
+    pytest.mark.systemd,
+    pytest.mark.skipif(
+        Path("/proc/1/comm").read_text() != "systemd\n" or not Path("/run/dbus/system_bus_socket").exists(),
+        reason="systemd is not process 1",
+    ),
+]
 
 
 @pytest.fixture
