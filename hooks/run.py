@@ -12,7 +12,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from pyrun.spec.config import Hook
 
@@ -25,40 +25,41 @@ _SIGNALS = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))
 
 
 class HookError(Exception):
-    """A hook that could not be run or that failed. `words`: why, on one line; `error`: an errno or 0, and
-    with one `words` is what was tried."""
+    """A hook that could not be run or that failed. path: the hook's program; detail: why, on one line; call: the system
+    call that failed, and errno: what it said."""
 
-    def __init__(self, path: str, words: str, error: int = 0) -> None:
-        super().__init__(path, words)
+    def __init__(self, path: str, detail: str = "", *, call: str = "", errno: int | None = 0) -> None:
+        super().__init__(path, detail or call)
         self.path = path
-        self.words = words
-        self.error = error
+        self.detail = detail
+        self.call = call
+        self.errno = errno or 0
 
 
-def spawn(hook: Hook, stdin: int, output: int) -> int:
-    """Start a hook in the runtime's namespaces.
+def spawner(environ: Mapping[bytes, bytes]) -> Spawn:
+    """Starts hooks in the runtime's namespaces. One without `env` has `environ`, the runtime's own, as with runc and
+    crun."""
 
-    Without `env` it has the runtime's environment, as with runc and crun."""
-    _keep_descriptors()
-    environment: dict[bytes, bytes] = posix.environ
-    if "env" in hook:
-        environment = dict(_pair(entry) for entry in hook["env"])
-    try:
-        return posix.posix_spawn(
-            hook["path"],
-            hook.get("args") or [hook["path"]],
-            environment,
-            file_actions=[
-                (posix.POSIX_SPAWN_DUP2, stdin, 0),
-                (posix.POSIX_SPAWN_DUP2, output, 1),
-                (posix.POSIX_SPAWN_DUP2, output, 2),
-            ],
-            setpgroup=0,
-            setsigmask=(),
-            setsigdef=_SIGNALS,
-        )
-    except OSError as e:
-        raise HookError(hook["path"], "", e.errno or 0) from None
+    def spawn(hook: Hook, stdin: int, output: int) -> int:
+        _keep_descriptors()
+        try:
+            return posix.posix_spawn(
+                hook["path"],
+                hook.get("args") or [hook["path"]],
+                dict(_pair(entry) for entry in hook["env"]) if "env" in hook else environ,
+                file_actions=[
+                    (posix.POSIX_SPAWN_DUP2, stdin, 0),
+                    (posix.POSIX_SPAWN_DUP2, output, 1),
+                    (posix.POSIX_SPAWN_DUP2, output, 2),
+                ],
+                setpgroup=0,
+                setsigmask=(),
+                setsigdef=_SIGNALS,
+            )
+        except OSError as e:
+            raise HookError(hook["path"], errno=e.errno) from None
+
+    return spawn
 
 
 def _keep_descriptors() -> None:
@@ -76,7 +77,7 @@ def _pair(entry: str) -> tuple[bytes, bytes]:
     return name.encode(), value.encode()
 
 
-def run(hook: Hook, state: bytes, start: Spawn = spawn) -> None:
+def run(hook: Hook, state: bytes, start: Spawn) -> None:
     """Run one hook to its end. Raises HookError when it can't be run, fails, or takes longer than its timeout."""
     read_state, write_state = posix.pipe2(posix.O_CLOEXEC)
     read_output, write_output = posix.pipe2(posix.O_CLOEXEC)

@@ -15,15 +15,18 @@ import os
 import subprocess
 import sys
 
+# The controllers whose limits managers set.
+LIMITS = [f"cgroups.controllers.{name}" for name in ("cpuset", "memory", "cpu", "pids", "devices")]
+
 # What a hot verb imports only when it gets there, but nearly always.
 LATER = {
-    "create": ["cgroups.resources", "cgroups.devices"],
-    "start": [],
-    "state": [],
-    "kill": [],
+    "create": ["cgroups.resources", *LIMITS],
+    "start": ["container.container"],
+    "state": ["container.container"],
+    "kill": ["container.container"],
     "delete": ["cgroups.cgroup"],
-    "exec": ["cgroups.cgroup", "container.foreground"],
-    "run": ["cgroups.resources", "cgroups.devices", "container.foreground"],
+    "exec": ["container.container", "cgroups.cgroup", "cli.foreground"],
+    "run": ["cgroups.resources", *LIMITS, "cli.foreground"],
 }
 
 # Prints the modules below sys.argv[1] that the imports of the others load, each after those that it needs itself.
@@ -45,7 +48,13 @@ for name in sys.argv[2:]:
 
 
 class Bare(ast.NodeTransformer):
-    """Takes away what only readers and tools need, annotations and docstrings: they would be read at every start."""
+    """Takes away what only readers and tools need, annotations, docstrings and what is imported or defined for types:
+    they would be read at every start."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse
+        return self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.returns = None
@@ -75,10 +84,12 @@ def link(destination: str, library: str, verb: str) -> bytes:
     names = [f"pyrun.{name}" for name in ("cli.main", f"cli.{verb}", *LATER[verb])]
     trace = [sys.executable, "-ISc", TRACE, destination + library, *names]
     order = subprocess.run(trace, check=True, capture_output=True, text=True).stdout.split()
-    # A package first: Python loads it before what is in it, but only ends a namespace package's loading afterwards.
-    packages = {name.rpartition(".")[0] for name in order} - {""}
-    order = [*sorted(packages | {"pyrun"}), *(name for name in order if name not in packages and name != "pyrun")]
-    return marshal.dumps([module(destination, f"{library}/{name.replace('.', '/')}", name) for name in order])
+    # Packages first, bare: what is in one can be looked for when it is there. One that imports what is in it is run
+    # after that, and takes the place of the bare one then.
+    packages = sorted({name.rpartition(".")[0] for name in order} - {""} | {"pyrun"})
+    modules = {name: module(destination, f"{library}/{name.replace('.', '/')}", name) for name in (*packages, *order)}
+    bare = [(*modules[name][:3], None) for name in packages]
+    return marshal.dumps([*bare, *(modules[name] for name in order if name not in packages or modules[name][3])])
 
 
 def module(destination: str, path: str, name: str) -> tuple[object, ...]:
@@ -89,7 +100,8 @@ def module(destination: str, path: str, name: str) -> tuple[object, ...]:
         return name, None, [path], None
     with open(destination + file, "rb") as source:
         tree = ast.fix_missing_locations(Bare().visit(ast.parse(source.read())))
-    return name, file, [path] if package else None, compile(tree, file, "exec", dont_inherit=True)
+    code = compile(tree, file, "exec", dont_inherit=True) if any(type(n) is not ast.Pass for n in tree.body) else None
+    return name, file, [path] if package else None, code
 
 
 def main() -> None:

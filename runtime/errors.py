@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from pyrun.spec.faults import Fault
 
 
+_SHOWN = 20  # faults of a document in one line
+
+
 class Error(Exception):
     """What was asked, and why it could not be done.
 
@@ -82,7 +85,9 @@ class ConfigError(Error):
 
     def __init__(self, faults: list[Fault], what: str = "invalid config") -> None:
         self.faults = faults
-        text = "; ".join(str(fault) for fault in faults)
+        text = "; ".join(str(fault) for fault in faults[:_SHOWN])
+        if len(faults) > _SHOWN:
+            text += f"; and {len(faults) - _SHOWN} more, which `pyrun check` shows"
         super().__init__(f"{what}: {text}" if what else text)
 
 

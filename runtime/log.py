@@ -31,15 +31,18 @@ class Log:
                 raise Error("open the log", call=f"open {path}", errno=e.errno) from None
 
     def error(self, message: str) -> None:
+        """A line at level error, and with --log the bare text on stderr."""
         self._write("error", message)
         if self.fd != 2:
             posix.write(2, f"{message}\n".encode(errors="replace"))
 
     def warning(self, message: str) -> None:
+        """A line at level warning; with --log only with --debug."""
         if self.fd == 2 or self.debugging:
             self._write("warning", message)
 
     def debug(self, message: str) -> None:
+        """A line at level debug, with --debug."""
         if self.debugging:
             self._write("debug", message)
 

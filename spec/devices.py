@@ -1,4 +1,4 @@
-"""The devices and links that every container has in /dev (config-linux.md "Default Devices", runtime-linux.md)."""
+"""The devices and symlinks that every container has in /dev (config-linux.md "Default Devices", runtime-linux.md)."""
 
 from __future__ import annotations
 
@@ -20,28 +20,13 @@ DEFAULT_DEVICE_MODE = 0o666
 # MUST 89: /dev/ptmx leads to the container's own devpts. /dev/console is a bind of the terminal, if there is one.
 PTMX_LINK = ("/dev/ptmx", "pts/ptmx")
 
-# MUST 42: link, target. Each is made when its target is there after the mounts.
+# MUST 42: symlink, target. Each is made when its target is there after the mounts.
 DEV_LINKS = (
     ("/dev/fd", "/proc/self/fd"),
     ("/dev/stdin", "/proc/self/fd/0"),
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
     ("/dev/core", "/proc/kcore"),
-)
-
-# What the devices cgroup must allow for the above and for terminals: type, major, minor (-1 is any), access.
-# They come after the bundle's own rules, so that a bundle that denies all still has a working /dev.
-DEFAULT_RULES = (
-    ("c", -1, -1, "m"),
-    ("b", -1, -1, "m"),
-    ("c", 1, 3, "rwm"),
-    ("c", 1, 8, "rwm"),
-    ("c", 1, 7, "rwm"),
-    ("c", 5, 0, "rwm"),
-    ("c", 1, 5, "rwm"),
-    ("c", 1, 9, "rwm"),
-    ("c", 136, -1, "rwm"),
-    ("c", 5, 2, "rwm"),
 )
 
 # The types of linux.devices: the bits of st_mode. u is an unbuffered character device, the same to the kernel.

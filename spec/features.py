@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrun.spec import schema
 from pyrun.spec.capabilities import CAPABILITIES
-from pyrun.spec.checks import HOOKS
+from pyrun.spec.checks.document import HOOKS
 from pyrun.spec.mount_options import OPTIONS
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.version import OCI_VERSION_MIN, SPEC_VERSION

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from pyrun.spec.config import IDMapping
+
+    # What the option does, and its operands.
+    Row = tuple[Callable[..., None], *tuple[Any, ...]]
 
 # mount(2)
 MS_RDONLY = 1
@@ -23,7 +29,6 @@ MS_NOSYMFOLLOW = 256
 MS_NOATIME = 1024
 MS_NODIRATIME = 2048
 MS_BIND = 4096
-MS_MOVE = 8192
 MS_REC = 16384
 MS_SILENT = 32768
 MS_UNBINDABLE = 1 << 17
@@ -51,95 +56,202 @@ MOUNT_ATTR_NOSYMFOLLOW = 0x200000
 # What the new mount API can't say: only mount(2) takes these.
 MS_ONLY = MS_SILENT | MS_I_VERSION
 
-# The kinds of row. Where a column says nothing to a kind it is 0 or "".
-FLAG = 0  # MS_ flag, set or clear, the MOUNT_ATTR_ of it, its name for FSCONFIG_SET_FLAG
-ATIME = 1  # the same for the modes of atime, which exclude one another: the last one named holds
-RECURSIVE = 2  # MOUNT_ATTR_, set or clear, for mount_setattr(AT_RECURSIVE)
-RATIME = 3  # the same for the modes of atime
-PROPAGATION = 4  # MS_ flag, with MS_REC or without
-SWITCH = 5  # the slot of MountOptions that becomes True
-NOTHING = 6
 
-SET = True
-CLEAR = False
+def flag(ms: int, attribute: int = 0, superblock: str = "") -> Row:
+    """A flag to set: MS_ of mount(2), MOUNT_ATTR_ of the mount, and its name for FSCONFIG_SET_FLAG where it is the
+    superblock's too."""
+    return _flag, ms, True, attribute, superblock
 
-# name: (kind, MS_ flag, set or clear, MOUNT_ATTR_, name)
-OPTIONS: dict[str, tuple[int, int, bool, int, str]] = {
+
+def no_flag(ms: int, attribute: int = 0, superblock: str = "") -> Row:
+    """A flag to clear."""
+    return _flag, ms, False, attribute, superblock
+
+
+def atime(ms: int, attribute: int) -> Row:
+    """A mode of atime. They exclude one another: the last one named holds."""
+    return _atime, ms, True, attribute
+
+
+def no_atime(ms: int, attribute: int) -> Row:
+    """A mode of atime that is not to be."""
+    return _atime, ms, False, attribute
+
+
+def recursive(attribute: int) -> Row:
+    """An attribute to set of the mount and all mounts below it (mount_setattr(2), AT_RECURSIVE)."""
+    return _recursive, True, attribute
+
+
+def no_recursive(attribute: int) -> Row:
+    """An attribute to clear of all of them."""
+    return _recursive, False, attribute
+
+
+def recursive_atime(attribute: int) -> Row:
+    """A mode of atime for all of them."""
+    return _recursive_atime, True, attribute
+
+
+def no_recursive_atime(attribute: int) -> Row:
+    """A mode of atime that none of them is to have."""
+    return _recursive_atime, False, attribute
+
+
+def propagation(ms: int) -> Row:
+    """How the mount hangs together with others (mount_namespaces(7)); with MS_REC those below it too."""
+    return _propagation, ms
+
+
+def switch(name: str) -> Row:
+    """The slot of MountOptions that becomes True."""
+    return _switch, name
+
+
+# What each kind of row does to the sum; `i` is where in the list the option stands.
+
+
+def _nothing(found: MountOptions, i: int) -> None:
+    pass
+
+
+def _flag(found: MountOptions, i: int, ms: int, on: bool, attribute: int, superblock: str) -> None:
+    if on:
+        found.ms_flags |= ms
+        found.attr_set |= attribute
+        found.attr_clr &= ~attribute
+    else:
+        found.ms_flags &= ~ms
+        found.attr_set &= ~attribute
+        found.attr_clr |= attribute
+    if superblock:
+        found.superblock.pop(ms, None)  # so that it takes the place of the last one named
+        found.superblock[ms] = (i, superblock, on)
+
+
+def _atime(found: MountOptions, i: int, ms: int, on: bool, attribute: int) -> None:
+    found.ms_flags = found.ms_flags & ~_MS_ATIME | ms if on else found.ms_flags & ~ms
+    found.atime = _mode(found.atime, on, attribute)
+
+
+def _recursive(found: MountOptions, i: int, on: bool, attribute: int) -> None:
+    if on:
+        found.recursive_set |= attribute
+        found.recursive_clr &= ~attribute
+    else:
+        found.recursive_set &= ~attribute
+        found.recursive_clr |= attribute
+
+
+def _recursive_atime(found: MountOptions, i: int, on: bool, attribute: int) -> None:
+    found.recursive_atime = _mode(found.recursive_atime, on, attribute)
+
+
+def _mode(before: int, on: bool, attribute: int) -> int:
+    """The mode of atime after an option for or against `attribute`: relatime is what is left without one."""
+    if on:
+        return attribute
+    return MOUNT_ATTR_RELATIME if before in (_UNNAMED, attribute) else before
+
+
+def _propagation(found: MountOptions, i: int, ms: int) -> None:
+    found.propagation.append((i, ms))
+
+
+def _switch(found: MountOptions, i: int, name: str) -> None:
+    setattr(found, name, True)
+
+
+_MS_ATIME = MS_NOATIME | MS_RELATIME | MS_STRICTATIME
+_UNNAMED = -1  # no mode of atime has been named
+
+OPTIONS: dict[str, Row] = {
     # MUST 50
-    "defaults": (NOTHING, 0, SET, 0, ""),
-    "bind": (SWITCH, 0, SET, 0, "bind"),
-    "rbind": (SWITCH, 0, SET, 0, "rbind"),
-    "remount": (SWITCH, 0, SET, 0, "remount"),
-    "ro": (FLAG, MS_RDONLY, SET, MOUNT_ATTR_RDONLY, "ro"),
-    "rw": (FLAG, MS_RDONLY, CLEAR, MOUNT_ATTR_RDONLY, "rw"),
-    "nosuid": (FLAG, MS_NOSUID, SET, MOUNT_ATTR_NOSUID, ""),
-    "suid": (FLAG, MS_NOSUID, CLEAR, MOUNT_ATTR_NOSUID, ""),
-    "nodev": (FLAG, MS_NODEV, SET, MOUNT_ATTR_NODEV, ""),
-    "dev": (FLAG, MS_NODEV, CLEAR, MOUNT_ATTR_NODEV, ""),
-    "noexec": (FLAG, MS_NOEXEC, SET, MOUNT_ATTR_NOEXEC, ""),
-    "exec": (FLAG, MS_NOEXEC, CLEAR, MOUNT_ATTR_NOEXEC, ""),
-    "nodiratime": (FLAG, MS_NODIRATIME, SET, MOUNT_ATTR_NODIRATIME, ""),
-    "diratime": (FLAG, MS_NODIRATIME, CLEAR, MOUNT_ATTR_NODIRATIME, ""),
-    "noatime": (ATIME, MS_NOATIME, SET, MOUNT_ATTR_NOATIME, ""),
-    "atime": (ATIME, MS_NOATIME, CLEAR, MOUNT_ATTR_NOATIME, ""),
-    "relatime": (ATIME, MS_RELATIME, SET, MOUNT_ATTR_RELATIME, ""),
-    "norelatime": (ATIME, MS_RELATIME, CLEAR, MOUNT_ATTR_RELATIME, ""),
-    "strictatime": (ATIME, MS_STRICTATIME, SET, MOUNT_ATTR_STRICTATIME, ""),
-    "nostrictatime": (ATIME, MS_STRICTATIME, CLEAR, MOUNT_ATTR_STRICTATIME, ""),
-    "sync": (FLAG, MS_SYNCHRONOUS, SET, 0, "sync"),
-    "async": (FLAG, MS_SYNCHRONOUS, CLEAR, 0, "async"),
-    "dirsync": (FLAG, MS_DIRSYNC, SET, 0, "dirsync"),
-    "lazytime": (FLAG, MS_LAZYTIME, SET, 0, "lazytime"),
-    "nolazytime": (FLAG, MS_LAZYTIME, CLEAR, 0, "nolazytime"),
-    "iversion": (FLAG, MS_I_VERSION, SET, 0, ""),
-    "noiversion": (FLAG, MS_I_VERSION, CLEAR, 0, ""),
-    "silent": (FLAG, MS_SILENT, SET, 0, ""),
-    "loud": (FLAG, MS_SILENT, CLEAR, 0, ""),
-    "shared": (PROPAGATION, MS_SHARED, SET, 0, ""),
-    "rshared": (PROPAGATION, MS_SHARED | MS_REC, SET, 0, ""),
-    "slave": (PROPAGATION, MS_SLAVE, SET, 0, ""),
-    "rslave": (PROPAGATION, MS_SLAVE | MS_REC, SET, 0, ""),
-    "private": (PROPAGATION, MS_PRIVATE, SET, 0, ""),
-    "rprivate": (PROPAGATION, MS_PRIVATE | MS_REC, SET, 0, ""),
-    "unbindable": (PROPAGATION, MS_UNBINDABLE, SET, 0, ""),
-    "runbindable": (PROPAGATION, MS_UNBINDABLE | MS_REC, SET, 0, ""),
+    "defaults": (_nothing,),
+    "bind": switch("bind"),
+    "rbind": switch("rbind"),
+    "remount": switch("remount"),
+    "ro": flag(MS_RDONLY, MOUNT_ATTR_RDONLY, superblock="ro"),
+    "rw": no_flag(MS_RDONLY, MOUNT_ATTR_RDONLY, superblock="rw"),
+    "nosuid": flag(MS_NOSUID, MOUNT_ATTR_NOSUID),
+    "suid": no_flag(MS_NOSUID, MOUNT_ATTR_NOSUID),
+    "nodev": flag(MS_NODEV, MOUNT_ATTR_NODEV),
+    "dev": no_flag(MS_NODEV, MOUNT_ATTR_NODEV),
+    "noexec": flag(MS_NOEXEC, MOUNT_ATTR_NOEXEC),
+    "exec": no_flag(MS_NOEXEC, MOUNT_ATTR_NOEXEC),
+    "nodiratime": flag(MS_NODIRATIME, MOUNT_ATTR_NODIRATIME),
+    "diratime": no_flag(MS_NODIRATIME, MOUNT_ATTR_NODIRATIME),
+    "noatime": atime(MS_NOATIME, MOUNT_ATTR_NOATIME),
+    "atime": no_atime(MS_NOATIME, MOUNT_ATTR_NOATIME),
+    "relatime": atime(MS_RELATIME, MOUNT_ATTR_RELATIME),
+    "norelatime": no_atime(MS_RELATIME, MOUNT_ATTR_RELATIME),
+    "strictatime": atime(MS_STRICTATIME, MOUNT_ATTR_STRICTATIME),
+    "nostrictatime": no_atime(MS_STRICTATIME, MOUNT_ATTR_STRICTATIME),
+    "sync": flag(MS_SYNCHRONOUS, superblock="sync"),
+    "async": no_flag(MS_SYNCHRONOUS, superblock="async"),
+    "dirsync": flag(MS_DIRSYNC, superblock="dirsync"),
+    "lazytime": flag(MS_LAZYTIME, superblock="lazytime"),
+    "nolazytime": no_flag(MS_LAZYTIME, superblock="nolazytime"),
+    "iversion": flag(MS_I_VERSION),
+    "noiversion": no_flag(MS_I_VERSION),
+    "silent": flag(MS_SILENT),
+    "loud": no_flag(MS_SILENT),
+    "shared": propagation(MS_SHARED),
+    "rshared": propagation(MS_SHARED | MS_REC),
+    "slave": propagation(MS_SLAVE),
+    "rslave": propagation(MS_SLAVE | MS_REC),
+    "private": propagation(MS_PRIVATE),
+    "rprivate": propagation(MS_PRIVATE | MS_REC),
+    "unbindable": propagation(MS_UNBINDABLE),
+    "runbindable": propagation(MS_UNBINDABLE | MS_REC),
     # MUST 51, and the options that config.md lists as SHOULD or MAY
-    "idmap": (SWITCH, 0, SET, 0, "idmap"),
-    "ridmap": (SWITCH, 0, SET, 0, "ridmap"),
-    "tmpcopyup": (SWITCH, 0, SET, 0, "tmpcopyup"),
-    "mand": (FLAG, MS_MANDLOCK, SET, 0, "mand"),
-    "nomand": (FLAG, MS_MANDLOCK, CLEAR, 0, "nomand"),
-    "nosymfollow": (FLAG, MS_NOSYMFOLLOW, SET, MOUNT_ATTR_NOSYMFOLLOW, ""),
-    "symfollow": (FLAG, MS_NOSYMFOLLOW, CLEAR, MOUNT_ATTR_NOSYMFOLLOW, ""),
-    "rro": (RECURSIVE, 0, SET, MOUNT_ATTR_RDONLY, ""),
-    "rrw": (RECURSIVE, 0, CLEAR, MOUNT_ATTR_RDONLY, ""),
-    "rnosuid": (RECURSIVE, 0, SET, MOUNT_ATTR_NOSUID, ""),
-    "rsuid": (RECURSIVE, 0, CLEAR, MOUNT_ATTR_NOSUID, ""),
-    "rnodev": (RECURSIVE, 0, SET, MOUNT_ATTR_NODEV, ""),
-    "rdev": (RECURSIVE, 0, CLEAR, MOUNT_ATTR_NODEV, ""),
-    "rnoexec": (RECURSIVE, 0, SET, MOUNT_ATTR_NOEXEC, ""),
-    "rexec": (RECURSIVE, 0, CLEAR, MOUNT_ATTR_NOEXEC, ""),
-    "rnodiratime": (RECURSIVE, 0, SET, MOUNT_ATTR_NODIRATIME, ""),
-    "rdiratime": (RECURSIVE, 0, CLEAR, MOUNT_ATTR_NODIRATIME, ""),
-    "rnosymfollow": (RECURSIVE, 0, SET, MOUNT_ATTR_NOSYMFOLLOW, ""),
-    "rsymfollow": (RECURSIVE, 0, CLEAR, MOUNT_ATTR_NOSYMFOLLOW, ""),
-    "rnoatime": (RATIME, 0, SET, MOUNT_ATTR_NOATIME, ""),
-    "ratime": (RATIME, 0, CLEAR, MOUNT_ATTR_NOATIME, ""),
-    "rrelatime": (RATIME, 0, SET, MOUNT_ATTR_RELATIME, ""),
-    "rnorelatime": (RATIME, 0, CLEAR, MOUNT_ATTR_RELATIME, ""),
-    "rstrictatime": (RATIME, 0, SET, MOUNT_ATTR_STRICTATIME, ""),
-    "rnostrictatime": (RATIME, 0, CLEAR, MOUNT_ATTR_STRICTATIME, ""),
+    "idmap": switch("idmap"),
+    "ridmap": switch("ridmap"),
+    "tmpcopyup": switch("tmpcopyup"),
+    "mand": flag(MS_MANDLOCK, superblock="mand"),
+    "nomand": no_flag(MS_MANDLOCK, superblock="nomand"),
+    "nosymfollow": flag(MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW),
+    "symfollow": no_flag(MS_NOSYMFOLLOW, MOUNT_ATTR_NOSYMFOLLOW),
+    "rro": recursive(MOUNT_ATTR_RDONLY),
+    "rrw": no_recursive(MOUNT_ATTR_RDONLY),
+    "rnosuid": recursive(MOUNT_ATTR_NOSUID),
+    "rsuid": no_recursive(MOUNT_ATTR_NOSUID),
+    "rnodev": recursive(MOUNT_ATTR_NODEV),
+    "rdev": no_recursive(MOUNT_ATTR_NODEV),
+    "rnoexec": recursive(MOUNT_ATTR_NOEXEC),
+    "rexec": no_recursive(MOUNT_ATTR_NOEXEC),
+    "rnodiratime": recursive(MOUNT_ATTR_NODIRATIME),
+    "rdiratime": no_recursive(MOUNT_ATTR_NODIRATIME),
+    "rnosymfollow": recursive(MOUNT_ATTR_NOSYMFOLLOW),
+    "rsymfollow": no_recursive(MOUNT_ATTR_NOSYMFOLLOW),
+    "rnoatime": recursive_atime(MOUNT_ATTR_NOATIME),
+    "ratime": no_recursive_atime(MOUNT_ATTR_NOATIME),
+    "rrelatime": recursive_atime(MOUNT_ATTR_RELATIME),
+    "rnorelatime": no_recursive_atime(MOUNT_ATTR_RELATIME),
+    "rstrictatime": recursive_atime(MOUNT_ATTR_STRICTATIME),
+    "rnostrictatime": no_recursive_atime(MOUNT_ATTR_STRICTATIME),
     # not in config.md; the peers have them. What belongs to the superblock has no mounts below it.
-    "rsync": (FLAG, MS_SYNCHRONOUS, SET, 0, "sync"),
-    "rasync": (FLAG, MS_SYNCHRONOUS, CLEAR, 0, "async"),
-    "rdirsync": (FLAG, MS_DIRSYNC, SET, 0, "dirsync"),
-    "rmand": (FLAG, MS_MANDLOCK, SET, 0, "mand"),
-    "rnomand": (FLAG, MS_MANDLOCK, CLEAR, 0, "nomand"),
-    "copy-symlink": (SWITCH, 0, SET, 0, "copy_symlink"),
-    "src-nofollow": (SWITCH, 0, SET, 0, "src_nofollow"),
-    "dest-nofollow": (SWITCH, 0, SET, 0, "dest_nofollow"),
+    "rsync": flag(MS_SYNCHRONOUS, superblock="sync"),
+    "rasync": no_flag(MS_SYNCHRONOUS, superblock="async"),
+    "rdirsync": flag(MS_DIRSYNC, superblock="dirsync"),
+    "rmand": flag(MS_MANDLOCK, superblock="mand"),
+    "rnomand": no_flag(MS_MANDLOCK, superblock="nomand"),
+    "copy-symlink": switch("copy_symlink"),
+    "src-nofollow": switch("src_nofollow"),
+    "dest-nofollow": switch("dest_nofollow"),
 }
 
+# linux.rootfsPropagation: MS_ flag, perhaps with MS_REC (mount_namespaces(7)).
+PROPAGATION = {
+    "shared": MS_SHARED,
+    "rshared": MS_SHARED | MS_REC,
+    "slave": MS_SLAVE,
+    "rslave": MS_SLAVE | MS_REC,
+    "private": MS_PRIVATE,
+    "rprivate": MS_PRIVATE | MS_REC,
+    "unbindable": MS_UNBINDABLE,
+    "runbindable": MS_UNBINDABLE | MS_REC,
+}
 
 # SELinux values hold commas, so they may come in quotes, which mount(2) takes off but fsconfig(2) doesn't.
 _QUOTED = ("context", "fscontext", "defcontext", "rootcontext")
@@ -161,9 +273,12 @@ class MountOptions:
     mappings       -- (uids, gids) of an option idmap=..., each as in mounts' uidMappings; None without one
     tmpcopyup, copy_symlink, src_nofollow, dest_nofollow -- as named
     index          -- where in the list an option is (its last place), so that errors can point at it
+    atime, recursive_atime, superblock -- parse's own, while it adds up: the MOUNT_ATTR_ mode named last, -1 for none;
+                      by MS_ flag (index, name, set or clear)
     """
 
     __slots__ = (
+        "atime",
         "attr_clr",
         "attr_set",
         "bind",
@@ -176,12 +291,14 @@ class MountOptions:
         "ms_flags",
         "propagation",
         "rbind",
+        "recursive_atime",
         "recursive_clr",
         "recursive_set",
         "remount",
         "ridmap",
         "sb_flags",
         "src_nofollow",
+        "superblock",
         "tmpcopyup",
     )
 
@@ -205,6 +322,8 @@ class MountOptions:
         self.src_nofollow = False
         self.dest_nofollow = False
         self.index: dict[str, int] = {}
+        self.atime = self.recursive_atime = _UNNAMED
+        self.superblock: dict[int, tuple[int, str, bool]] = {}
 
     @property
     def ms_only(self) -> int:
@@ -213,77 +332,45 @@ class MountOptions:
 
 
 def parse(options: list[str]) -> MountOptions:
-    """Read the options of one mount. What isn't in the table is data for the filesystem. Raises ValueError for an
+    """Add up the options of one mount. What isn't in the table is data for the filesystem. Raises ValueError for an
     idmap=... that can't be read."""
     found = MountOptions()
-    ms_flags = 0
-    superblock: dict[int, tuple[int, str, bool]] = {}
-    atime = ratime = -1
     for i, option in enumerate(options):
         row = OPTIONS.get(option)
-        if option.startswith(ID_MAPS):
-            found.mappings = id_maps(option)
+        if row is not None:
+            found.index[option] = i
+            act, *operands = row
+            act(found, i, *operands)
+        elif option.startswith(ID_MAPS):
             found.index[option.partition("=")[0]] = i
+            found.mappings = id_maps(option)
             found.idmap = True
             found.ridmap |= option[0] == "r"
-            continue
-        if row is None:
+        else:
             found.data.extend((i, *item) for item in _data(option))
-            continue
-        found.index[option] = i
-        kind, flag, on, attribute, name = row
-        if kind == FLAG:
-            ms_flags = ms_flags | flag if on else ms_flags & ~flag
-            if on:
-                found.attr_set |= attribute
-                found.attr_clr &= ~attribute
-            else:
-                found.attr_set &= ~attribute
-                found.attr_clr |= attribute
-            if name:
-                superblock.pop(flag, None)
-                superblock[flag] = (i, name, on)
-        elif kind == ATIME:
-            if on:
-                ms_flags = ms_flags & ~_MS_ATIME | flag
-                atime = attribute
-            else:
-                ms_flags &= ~flag
-                atime = MOUNT_ATTR_RELATIME if atime in (-1, attribute) else atime
-        elif kind == RECURSIVE:
-            if on:
-                found.recursive_set |= attribute
-                found.recursive_clr &= ~attribute
-            else:
-                found.recursive_set &= ~attribute
-                found.recursive_clr |= attribute
-        elif kind == RATIME:
-            if on:
-                ratime = attribute
-            else:
-                ratime = MOUNT_ATTR_RELATIME if ratime in (-1, attribute) else ratime
-        elif kind == PROPAGATION:
-            found.propagation.append((i, flag))
-        elif kind == SWITCH:
-            setattr(found, name, True)
-    if atime != -1:
-        found.attr_set |= atime
-        found.attr_clr |= MOUNT_ATTR__ATIME
-    if ratime != -1:
-        found.recursive_set |= ratime
-        found.recursive_clr |= MOUNT_ATTR__ATIME
-    if found.rbind:
-        found.bind = True
-        ms_flags |= MS_REC
-    if found.bind:
-        ms_flags |= MS_BIND
-    else:
-        found.sb_flags = [(i, name) for i, name, on in superblock.values() if on or found.remount]
-    if found.remount:
-        ms_flags |= MS_REMOUNT
-    found.idmap |= found.ridmap
-    found.ms_flags = ms_flags
+    _settle(found)
     return found
+
+
+def _settle(found: MountOptions) -> None:
+    """What follows from the options together, whatever their order."""
+    if found.atime != _UNNAMED:
+        found.attr_set |= found.atime
+        found.attr_clr |= MOUNT_ATTR__ATIME
+    if found.recursive_atime != _UNNAMED:
+        found.recursive_set |= found.recursive_atime
+        found.recursive_clr |= MOUNT_ATTR__ATIME
+    found.bind |= found.rbind
+    found.idmap |= found.ridmap
+    if found.rbind:
+        found.ms_flags |= MS_REC
+    if found.bind:
+        found.ms_flags |= MS_BIND
+    else:
+        named = found.superblock.values()
+        found.sb_flags = [(i, name) for i, name, on in named if on or found.remount]
+    if found.remount:
+        found.ms_flags |= MS_REMOUNT
 
 
 ID_MAPS = ("idmap=", "ridmap=")
@@ -305,9 +392,6 @@ def id_maps(option: str) -> tuple[list[IDMapping], list[IDMapping]]:
     if not all(found.values()):
         raise ValueError("must have uids and gids")
     return found["uids"], found["gids"]
-
-
-_MS_ATIME = MS_NOATIME | MS_RELATIME | MS_STRICTATIME
 
 
 def _data(option: str) -> list[tuple[str, str | None]]:

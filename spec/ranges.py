@@ -25,3 +25,20 @@ def _number(text: str) -> int:
     if len(text) > 5 or int(text) >= LIMIT:
         raise ValueError(f"the numbers must be below {LIMIT}")
     return int(text)
+
+
+def is_list(text: str) -> bool:
+    """Whether the kernel takes the text for a list (lib/bitmap-str.c): beside numbers and ranges it knows `all`, `N`
+    for the last one, and first-last:used/group. What the numbers may be is the host's business."""
+    return all(_is_part(part.strip()) for part in text.replace("\n", ",").split(",") if part.strip())
+
+
+def _is_part(part: str) -> bool:
+    span, colon, pattern = part.partition(":")
+    first, dash, last = span.partition("-")
+    used, slash, group = pattern.partition("/")
+    numbers = [first] if span != "all" else []
+    numbers += [last] if dash else []
+    numbers += [used, group] if colon else []
+    plain = not colon or bool(slash and (dash or span == "all"))
+    return plain and all(n == "N" or (n.isascii() and n.isdigit()) for n in numbers)

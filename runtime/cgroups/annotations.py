@@ -14,6 +14,7 @@ an annotation may lower only (`systemd`). Weights and protections are no limits:
 from __future__ import annotations
 
 from pyrun.cgroups import gvariant
+from pyrun.cgroups.controllers import controllers
 from pyrun.cgroups.properties import INFINITY, Property
 from pyrun.spec.faults import Fault, Invalid, escape, show
 
@@ -21,57 +22,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.cgroups.resources import Write
+    from pyrun.cgroups.controller import Write
 
 PREFIX = "org.systemd.property."
 
 # property, D-Bus type, the file of version 2 that it ends in, of version 1 ("": it has none)
-_LIMITS = (
-    ("AllowedCPUs", "ay", "cpuset.cpus", ""),
-    ("AllowedMemoryNodes", "ay", "cpuset.mems", ""),
-    ("BlockIODeviceWeight", "a(st)", "", "blkio.weight_device"),
-    ("BlockIOReadBandwidth", "a(st)", "", "blkio.throttle.read_bps_device"),
-    ("BlockIOWeight", "t", "", "blkio.weight"),
-    ("BlockIOWriteBandwidth", "a(st)", "", "blkio.throttle.write_bps_device"),
-    ("CPUQuotaPerSecUSec", "t", "cpu.max", "cpu.cfs_quota_us"),
-    ("CPUQuotaPeriodUSec", "t", "cpu.max", "cpu.cfs_quota_us"),
-    ("CPUShares", "t", "", "cpu.shares"),
-    ("CPUWeight", "t", "cpu.weight", ""),
-    ("IODeviceLatencyTargetUSec", "a(st)", "io.latency", ""),
-    ("IODeviceWeight", "a(st)", "io.weight", ""),
-    ("IOReadBandwidthMax", "a(st)", "io.max", ""),
-    ("IOReadIOPSMax", "a(st)", "io.max", ""),
-    ("IOWeight", "t", "io.weight", ""),
-    ("IOWriteBandwidthMax", "a(st)", "io.max", ""),
-    ("IOWriteIOPSMax", "a(st)", "io.max", ""),
-    ("MemoryHigh", "t", "memory.high", ""),
-    ("MemoryLimit", "t", "", "memory.limit_in_bytes"),
-    ("MemoryLow", "t", "memory.low", ""),
-    ("MemoryMax", "t", "memory.max", ""),
-    ("MemoryMin", "t", "memory.min", ""),
-    ("MemorySwapMax", "t", "memory.swap.max", ""),
-    ("MemoryZSwapMax", "t", "memory.zswap.max", ""),
-    ("OOMPolicy", "s", "memory.oom.group", ""),
-    ("StartupAllowedCPUs", "ay", "cpuset.cpus", ""),
-    ("StartupAllowedMemoryNodes", "ay", "cpuset.mems", ""),
-    ("StartupBlockIOWeight", "t", "", "blkio.weight"),
-    ("StartupCPUShares", "t", "", "cpu.shares"),
-    ("StartupCPUWeight", "t", "cpu.weight", ""),
-    ("StartupIOWeight", "t", "io.weight", ""),
-    ("StartupMemoryHigh", "t", "memory.high", ""),
-    ("StartupMemoryLow", "t", "memory.low", ""),
-    ("StartupMemoryMax", "t", "memory.max", ""),
-    ("StartupMemorySwapMax", "t", "memory.swap.max", ""),
-    ("StartupMemoryZSwapMax", "t", "memory.zswap.max", ""),
-    ("TasksMax", "t", "pids.max", "pids.max"),
-)
-# Files of the config's that decide, or decide too, what the other file says.
-_WRITTEN_AS = {
-    "cpu.cfs_period_us": "cpu.cfs_quota_us",  # systemd writes both of them
-    "cpu.idle": "cpu.weight",
-    "cpu.weight.nice": "cpu.weight",
-    "io.bfq.weight": "io.weight",
-}
+_LIMITS = [row for controller in controllers() for row in controller.annotations]
 # How it is stopped, and by whom. Without ManagedOOMPreference, which would shield it from the host's own watch over
 # memory; and FinalKillSignal, after which nothing must live.
 _CONDUCT = {
@@ -182,9 +138,10 @@ def _microseconds(value: Any) -> int:
 def contested(wanted: list[Property], writes: list[Write], *, v2: bool) -> None:
     """Raises Invalid where an annotation is for what linux.resources sets."""
     files = {name: row[not v2] for name, _, *row in _LIMITS}
+    decided = {file: other for controller in controllers() for file, other in controller.decided_by.items()}
     taken: dict[str, str] = {}
     for write in writes:
-        taken.setdefault(_WRITTEN_AS.get(write.file, write.file), write.pointer)
+        taken.setdefault(decided.get(write.file, write.file), write.pointer)
     faults = []
     for row in wanted:
         other = taken.get(files.get(row.name, ""))

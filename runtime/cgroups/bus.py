@@ -69,6 +69,7 @@ class Manager:
             raise
 
     def close(self) -> None:
+        """Hang up."""
         self._socket.close()
 
     # What is asked ----------------------------------------------------------------------------------------------------
@@ -165,7 +166,7 @@ class Manager:
         while said.count(b"\r\n") < 2:
             said += self._receive()
             if b"REJECTED" in said or b"ERROR" in said:
-                raise self._unreachable("it does not let us in")
+                raise self._unreachable("authentication rejected")
 
     def _get(self, address: DBusAddress, interface: str, name: str) -> Any:
         (value,) = self._call(address.with_interface(_PROPERTIES), "Get", "ss", interface, name)
@@ -247,5 +248,5 @@ def _address(user: bool) -> str:
         return given
     if not user:
         return "unix:path=/run/dbus/system_bus_socket"
-    folder = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
-    return f"unix:path={folder or f'/run/user/{posix.geteuid()}'}/bus"
+    directory = posix.environ.get(b"XDG_RUNTIME_DIR", b"").decode("utf-8", "surrogateescape")
+    return f"unix:path={directory or f'/run/user/{posix.geteuid()}'}/bus"

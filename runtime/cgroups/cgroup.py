@@ -10,20 +10,21 @@ import errno
 import posix
 from time import sleep
 
-from pyrun.cgroups import files
+from pyrun.cgroups import directories
+from pyrun.cgroups.directories import Directory
 from pyrun.cgroups.errors import refused
-from pyrun.cgroups.files import Directory
 from pyrun.cgroups.frozen import is_frozen
-from pyrun.cgroups.paths import POINTER, directories
+from pyrun.cgroups.paths import POINTER, locate
 from pyrun.errors import CgroupError, InUseError
+from pyrun.kernel import files
 from pyrun.spec.faults import Fault
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.cgroups.controller import Resources, Write
     from pyrun.cgroups.host import Hierarchies, Mode
-    from pyrun.cgroups.resources import Resources, Write
 
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _SIGKILL = 9
@@ -49,7 +50,7 @@ class Cgroup:
         self.rootless = rootless
         self.directories = [
             Directory(tree.controllers, tree.mountpoint, path)
-            for tree, path in directories(hierarchies, container, cgroups_path)
+            for tree, path in locate(hierarchies, container, cgroups_path)
         ]
         self._reset()
 
@@ -109,7 +110,7 @@ class Cgroup:
             self.identify()
         except BaseException:
             for directory in self.directories:
-                files.remove(directory)
+                directories.remove(directory)
             raise
 
     def identify(self) -> None:
@@ -136,7 +137,7 @@ class Cgroup:
 
     def _create(self, directory: Directory) -> None:
         try:
-            directory.made = files.make(directory.path, directory.top)
+            directory.made = directories.make(directory.path, directory.top)
         except OSError as error:
             if self.rootless and error.errno in _DENIED:
                 self.directories.remove(directory)
@@ -145,7 +146,7 @@ class Cgroup:
                 return
             raise refused(POINTER, "mkdir", directory.path, error) from None
         if not directory.made:
-            if pids := files.processes(directory.path):
+            if pids := directories.processes(directory.path):
                 message = f"container's cgroup is not empty: {len(pids)} process(es) found"
                 raise CgroupError(
                     message, pointer=POINTER, hint=f"{directory.path} is in use: choose another cgroupsPath"
@@ -156,7 +157,7 @@ class Cgroup:
                 )
         try:
             if "cpuset" in directory.controllers:
-                files.inherit_cpuset(directory)
+                directories.inherit_cpuset(directory)
             elif self.mode == "v2":
                 self._enable_controllers(directory)
         except OSError as error:
@@ -189,19 +190,14 @@ class Cgroup:
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """linux.resources compiled for this host; devices: with the device rules of version 1 (`update` leaves them).
 
-        On version 2 device rules are `devices.v2_device_program`. Raises Invalid.
+        On version 2 device rules are a program (controllers/devices.py). Raises Invalid.
         """
         # Imported here: of all commands only create and update compile, and kill or delete need not load it.
-        from pyrun.cgroups.resources import v1_writes, v2_writes
+        from pyrun.cgroups.resources import compile_writes
 
-        if self.mode == "v2":
-            return v2_writes(resources, warnings=warnings)
-        writes = v1_writes(resources, warnings=warnings)
-        if devices and (rules := resources.get("devices")):
-            from pyrun.cgroups.devices import v1_device_writes
-
-            writes += v1_device_writes(rules)
-        return writes
+        if not devices:
+            resources = {section: members for section, members in resources.items() if section != "devices"}
+        return compile_writes(resources, v2=self.mode == "v2", warnings=warnings)
 
     def apply(self, writes: list[Write]) -> list[Fault]:
         """Executes the writes in order. Returns a warning for each limit that this kernel has retired."""
@@ -389,7 +385,7 @@ class Cgroup:
         A process of a foreign pid namespace, which has no pid here, is left out.
         """
         directory = self._main()
-        return [pid for pid in files.processes(directory.path, recursive) if pid] if directory else []
+        return [pid for pid in directories.processes(directory.path, recursive) if pid] if directory else []
 
     def kill(self, signal: int, but: int = 0) -> None:
         """Sends a signal to all processes `but` that one, of sub-cgroups too. SIGKILL leaves none that could fork.
@@ -407,7 +403,7 @@ class Cgroup:
                 files.write(directory.path + "/cgroup.kill", "1")
                 return
             except OSError as error:
-                if error.errno in files.GONE and not files.exists(directory.path):
+                if error.errno in directories.GONE and not files.exists(directory.path):
                     return
                 if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):  # an old kernel, a threaded cgroup
                     raise refused("", "write 1 to", directory.path + "/cgroup.kill", error) from None
@@ -446,7 +442,7 @@ class Cgroup:
         try:
             if self.mode == "v2":
                 files.write(path + "/cgroup.freeze", "1")
-                stopped = files.wait_frozen(path)
+                stopped = directories.wait_frozen(path)
             else:
                 # FREEZING until the last has stopped. Asked again, since a process forked meanwhile is not asked.
                 for attempt in range(1000):
@@ -478,7 +474,7 @@ class Cgroup:
             return
         try:
             files.write(f"{self.freezer}/freezer.state", "THAWED")
-            for cgroup, _, _ in files.below(self.freezer):
+            for cgroup, _, _ in directories.below(self.freezer):
                 fd = posix.open("freezer.state", posix.O_WRONLY | posix.O_CLOEXEC, dir_fd=cgroup)
                 try:
                     posix.write(fd, b"THAWED")
@@ -531,9 +527,9 @@ class Cgroup:
         """
         pending = [directory for directory in self.directories if directory.made]
         wait = 0.001
-        while pending := [directory for directory in pending if not files.remove(directory)]:
+        while pending := [directory for directory in pending if not directories.remove(directory)]:
             path = pending[0].path
-            if wait > 0.3 and ((count := len(files.processes(path))) or wait > 3):
+            if wait > 0.3 and ((count := len(directories.processes(path))) or wait > 3):
                 raise InUseError(f"rmdir {path}: {count} process(es) still in it", errno=errno.EBUSY)
             sleep(wait)
             wait *= 2
@@ -541,24 +537,22 @@ class Cgroup:
     # Figures for error texts ------------------------------------------------------------------------------------------
 
     def oom_kills(self) -> int:
-        """How many processes of the cgroup the kernel killed for want of memory; 0 if that can't be known."""
+        """How many processes of the cgroup the OOM killer has killed; 0 if that can't be known."""
         file = "memory.events" if self.mode == "v2" else "memory.oom_control"
         return self._figure(file, "oom_kill") or 0
 
     def out_of_memory(self) -> str:
-        """Why processes of the cgroup were killed, in words; "" if the kernel killed none for want of memory, and for a
-        cgroup that is gone (systemd takes a scope away with its last process, and the counters with it)."""
+        """What the OOM killer did to the cgroup, in words; "" if it has killed nothing, and for a cgroup that is gone
+        (systemd takes a scope away with its last process, and the counters with it)."""
         kills = self.oom_kills()
         if not kills:
             return ""
         limit, peak = self.memory_limit(), self.memory_peak()
         why = (
-            f"its limit is {limit} bytes"
-            if limit
-            else "it has no limit itself, a cgroup above or the machine had no more"
+            f"memory limit {limit} bytes" if limit else "no memory limit of its own: a cgroup above or the host ran out"
         )
-        most = f", the peak was {peak}" if peak else ""
-        return f"the kernel killed {kills} process{'es' if kills > 1 else ''} of it for want of memory: {why}{most}"
+        most = f", peak {peak}" if peak else ""
+        return f"OOM killer: {kills} process{'es' if kills > 1 else ''} killed ({why}{most})"
 
     def memory_limit(self) -> int | None:
         """The memory limit in bytes; None without one, or if it can't be known."""
@@ -581,7 +575,7 @@ class Cgroup:
 
 def _not_enabled(controller: str, parent: str, error: OSError) -> CgroupError:
     file = parent + "/cgroup.subtree_control"
-    if files.processes(parent, recursive=False):
+    if directories.processes(parent, recursive=False):
         hint = f"{parent} has processes of its own: move them to a cgroup below it, then echo +{controller} > {file}"
     else:
         hint = _delegating(controller, parent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.cgroups.files import read
+from pyrun.kernel.files import read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

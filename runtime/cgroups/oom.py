@@ -6,7 +6,7 @@ import posix
 import select
 from typing import TYPE_CHECKING
 
-from pyrun.cgroups import files
+from pyrun.kernel import files
 
 if TYPE_CHECKING:
     from pyrun.cgroups.cgroup import Cgroup
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def notices(cgroup: Cgroup) -> V1Notices | V2Notices:
     """Raises OSError where the host has none."""
-    folder = next((d.path for d in cgroup.directories if cgroup.mode == "v2" or "memory" in d.controllers), "")
-    return V2Notices(folder) if cgroup.mode == "v2" else V1Notices(folder)
+    directory = next((d.path for d in cgroup.directories if cgroup.mode == "v2" or "memory" in d.controllers), "")
+    return V2Notices(directory) if cgroup.mode == "v2" else V1Notices(directory)
 
 
 class V1Notices:
@@ -23,12 +23,12 @@ class V1Notices:
 
     events = select.POLLIN
 
-    def __init__(self, folder: str) -> None:
-        self._file = f"{folder}/memory.oom_control"
+    def __init__(self, directory: str) -> None:
+        self._file = f"{directory}/memory.oom_control"
         control = posix.open(self._file, posix.O_RDONLY | posix.O_CLOEXEC)
         self.fd = posix.eventfd(0, posix.EFD_CLOEXEC | posix.EFD_NONBLOCK)
         try:
-            files.write(f"{folder}/cgroup.event_control", f"{self.fd} {control}")
+            files.write(f"{directory}/cgroup.event_control", f"{self.fd} {control}")
         finally:
             posix.close(control)
 
@@ -43,8 +43,8 @@ class V2Notices:
 
     events = select.POLLPRI
 
-    def __init__(self, folder: str) -> None:
-        self.fd = posix.open(f"{folder}/memory.events", posix.O_RDONLY | posix.O_CLOEXEC)
+    def __init__(self, directory: str) -> None:
+        self.fd = posix.open(f"{directory}/memory.events", posix.O_RDONLY | posix.O_CLOEXEC)
         self._seen = self._kills()
 
     def _kills(self) -> int:
@@ -56,6 +56,7 @@ class V2Notices:
         return 0
 
     def take(self) -> int:
+        """How many there were since the last time."""
         try:
             now = self._kills()
         except OSError:  # the cgroup is gone

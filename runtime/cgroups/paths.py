@@ -11,45 +11,25 @@
 
 from __future__ import annotations
 
-from pyrun.spec.faults import Fault, Invalid, show
+from pyrun.spec.faults import Fault, Invalid
+from pyrun.spec.paths import cgroup_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cgroups.host import Hierarchies, Hierarchy
 
 POINTER = "/linux/cgroupsPath"
-RULE = "MUST 100"
 
 
-def clean(path: str, pointer: str = POINTER) -> str:
-    """`path` without empty and `.` components and without a slash at its end; still absolute if it was.
-
-    Raises Invalid for `..`, NUL, a newline, text that is no UTF-8, and a path that names no cgroup.
-    """
-
-    def invalid(problem: str, hint: str = "") -> Invalid:
-        return Invalid([Fault(pointer, problem, rule=RULE, hint=hint)])
-
-    if "\0" in path or "\n" in path:  # the kernel takes no newline: it would break /proc/PID/cgroup
-        raise invalid("must not hold a NUL or a newline")
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        raise invalid("must be UTF-8") from None
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise invalid(f"must not have a `..` component: {show(path)}", "write the path without `..`")
-    if not parts:
-        raise invalid(f"must name a cgroup of the container's own, not {show(path)}", "such as /pyrun/NAME")
-    return ("/" if path.startswith("/") else "") + "/".join(parts)
-
-
-def directories(hierarchies: Hierarchies, container: str, cgroups_path: str | None) -> list[tuple[Hierarchy, str]]:
+def locate(hierarchies: Hierarchies, container: str, cgroups_path: str | None) -> list[tuple[Hierarchy, str]]:
     """The container's directory in each hierarchy, in the order of `hierarchies`. Absent and empty are the same.
 
-    Raises Invalid (see `clean`).
+    Raises Invalid.
     """
-    inner = clean(cgroups_path or container)
+    try:
+        inner = cgroup_path(cgroups_path or container)
+    except ValueError as error:
+        raise Invalid([Fault(POINTER, str(error), "MUST 100")]) from None
     if inner.startswith("/"):
         return [(tree, tree.mountpoint + inner) for tree in hierarchies.trees]
     result = []

@@ -16,13 +16,13 @@ from __future__ import annotations
 import errno
 import posix
 
-from pyrun.cgroups import files
+from pyrun.cgroups import directories
 from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.directories import Directory
 from pyrun.cgroups.errors import refused
-from pyrun.cgroups.files import Directory
-from pyrun.cgroups.units import POINTER, folder, unit_of
+from pyrun.cgroups.units import POINTER, slice_directory, unit_of
 from pyrun.errors import CgroupError
-from pyrun.kernel import privilege
+from pyrun.kernel import files, privilege
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from typing import Any, TypeVar
 
     from pyrun.cgroups.bus import Manager
+    from pyrun.cgroups.controller import Resources, Write
     from pyrun.cgroups.host import Hierarchies
     from pyrun.cgroups.properties import Property
-    from pyrun.cgroups.resources import Resources, Write
     from pyrun.spec.faults import Fault
 
     T = TypeVar("T")
@@ -66,7 +66,7 @@ class SystemdCgroup(Cgroup):
             from pyrun.cgroups.annotations import annotated
 
             self._annotated = annotated(annotations, v2=self.mode == "v2")
-        below = f"{folder(self._slice)}/{self.unit}"
+        below = f"{slice_directory(self._slice)}/{self.unit}"
         # made: systemd makes and removes them, but one that it leaves must go.
         self.directories = [Directory(t.controllers, t.mountpoint, t.mountpoint + below, 1) for t in hierarchies.trees]
         self._limits: list[Property] = []
@@ -77,6 +77,7 @@ class SystemdCgroup(Cgroup):
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> SystemdCgroup:
+        """The cgroup that `to_state` told of."""
         self = super().from_state(state)
         assert isinstance(self, SystemdCgroup)
         self.unit, self._container, self._slice = state["unit"], state["container"], ""
@@ -88,6 +89,7 @@ class SystemdCgroup(Cgroup):
         return self
 
     def to_state(self) -> dict[str, Any]:
+        """What a later command needs, fit for JSON: the unit and its mark besides."""
         return {
             **super().to_state(),
             "driver": "systemd",
@@ -127,6 +129,7 @@ class SystemdCgroup(Cgroup):
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """As there; the properties for the same resources are kept for `create` and `change`."""
         from pyrun.cgroups import properties
+        from pyrun.cgroups.controllers.devices import device_properties
 
         writes = super().writes(resources, devices=devices, warnings=warnings)
         self._limits = properties.limits(resources, v2=self.mode == "v2")
@@ -136,10 +139,11 @@ class SystemdCgroup(Cgroup):
             contested(self._annotated, writes, v2=self.mode == "v2")
         # The manager of a user has no right to filter devices.
         if devices and not self.rootless:
-            self._limits += properties.device_rules(resources.get("devices") or [], files.read("/proc/devices"))
+            self._limits += device_properties(resources.get("devices") or [], files.read("/proc/devices"))
         return writes
 
     def steps(self) -> list[tuple[str, str]]:
+        """What `create` will do, in words, and where in the config it is asked for."""
         rows = [(f"set {row.name} = {row.value!r}", row.pointer) for row in self._properties(0) if row.name != "PIDs"]
         return [(f"start {self.unit}", POINTER), *rows]
 
@@ -207,13 +211,14 @@ class SystemdCgroup(Cgroup):
     def _complete(self, directory: Directory) -> None:
         """Make the directory where systemd has not: on version 1 it has only the hierarchies that it knows."""
         try:
-            directory.made = max(files.make(directory.path, directory.top), 1)
+            directory.made = max(directories.make(directory.path, directory.top), 1)
             if "cpuset" in directory.controllers:
-                files.inherit_cpuset(directory)
+                directories.inherit_cpuset(directory)
         except OSError as error:
             raise refused(POINTER, "set up", error.filename or directory.path, error) from None
 
     def change(self, writes: list[Write]) -> list[Fault]:
+        """The unit's properties first, then the files, as for a cgroup of our own. Raises CgroupError."""
         if not self._limits:
             return super().change(writes)
         wanted = self._limits

@@ -33,7 +33,7 @@ def unit_of(container: str, cgroups_path: str | None, default_slice: str = "syst
     return slice_ or default_slice, scope
 
 
-def folder(slice_: str) -> str:
+def slice_directory(slice_: str) -> str:
     """Where a slice's cgroup is below that of its manager: a-b.slice → /a.slice/a-b.slice, `-` and -.slice → "".
 
     Raises Invalid."""

@@ -4,75 +4,87 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
 from typing import TYPE_CHECKING
 
-from pyrun.container.bundle import Options
+from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.errors import Error
 from pyrun.machine.launch import FIRST_FD
-from pyrun.plan import mounts, rootfs
+from pyrun.plan import rootfs
 from pyrun.plan.create import compile_container
 from pyrun.plan.facts import Facts
-from pyrun.plan.paths import clean
 from pyrun.plan.process import search_path
+from pyrun.spec.audit import collect
 from pyrun.spec.faults import Fault, show
+from pyrun.spec.paths import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pyrun.spec.config import Config
 
 _ANY_CGROUP = [("", "/sys/fs/cgroup", "/check")]
-_MOST_LINKS = 40
+_MOST_SYMLINKS = 40
 
 
-def errors(config: Config, options: Options) -> Iterator[Fault]:
-    """config: of the right shape; options: where the bundle is."""
-    root = rootfs.path(config, options.bundle)
-    there = os.path.isdir(root)
-    if not there:
-        what = "is not a folder" if os.path.exists(root) else "does not exist"
-        yield Fault("/root/path", f"{show(root)} {what}", "MUST 46", "a relative path begins at the bundle")
-    plain = True
-    for i, mount in enumerate(config.get("mounts", [])):
-        try:
-            entry = mounts.Entry(i, mount)
-        except Error as e:
-            plain = False
-            yield Fault(e.pointer, e.detail or e.what, hint=e.hint)
-            continue
-        source = mount.get("source", "")
-        if entry.options.bind and not source.startswith("/") and not os.path.lexists(f"{options.bundle}/{source}"):
-            yield Fault(f"/mounts/{i}/source", f"{show(source)} is not in the bundle", "MUST 2")
-    if there:
-        yield from _programs(config, root)
-    if plain:
-        yield from _size(config, options)
+def errors(config: Config, options: CreateOptions, *, sound: bool = True) -> list[Fault]:
+    """What the bundle lacks. config: of the right shape; options: where the bundle is; sound: the rules of the text
+    hold too, so that it can be compiled."""
+    found = collect([partial(check, config, options) for check in CHECKS])
+    if sound:
+        found += _compiled(config, options)
+    return found
 
 
-def warnings(config: Config, options: Options) -> Iterator[Fault]:
-    root = rootfs.path(config, options.bundle)
+def warnings(config: Config, options: CreateOptions) -> list[Fault]:
+    """What lies outside of the bundle (MUST 2)."""
+    root = rootfs.path(config, options.bundle) if "root" in config else options.bundle
     inside = os.path.realpath(options.bundle)
-    if os.path.isdir(root) and not os.path.realpath(root).startswith(f"{inside}/"):
-        yield Fault("/root/path", f"{show(root)} lies outside of the bundle", "MUST 2")
+    if root != options.bundle and os.path.isdir(root) and not os.path.realpath(root).startswith(f"{inside}/"):
+        return [Fault("/root/path", f"{show(root)} lies outside of the bundle", "MUST 2")]
+    return []
 
 
-def _programs(config: Config, root: str) -> Iterator[Fault]:
-    """Programs of the image: where nothing is mounted that could hold them."""
+def root_directory(config: Config, options: CreateOptions) -> Iterator[Fault]:
+    """root.path is a directory (MUST 46)."""
+    root = rootfs.path(config, options.bundle)
+    if not os.path.isdir(root):
+        what = "is not a directory" if os.path.exists(root) else "does not exist"
+        yield Fault("/root/path", f"{show(root)} {what}", "MUST 46", "a relative path begins at the bundle")
+
+
+def bind_sources(config: Config, options: CreateOptions) -> Iterator[Fault]:
+    """What is bound by a relative path is in the bundle (MUST 2)."""
+    for i, mount in enumerate(config.get("mounts", [])):
+        source = mount.get("source", "")
+        binds = {"bind", "rbind"} & set(mount.get("options", []))
+        if binds and source and not source.startswith("/") and not os.path.lexists(f"{options.bundle}/{source}"):
+            yield Fault(f"/mounts/{i}/source", f"{show(source)} is not in the bundle", "MUST 2")
+
+
+def executables(config: Config, options: CreateOptions) -> Iterator[Fault]:
+    """Those of the image: where nothing is mounted that could hold them."""
+    root = rootfs.path(config, options.bundle)
+    if not os.path.isdir(root):
+        return
     covered = [clean(mount["destination"]) for mount in config.get("mounts", [])]
-    process = config.get("process")
-    if process is not None:
+    process = config.get("process", {})
+    if process.get("args"):
         name = process["args"][0]
-        candidates = [name] if "/" in name else [f"{folder}/{name}" for folder in search_path(process)]
+        candidates = [name] if "/" in name else [f"{directory}/{name}" for directory in search_path(process)]
         if "/" in name and not name.startswith("/"):
             candidates = [f"{process['cwd']}/{name}"]
         if not any(_covered(path, covered) or _executable(root, path) for path in candidates):
-            where = "" if "/" in name else " in the folders of PATH in /process/env"
-            yield Fault("/process/args/0", f"there is no program {show(name)} in the root{where}", "MUST 33")
+            where = "" if "/" in name else " in the directories of PATH in /process/env"
+            yield Fault("/process/args/0", f"there is no executable {show(name)} in the root{where}", "MUST 33")
     for i, hook in enumerate(config.get("hooks", {}).get("startContainer", [])):
         if not _covered(hook["path"], covered) and not _executable(root, hook["path"]):
-            problem = f"there is no program {show(hook['path'])} in the root"
+            problem = f"there is no executable {show(hook['path'])} in the root"
             yield Fault(f"/hooks/startContainer/{i}/path", problem, "MUST 65", "this kind of hook runs inside")
+
+
+CHECKS: tuple[Callable[[Config, CreateOptions], Iterator[Fault]], ...] = (root_directory, bind_sources, executables)
 
 
 def _covered(path: str, mounted: list[str]) -> bool:
@@ -90,9 +102,9 @@ def _executable(root: str, path: str) -> bool:
 
 
 def _resolved(root: str, path: str) -> str:
-    """`path` with its links followed inside `root`. For looking only: create resolves in the kernel (plan/paths.py)."""
+    """`path` with its symlinks followed inside `root`. For looking only: create asks the kernel (plan/paths.py)."""
     todo, done = path[1:].split("/"), ""
-    for _ in range(_MOST_LINKS * 10):
+    for _ in range(_MOST_SYMLINKS * 10):
         if not todo:
             return done
         name = todo.pop(0)
@@ -110,13 +122,13 @@ def _resolved(root: str, path: str) -> str:
         if target.startswith("/"):
             done = ""
         todo = target.split("/") + todo
-    raise ValueError("too many links")
+    raise ValueError("too many symlinks")
 
 
-def _size(config: Config, options: Options) -> Iterator[Fault]:
+def _compiled(config: Config, options: CreateOptions) -> Iterator[Fault]:
     """It compiles, and to a program that the executor takes."""
     try:
-        facts = Facts(layout(options, config), options.bundle, "check", cgroups=_ANY_CGROUP)
+        facts = Facts(layout=layout(options, config), bundle=options.bundle, container="check", cgroups=_ANY_CGROUP)
         compile_container(config, facts).encode(FIRST_FD)
     except Error as e:
         yield Fault(e.pointer, e.detail or e.what, hint=e.hint)

@@ -11,7 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.controller import Wanted
+from pyrun.cgroups.controllers import controllers
 from pyrun.cgroups.host import host as hierarchies_of_host
+from pyrun.check import parameters
 from pyrun.errors import Error
 from pyrun.host import lsm
 from pyrun.kernel.constants import NS_GET_NSTYPE
@@ -20,7 +23,7 @@ from pyrun.machine.explain import OLDEST_KERNEL
 from pyrun.spec import ranges, sysctls
 from pyrun.spec.audit import collect
 from pyrun.spec.capabilities import CAPABILITIES, SETS
-from pyrun.spec.checks import HOOKS
+from pyrun.spec.checks.document import HOOKS
 from pyrun.spec.faults import Fault, Invalid, escape, show
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.rlimits import RLIMITS
@@ -28,8 +31,9 @@ from pyrun.spec.rlimits import RLIMITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyrun.container.bundle import Options
-    from pyrun.log import Log
+    from pyrun.caller import Caller
+    from pyrun.cgroups.controller import Write
+    from pyrun.container.bundle import CreateOptions
     from pyrun.spec.config import Config
 
 _CAP_SYS_RESOURCE = CAPABILITIES["CAP_SYS_RESOURCE"]
@@ -39,12 +43,12 @@ _INFINITY = (1 << 64) - 1
 class Host:
     """What the checks look at, gathered once."""
 
-    def __init__(self, config: Config, options: Options, log: Log) -> None:
+    def __init__(self, config: Config, options: CreateOptions, caller: Caller) -> None:
         self.config = config
         self.linux = config.get("linux", {})
         self.process = config.get("process", {})
         self.options = options
-        self.log = log
+        self.log = caller.log
         self.root = os.geteuid() == 0
         self.capabilities = own_capabilities() if self.root else (1 << 41) - 1
         self.namespaces = {row["type"]: row for row in self.linux.get("namespaces", [])}
@@ -56,14 +60,17 @@ class Host:
 
 
 def errors(host: Host) -> list[Fault]:
+    """What `create` would be refused here."""
     return collect([partial(check, host) for check in ERRORS])
 
 
 def warnings(host: Host) -> list[Fault]:
+    """What would be left out, or has no effect."""
     return collect([partial(check, host) for check in WARNINGS])
 
 
 def kernel(host: Host) -> Iterator[Fault]:
+    """Its version."""
     release = os.uname().release
     numbers = [int(part) for part in release.replace("-", ".").split(".")[:2] if part.isdigit()]
     if numbers < [int(part) for part in OLDEST_KERNEL.split(".")]:
@@ -71,6 +78,7 @@ def kernel(host: Host) -> Iterator[Fault]:
 
 
 def namespaces(host: Host) -> Iterator[Fault]:
+    """The kernel has them, and those to join are what they are said to be (MUST 82, 83)."""
     for i, row in enumerate(host.linux.get("namespaces", [])):
         kind, path = row["type"], row.get("path")
         flag, file = NAMESPACES[kind]
@@ -99,6 +107,7 @@ def namespaces(host: Host) -> Iterator[Fault]:
 
 
 def binds(host: Host) -> Iterator[Fault]:
+    """Their sources exist."""
     for i, mount in enumerate(host.config.get("mounts", [])):
         options, source = mount.get("options", []), mount.get("source", "")
         if ("bind" in options or "rbind" in options) and source.startswith("/") and not _there(source):
@@ -106,12 +115,13 @@ def binds(host: Host) -> Iterator[Fault]:
 
 
 def hooks(host: Host) -> Iterator[Fault]:
+    """Those that run on the host can be executed (MUST 65)."""
     for kind in HOOKS:
         if kind == "startContainer":
             continue  # looked for in the container's root (check/bundle.py)
         for i, hook in enumerate(host.config.get("hooks", {}).get(kind, [])):
             if not os.access(hook["path"], os.X_OK) and (host.root or not _there(hook["path"])):
-                problem = f"{show(hook['path'])} is no program of this host's"
+                problem = f"{show(hook['path'])} is not an executable file on this host"
                 yield Fault(f"/hooks/{kind}/{i}/path", problem, "MUST 65")
 
 
@@ -126,6 +136,7 @@ def devices(host: Host) -> Iterator[Fault]:
 
 
 def net_devices(host: Host) -> Iterator[Fault]:
+    """They are there (MUST 90)."""
     names = {name for _, name in socket.if_nameindex()}
     for name in host.linux.get("netDevices", {}):
         if name not in names:
@@ -133,15 +144,17 @@ def net_devices(host: Host) -> Iterator[Fault]:
 
 
 def labels(host: Host) -> Iterator[Fault]:
+    """The security module that they are for is in force."""
     for member in ("apparmorProfile", "selinuxLabel"):
         if host.process.get(member):
             try:
-                lsm.refuse({member: host.process[member]})  # type: ignore[misc]
+                lsm.require({member: host.process[member]})  # type: ignore[misc]
             except Error as e:
                 yield Fault(e.pointer, e.what, hint=e.hint)
 
 
 def limits(host: Host) -> Iterator[Fault]:
+    """Raising a hard limit, and lowering the OOM score, take a capability (MUST 57, 60)."""
     for i, row in enumerate(host.process.get("rlimits", [])):
         _, hard = resource.getrlimit(RLIMITS[row["type"]])
         now = _INFINITY if hard == resource.RLIM_INFINITY else hard
@@ -156,6 +169,7 @@ def limits(host: Host) -> Iterator[Fault]:
 
 
 def cgroups(host: Host) -> Iterator[Fault]:
+    """The controllers, their files, and what each of them is asked for (MUST 30, 110, 111)."""
     resources = host.linux.get("resources", {})
     try:
         cgroup = Cgroup(hierarchies_of_host(), "check", host.linux.get("cgroupsPath"))
@@ -163,23 +177,47 @@ def cgroups(host: Host) -> Iterator[Fault]:
     except Invalid as e:
         yield from e.faults
         return
-    if cgroup.mode == "v2":
-        available = set(_text(f"{cgroup.directories[0].top}/cgroup.controllers").split())
-    else:
-        available = {controller for directory in cgroup.directories for controller in directory.controllers}
+    wanted = Wanted(resources, v2=cgroup.mode == "v2")  # type: ignore[arg-type]
+    found = [fault for controller in controllers(resources) for fault in controller.lacks(wanted)]
+    yield from found
+    said = {fault.pointer for fault in found}
     for write in writes:
-        if write.controller and write.controller not in available and not write.optional:
-            rule = "MUST 110" if write.pointer.startswith("/linux/resources/unified") else "MUST 30"
-            yield Fault(write.pointer, f"this host has no cgroup controller {write.controller}", rule)
+        if not write.optional and not any(write.pointer.startswith(pointer) for pointer in said):
+            missing = _missing(cgroup, write)
+            if missing:
+                said.add(write.pointer)
+                rule = "MUST 110" if write.pointer.startswith("/linux/resources/unified") else "MUST 30"
+                yield Fault(write.pointer, f"this host has no {missing}", rule)
+
+
+def _missing(cgroup: Cgroup, write: Write) -> str:
+    """The controller that this host doesn't have, or the file that its kernel doesn't; "" where both are there, and
+    where there is no other cgroup to look at."""
+    v2 = cgroup.mode == "v2"
+    tops = [d.top for d in cgroup.directories if v2 or write.controller in d.controllers]
+    controllers = set(_text(f"{tops[0]}/cgroup.controllers").split()) if v2 else {write.controller}
+    if not tops or write.controller not in controllers | {""}:
+        return f"cgroup controller {write.controller}"
+    # A cgroup that is there, not the top one: some files are not in that.
+    for name in os.listdir(tops[0]):
+        here = f"{tops[0]}/{name}"
+        enabled = not v2 or not write.controller or write.controller in _text(f"{here}/cgroup.controllers").split()
+        if enabled and os.path.exists(f"{here}/cgroup.procs"):
+            files = [write.file, *([write.otherwise.file] if write.otherwise else [])]
+            there = any(os.path.exists(f"{here}/{file}") for file in files)
+            return "" if there else f"file {write.file} in its cgroups"
+    return ""
 
 
 def sysctl(host: Host) -> Iterator[Fault]:
+    """The kernel has them."""
     for key in host.linux.get("sysctl", {}):
         if not _there(f"/proc/sys/{sysctls.path(key)}"):
             yield Fault(f"/linux/sysctl/{escape(key)}", "this kernel has no such sysctl")
 
 
 def seccomp(host: Host) -> Iterator[Fault]:
+    """libseccomp takes the profile, and somebody listens for notifications (MUST 131)."""
     profile = host.linux.get("seccomp")
     if not profile:
         return
@@ -195,6 +233,7 @@ def seccomp(host: Host) -> Iterator[Fault]:
 
 
 def intel_rdt(host: Host) -> Iterator[Fault]:
+    """resctrl is mounted, and has the group (MUST 113)."""
     wanted = host.linux.get("intelRdt")
     if wanted is None:
         return
@@ -207,10 +246,12 @@ def intel_rdt(host: Host) -> Iterator[Fault]:
 
 
 def memory_policy(host: Host) -> Iterator[Fault]:
+    """Its nodes are online."""
     yield from _numbers(host.linux.get("memoryPolicy", {}).get("nodes", ""), "/linux/memoryPolicy/nodes", "node")
 
 
 def cpus(host: Host) -> Iterator[Fault]:
+    """Those of execCPUAffinity are online."""
     for member, text in host.process.get("execCPUAffinity", {}).items():
         yield from _numbers(str(text), f"/process/execCPUAffinity/{member}", "cpu")
 
@@ -223,6 +264,7 @@ def _numbers(text: str, at: str, kind: str) -> Iterator[Fault]:
 
 
 def capabilities(host: Host) -> Iterator[Fault]:
+    """Those that the caller can grant (MUST 59)."""
     if "user" in host.namespaces:
         return
     sets = host.process.get("capabilities", {})
@@ -233,6 +275,7 @@ def capabilities(host: Host) -> Iterator[Fault]:
 
 
 def file_systems(host: Host) -> Iterator[Fault]:
+    """Their types are known."""
     known = {line.split()[-1] for line in _text("/proc/filesystems").splitlines() if line}
     for i, mount in enumerate(host.config.get("mounts", [])):
         kind, options = mount.get("type", ""), mount.get("options", [])
@@ -241,7 +284,14 @@ def file_systems(host: Host) -> Iterator[Fault]:
             yield Fault(f"/mounts/{i}/type", f"this kernel knows no file system {show(kind)}", hint=hint)
 
 
+def file_system_options(host: Host) -> Iterator[Fault]:
+    """The file systems take what mounts hand to them."""
+    if host.root:
+        yield from parameters.faults(host.config)
+
+
 def mount_label(host: Host) -> Iterator[Fault]:
+    """It is of use with SELinux only."""
     if host.linux.get("mountLabel") and not lsm.selinux():
         yield Fault("/linux/mountLabel", "has no effect: selinux is not in force on this host")
 
@@ -280,5 +330,6 @@ ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
     intel_rdt,
     memory_policy,
     cpus,
+    file_system_options,
 )
 WARNINGS: tuple[Callable[[Host], Iterator[Fault]], ...] = (capabilities, file_systems, mount_label)

@@ -19,7 +19,7 @@ def each(context: Context, pattern: str, act: Callable[[str], None]) -> int:
     try:
         wanted = re.compile(pattern)
     except re.error as e:
-        raise Error(f"--regex: {pattern!r} is no regular expression", detail=str(e)) from None
+        raise Error(f"--regex: {pattern!r} is not a regular expression", detail=str(e)) from None
     failed = False
     for name in containers(context.root):
         if wanted.search(name):
@@ -27,5 +27,5 @@ def each(context: Context, pattern: str, act: Callable[[str], None]) -> int:
                 act(name)
             except Error as e:
                 failed = True
-                context.log.error(f"{name}: {e}")
+                context.caller.log.error(f"{name}: {e}")
     return 1 if failed else 0

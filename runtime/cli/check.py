@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrun.check import bundle, host
-from pyrun.container.bundle import Options, read_raw
+from pyrun.container.bundle import CreateOptions, absolute, read_raw
 from pyrun.spec import strictjson
 from pyrun.spec.audit import audit
 
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    options = Options(arguments[0] if arguments else str(values["bundle"] or "."), config=str(values["config"]))
+    where = arguments[0] if arguments else values.text("bundle") or "."
+    options = CreateOptions(bundle=absolute(where), config=values.text("config"))
     found = audit(read_raw(options))
     if found.config is not None:
-        found.errors += bundle.errors(found.config, options)
+        found.errors += bundle.errors(found.config, options, sound=not found.errors)
         found.warnings += bundle.warnings(found.config, options)
         if values["host"]:
-            this = host.Host(found.config, options, context.log)
+            this = host.Host(found.config, options, context.caller)
             found.errors += host.errors(this)
             found.warnings += host.warnings(this)
     if values["json"]:

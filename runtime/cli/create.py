@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    created = create(context.root, arguments[0], create_options(context, values), context.log)
+    created = create(context.root, arguments[0], create_options(context, values), context.caller)
     created.executor.close()
-    created.entry.close()
+    created.container.close()
     return 0

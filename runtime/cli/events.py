@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import posix
 import select
 import time
 from typing import TYPE_CHECKING, Any
 
 from pyrun.cgroups import oom
-from pyrun.cgroups.statistics import statistics
-from pyrun.container.container import cgroup_of, status_of
-from pyrun.container.store import Entry
-from pyrun.errors import Error, NotRunningError
+from pyrun.errors import Error
 from pyrun.spec import strictjson
 
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
-    from pyrun.container.store import State
+    from pyrun.container.container import Container
 
 # Go's units of time, which runc's --interval takes.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -26,15 +22,13 @@ _LONGEST = 86400.0
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    interval = seconds(str(values["interval"] or "5s"))
-    entry = Entry(context.root, arguments[0])
-    state = entry.read()
-    if status_of(entry, state) in ("stopped", "creating"):
-        raise NotRunningError()
-    if values["stats"]:
-        _print("stats", state)
-        return 0
-    _follow(state, interval)
+    interval = seconds(values.text("interval") or "5s")
+    with context.open(arguments[0]) as container:
+        container.require_running()
+        if values["stats"]:
+            _print("stats", container)
+        else:
+            _follow(container, interval)
     return 0
 
 
@@ -56,17 +50,14 @@ def seconds(text: str) -> float:
     return total
 
 
-def _follow(state: State, interval: float) -> None:
+def _follow(container: Container, interval: float) -> None:
     """Until init has ended."""
     poll = select.poll()
-    try:
-        pidfd = posix.pidfd_open(state["pid"])
-    except ProcessLookupError:
-        raise NotRunningError() from None
+    pidfd = container.open_init()
     poll.register(pidfd, select.POLLIN)
     notices = None
     try:
-        notices = oom.notices(cgroup_of(state))
+        notices = oom.notices(container.cgroup())
         poll.register(notices.fd, notices.events)
     except OSError:
         pass  # a host without a memory controller has nothing to tell
@@ -75,16 +66,16 @@ def _follow(state: State, interval: float) -> None:
         ready = dict(poll.poll(max(0.0, due - time.monotonic()) * 1000))
         if notices and notices.fd in ready:
             for _ in range(notices.take()):
-                _print("oom", state)
+                _print("oom", container)
         if pidfd in ready:
             return
         if time.monotonic() >= due:
-            _print("stats", state)
+            _print("stats", container)
             due += interval
 
 
-def _print(kind: str, state: State) -> None:
-    event: dict[str, Any] = {"type": kind, "id": state["id"]}
+def _print(kind: str, container: Container) -> None:
+    event: dict[str, Any] = {"type": kind, "id": container.id}
     if kind == "stats":
-        event["data"] = statistics(cgroup_of(state), state["pid"])
+        event["data"] = container.statistics()
     print(strictjson.dumps(event), flush=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pyrun.container.bundle import absolute
-from pyrun.container.exec import Options, execute
+from pyrun.container.exec import ExecOptions, execute
 from pyrun.container.gather import seccomp_filter
-from pyrun.container.store import Entry, cache_folder, read_path
 from pyrun.errors import ConfigError, DoesNotExistError, Error
+from pyrun.kernel.files import read_bytes
 from pyrun.plan import labels
 from pyrun.spec import config as spec_config
 from pyrun.spec.checks import process_faults, process_warnings
@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
+    from pyrun.container.container import Container
     from pyrun.spec.config import Capabilities, Config, Process, User
 
 # Failures of pyrun itself: callers tell them from those of the program by this.
@@ -33,35 +34,38 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 
 
 def _run(context: Context, values: Values, arguments: list[str]) -> int:
-    entry = Entry(context.root, arguments[0])
-    state = entry.read()
+    with context.open(arguments[0]) as container:
+        return _execute(context, container, values, arguments[1:])
+
+
+def _execute(context: Context, container: Container, values: Values, command: list[str]) -> int:
     try:
-        config = spec_config.load(entry.read_file("config.json"))
+        config = spec_config.load(container.directory.read_file("config.json"))
     except FileNotFoundError:  # deleted a moment ago
         raise DoesNotExistError() from None
-    process = _process(config, values, arguments[1:])
+    process = _process(config, values, command)
     for fault in process_warnings(process):
-        context.log.warning(str(fault))
-    detach = bool(values["detach"])
-    socket = str(values["console_socket"])
+        context.caller.log.warning(str(fault))
+    detach = values.flag("detach")
+    socket = values.text("console_socket")
     if process.get("terminal") and detach and not socket:
         raise Error("cannot allocate tty if pyrun will detach without setting console socket")
     if socket and not (detach and process.get("terminal")):
         raise Error("cannot use console socket if pyrun will not detach or allocate tty")
-    options = Options(
+    options = ExecOptions(
         console_socket=socket,
-        pid_file=str(values["pid_file"]),
-        pidfd_socket=str(values["pidfd_socket"]),
-        cgroup=_list(values, "cgroup"),
-        preserve_fds=int(str(values["preserve_fds"] or 0)),
-        ignore_paused=bool(values["ignore_paused"]),
+        pid_file=values.text("pid_file"),
+        pidfd_socket=values.text("pidfd_socket"),
+        cgroup=values.texts("cgroup"),
+        preserve_fds=int(values.text("preserve_fds") or 0),
+        ignore_paused=values.flag("ignore_paused"),
+        seccomp=seccomp_filter(config, context.caller),
+        profile=config.get("linux", {}).get("seccomp"),
     )
-    filtered = seccomp_filter(config, cache_folder("seccomp"), context.log)
-    profile = config.get("linux", {}).get("seccomp")
-    pid, console = execute(entry, state, process, options, filtered, profile)
+    pid, console = execute(container, process, options)
     if detach:
         return 0
-    from pyrun.container.foreground import Foreground
+    from pyrun.cli.foreground import Foreground  # lazy: not with --detach
 
     return Foreground(pid, console).wait()
 
@@ -71,7 +75,7 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
     try:
         if values["process"]:
             try:
-                raw = read_path(absolute(str(values["process"])))
+                raw = read_bytes(absolute(values.text("process")))
             except OSError as e:
                 raise Error("read the process", call=f"open {values['process']}", errno=e.errno) from None
             process = spec_config.load_process(raw)
@@ -85,32 +89,32 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
     if values["tty"]:
         process["terminal"] = True
     if labels.wanted(process):
-        from pyrun.host import lsm
+        from pyrun.host import lsm  # lazy: only with labels
 
-        lsm.refuse(process)
+        lsm.require(process)
     return process
 
 
 def _changed(base: Process, values: Values, command: list[str]) -> Process:
     process: Process = {**base, "args": command, "terminal": False}
     if values["cwd"]:
-        process["cwd"] = str(values["cwd"])
-    process["env"] = [*base.get("env", []), *_list(values, "env")]
+        process["cwd"] = values.text("cwd")
+    process["env"] = [*base.get("env", []), *values.texts("env")]
     user: User = {**base.get("user", {})}
     if values["user"]:
-        uid, colon, gid = str(values["user"]).partition(":")
+        uid, colon, gid = values.text("user").partition(":")
         user["uid"] = _id("--user", uid)
         user["gid"] = _id("--user", gid) if colon else user.get("gid", 0)
     if values["additional_gids"]:
-        user["additionalGids"] = [_id("--additional-gids", gid) for gid in _list(values, "additional_gids")]
+        user["additionalGids"] = [_id("--additional-gids", gid) for gid in values.texts("additional_gids")]
     process["user"] = user
     if values["apparmor"]:
-        process["apparmorProfile"] = str(values["apparmor"])
+        process["apparmorProfile"] = values.text("apparmor")
     if values["process_label"]:
-        process["selinuxLabel"] = str(values["process_label"])
+        process["selinuxLabel"] = values.text("process_label")
     if values["no_new_privs"]:
         process["noNewPrivileges"] = True
-    added = _list(values, "cap")
+    added = values.texts("cap")
     if added:
         sets: Capabilities = {**base.get("capabilities", {})}
         sets["bounding"] = [*sets.get("bounding", []), *added]
@@ -121,11 +125,6 @@ def _changed(base: Process, values: Values, command: list[str]) -> Process:
         sets["ambient"] = [*sets.get("ambient", []), *(name for name in added if name in inheritable)]
         process["capabilities"] = sets
     return process
-
-
-def _list(values: Values, key: str) -> list[str]:
-    given = values[key]
-    return given if isinstance(given, list) else []
 
 
 def _id(flag: str, text: str) -> int:

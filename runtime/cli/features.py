@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.host import seccomp
-from pyrun.spec import strictjson
+from pyrun.spec import seccomp, strictjson
 from pyrun.spec.features import features
 from pyrun.version import VERSION
 
@@ -20,6 +19,6 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         unsafe_annotations=["bundle", "org.systemd.property."],
         annotations={"org.pyrun.version": VERSION},
     )
-    document["linux"]["seccomp"]["actions"] = sorted(seccomp.RETURNS)
+    document["linux"]["seccomp"]["actions"] = sorted(seccomp.ACTIONS)
     print(strictjson.dumps(document, indent=4))
     return 0

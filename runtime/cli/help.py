@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from pyrun.cli.parse import UsageError
-from pyrun.cli.table import COMMANDS, GLOBAL
+from pyrun.cli.table import COMMANDS, GLOBAL, Option
 from pyrun.spec.version import SPEC_VERSION
 from pyrun.version import VERSION
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import click
 
     from pyrun.cli.parse import Values
-    from pyrun.cli.table import Option
+    from pyrun.cli.table import Row
 
 
 def version() -> str:
@@ -32,6 +32,7 @@ def show(wide: Values, name: str) -> int:
 
 
 def usage(error: UsageError) -> int:
+    """What is wrong with a command line, and how it should be; returns the exit status."""
     print(f"pyrun: {error}", file=sys.stderr)
     print(_help(error.command), file=sys.stderr)
     return error.code
@@ -59,7 +60,9 @@ def group() -> click.Group:
     )
     for name, command in COMMANDS.items():
         arguments: list[click.Parameter] = [
-            click.Argument([word.strip("[]").lower()], required=not word.startswith("["))
+            click.Argument(
+                [word.strip("[].").lower()], required=not word.startswith("["), nargs=-1 if "..." in word else 1
+            )
             for word in command.arguments.split()
         ]
         options = _params(command.options)
@@ -69,10 +72,10 @@ def group() -> click.Group:
     return program
 
 
-def _params(table: tuple[Option, ...]) -> list[click.Parameter]:
+def _params(table: tuple[Row, ...]) -> list[click.Parameter]:
     import click
 
     return [
-        click.Option([*names, key], is_flag=not metavar, metavar=metavar or None, help=help_)
-        for names, metavar, key, help_ in table
+        click.Option([*o.names, o.key], is_flag=o.kind == "switch", metavar=o.metavar or None, help=o.help)
+        for o in map(Option, table)
     ]

@@ -8,6 +8,7 @@ import sys
 
 
 def main() -> None:
+    """Never returns."""
     program = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/__main__.py"
     packages = f"packages={':'.join(site.getsitepackages())}"
     os.execv(sys.executable, [sys.executable, "-I", "-S", "-X", packages, program, *sys.argv[1:]])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pyrun.container.container import kill
-from pyrun.container.store import Entry
 from pyrun.errors import ConfigError
 from pyrun.spec import signals
 from pyrun.spec.faults import Invalid
@@ -19,17 +17,15 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         signal = signals.parse(arguments[1] if len(arguments) > 1 else "TERM")
     except Invalid as e:
         raise ConfigError(e.faults, "") from None
-    everything = bool(values["all"])
+    everything = values.flag("all")
     if values["regex"]:
-        from pyrun.cli._matching import each
+        from pyrun.cli._matching import each  # lazy: cold
 
         return each(context, arguments[0], lambda name: _kill(context, name, signal, everything))
     _kill(context, arguments[0], signal, everything)
     return 0
 
 
-def _kill(context: Context, container: str, signal: int, everything: bool) -> None:
-    # Without the lock: a create or start that hangs must be possible to end.
-    entry = Entry(context.root, container)
-    kill(entry, entry.read(), signal, everything)
-    entry.close()
+def _kill(context: Context, name: str, signal: int, everything: bool) -> None:
+    with context.open(name) as container:
+        container.kill(signal, everything)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.container.container import describe
-from pyrun.container.store import Entry, containers
+from pyrun.container.store import containers
 from pyrun.errors import Error
 from pyrun.spec import strictjson
 
@@ -29,12 +28,11 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     found = []
     for name in containers(context.root):
         try:
-            entry = Entry(context.root, name)
-            found.append(describe(entry, entry.read()))
-            entry.close()
+            with context.open(name) as container:
+                found.append(container.describe())
         except Error as e:
             # One that is just being deleted, or is broken, doesn't hide the others.
-            context.log.warning(str(e))
+            context.caller.log.warning(str(e))
     if values["quiet"]:
         for state in found:
             print(state["id"])

@@ -7,9 +7,10 @@ import sys
 from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
 from fcntl import LOCK_NB, LOCK_SH, flock
 
+from pyrun.caller import Caller
 from pyrun.cli.parse import UsageError, parse
 from pyrun.errors import Error
-from pyrun.kernel.signals import SIG_DFL, SIG_IGN, signal
+from pyrun.kernel.signals import SIG_DFL, SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, signal
 from pyrun.log import Log
 
 TYPE_CHECKING = False
@@ -17,14 +18,14 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from pyrun.cli.parse import Values
+    from pyrun.container.container import Container
 
 
 # What this machine has run out of: no mistake of ours, wherever it is noticed.
 _EXHAUSTED = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
 _MANAGERS = ("cgroupfs", "systemd", "disabled")
 _EXEC_FAILED = 255
-_SIGCHLD = 17
-_ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
+_ENDING = (SIGHUP, SIGINT, SIGTERM)
 
 
 class Interrupt(BaseException):
@@ -36,7 +37,7 @@ class Interrupt(BaseException):
 
 
 def _interrupt(signum: int, frame: object) -> None:
-    # Whoever asks twice wants it soon, not half undone.
+    # A second signal must not interrupt the clean-up.
     for number in _ENDING:
         signal(number, SIG_IGN)
     raise Interrupt(signum)
@@ -45,27 +46,31 @@ def _interrupt(signum: int, frame: object) -> None:
 class Context:
     """What every command is given. explicit_root: --root was said."""
 
-    __slots__ = ("cgroup_manager", "explicit_root", "log", "root", "rootless")
+    __slots__ = ("caller", "cgroup_manager", "explicit_root", "root", "rootless")
 
-    def __init__(self, wide: Values, log: Log) -> None:
-        from pyrun.container.store import default_root
-
-        self.log = log
-        root = str(wide["root"])
+    def __init__(self, wide: Values, caller: Caller) -> None:
+        self.caller = caller
+        root = wide.text("root")
         self.explicit_root = bool(root)
         if root and not root.startswith("/"):
             root = f"{posix.getcwd()}/{root}"
-        self.root = root.rstrip("/") or default_root()
+        self.root = root.rstrip("/") or caller.default_root()
         if root and not root.strip("/"):
-            raise Error("--root must not be /", hint="the containers' folders would lie there")
-        rootless = str(wide["rootless"]).lower()
+            raise Error("--root must not be /", hint="the containers' directories would lie there")
+        rootless = wide.text("rootless").lower()
         if rootless not in ("", "true", "false", "auto"):
             raise Error(f"--rootless is true, false or auto, not {rootless}")
         self.rootless = {"true": True, "false": False}.get(rootless)
-        self.cgroup_manager = str(wide["cgroup_manager"]) or ("systemd" if wide["systemd_cgroup"] else "cgroupfs")
+        self.cgroup_manager = wide.text("cgroup_manager") or ("systemd" if wide["systemd_cgroup"] else "cgroupfs")
         if self.cgroup_manager not in _MANAGERS or (wide["systemd_cgroup"] and self.cgroup_manager != "systemd"):
             given = f"not {self.cgroup_manager}" + (" with --systemd-cgroup" if wide["systemd_cgroup"] else "")
             raise Error(f"--cgroup-manager is cgroupfs, systemd or disabled, {given}")
+
+    def open(self, name: str) -> Container:
+        """Raises Error."""
+        from pyrun.container.container import Container  # lazy: not for features, check and the like
+
+        return Container.open(self.root, name, self.caller)
 
 
 def main(argv: list[str]) -> int:
@@ -79,14 +84,14 @@ def main(argv: list[str]) -> int:
 
             return show(wide, name)
         _check_preserved(values)
-        form = str(wide["log_format"] or "text")
+        form = wide.text("log_format") or "text"
         if form not in ("text", "json"):
             raise Error(f"--log-format is text or json, not {form}")
-        log = Log(str(wide["log"]), form, bool(wide["debug"]))
+        log = Log(wide.text("log"), form, wide.flag("debug"))
         _hold_library()
         for signum in _ENDING:
             signal(signum, _interrupt)
-        return int(_module(name).run(Context(wide, log), values, arguments))
+        return int(_module(name).run(Context(wide, Caller(log)), values, arguments))
     except UsageError as e:
         from pyrun.cli.help import usage
 
@@ -115,14 +120,14 @@ def _check_preserved(values: Values) -> None:
     """Before anything of ours is open: the numbers that --preserve-fds names must be the caller's."""
     if "preserve_fds" not in values:
         return
-    count = str(values["preserve_fds"] or "0")
+    count = values.text("preserve_fds") or "0"
     if not (count.isascii() and count.isdigit() and len(count) < 5):
         raise Error(f"--preserve-fds takes a number, not {count!r}")
     sockets = 0
     if b"LISTEN_FDS" in posix.environ:
-        from pyrun.container.notify import passed_sockets
+        from pyrun.cli.service import passed_sockets  # lazy: only with sockets of systemd's
 
-        sockets = passed_sockets()
+        sockets = passed_sockets(posix.environ)
     values["sockets"] = str(sockets)
     for fd in range(3, 3 + sockets + int(count)):
         try:
@@ -161,7 +166,7 @@ def entry() -> None:
     """The program: ends without the interpreter's own farewell, which takes half a millisecond."""
     _fill_stdio()
     # Where a caller ignores it, the kernel reaps our children before we can ask how they ended (waitpid(2)).
-    signal(_SIGCHLD, SIG_DFL)
+    signal(SIGCHLD, SIG_DFL)
     code = main(sys.argv[1:])
     try:
         if sys.stdout is not None:

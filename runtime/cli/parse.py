@@ -6,18 +6,43 @@
 
 from __future__ import annotations
 
-from pyrun.cli.table import COMMANDS, GLOBAL
+from pyrun.cli.table import COMMANDS, GLOBAL, Option
 from pyrun.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from collections.abc import Callable
 
-    from pyrun.cli.table import Option
+    _Values = dict[str, str | bool | list[str]]
 
-    Values: TypeAlias = dict[str, str | bool | list[str]]
+    from pyrun.cli.table import Row
+else:
+    _Values = dict
 
+_ABSENT: dict[str, Callable[[], str | bool | list[str]]] = {"switch": bool, "value": str, "repeated": list}
 _TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
+
+
+class Values(_Values):
+    """What the options of a command are, by their keys in the table: each asked for as what its row makes it."""
+
+    def text(self, key: str) -> str:
+        """The value of an option that takes one; "" when it isn't given."""
+        value = self[key]
+        assert isinstance(value, str)
+        return value
+
+    def flag(self, key: str) -> bool:
+        """Whether a switch is given."""
+        value = self[key]
+        assert isinstance(value, bool)
+        return value
+
+    def texts(self, key: str) -> list[str]:
+        """Those of an option that may be repeated."""
+        value = self[key]
+        assert isinstance(value, list)
+        return value
 
 
 class UsageError(Error):
@@ -35,7 +60,7 @@ def parse(argv: list[str]) -> tuple[Values, str, Values, list[str]]:
     Raises UsageError."""
     wide, rest = _options("", GLOBAL, argv, first=True)
     if not rest or wide["help"] or wide["version"]:
-        return wide, "", {}, []
+        return wide, "", Values(), []
     name, *rest = rest
     command = COMMANDS.get(name)
     if command is None:
@@ -47,12 +72,13 @@ def parse(argv: list[str]) -> tuple[Values, str, Values, list[str]]:
     return wide, name, values, arguments
 
 
-def _options(command: str, table: tuple[Option, ...], words: list[str], first: bool) -> tuple[Values, list[str]]:
-    values: Values = {}
+def _options(command: str, table: tuple[Row, ...], words: list[str], first: bool) -> tuple[Values, list[str]]:
+    values = Values()
     by_name = {}
-    for option in table:
-        values[option[2]] = [] if option[1].endswith("...") else "" if option[1] else False
-        for name in option[0]:
+    for row in table:
+        option = Option(row)
+        values[option.key] = _ABSENT[option.kind]()
+        for name in option.names:
             by_name[name] = option
     arguments: list[str] = []
     i = 0
@@ -73,20 +99,18 @@ def _options(command: str, table: tuple[Option, ...], words: list[str], first: b
             equals, value = "=", word[2:]
         if found is None:
             raise UsageError(command, f"no such option: {name}")
-        _, metavar, key, _ = found
-        if not metavar:
+        if found.kind == "switch":
             if equals and value.lower() not in _TRUE + _FALSE:
                 raise UsageError(command, f"{name} is true or false, not {value!r}")
-            values[key] = not equals or value.lower() in _TRUE
+            values[found.key] = not equals or value.lower() in _TRUE
         else:
             if not equals:
                 if i == len(words):
                     raise UsageError(command, f"flag needs an argument: {name}")
                 value = words[i]
                 i += 1
-            given = values[key]
-            if isinstance(given, list):
-                given.append(value)
+            if found.kind == "repeated":
+                values.texts(found.key).append(value)
             else:
-                values[key] = value
+                values[found.key] = value
     return values, arguments

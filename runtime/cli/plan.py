@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.cgroups.host import host
-from pyrun.container.bundle import Options, absolute, read_config
+from pyrun.container.bundle import CreateOptions, absolute, read_config
 from pyrun.container.gather import facts, own_cgroup, resources
 from pyrun.container.store import check_id
 from pyrun.errors import ConfigError, Error
@@ -26,9 +26,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     form = values["format"] or "text"
     if form not in ("text", "json"):
         raise Error(f"--format is text or json, not {form}")
-    options = Options(
-        str(values["bundle"] or "."),
-        config=str(values["config"]),
+    options = CreateOptions(
+        bundle=absolute(values.text("bundle") or "."),
+        config=values.text("config"),
         cgroup_manager=context.cgroup_manager,
         rootless=bool(context.rootless),
     )
@@ -39,7 +39,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         hierarchies = host()
         cgroup = own_cgroup(options, hierarchies, container, config)
         writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
-        found = facts(container, config, options, hierarchies, cgroup, "", context.log)
+        found = facts(container, config, options, hierarchies, cgroup, context.caller, cache=False)
         # What root would run, whoever asks; with --rootless=true, what a user would.
         found.privileged = not context.rootless
         if posix.geteuid() != 0:
@@ -57,8 +57,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
                 {
                     "id": container,
                     "warnings": [str(fault) for fault in checks.config_warnings(config)],
-                    "cgroup": [{"step": what, "source": source} for what, source in rows],
-                    "program": [{"step": what, "source": source} for what, source in steps],
+                    "cgroup": [{"step": what, "pointer": pointer} for what, pointer in rows],
+                    "program": [{"step": what, "pointer": pointer} for what, pointer in steps],
                 },
                 indent=2,
             )
@@ -66,8 +66,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         return 0
     for fault in checks.config_warnings(config):
         print(f"warning: {fault}")
-    for what, source in rows:
-        print(f"      {what:<{_WIDTH}}  {source}")
-    for i, (what, source) in enumerate(steps):
-        print(f"{i:4}  {what:<{_WIDTH}}  {source}".rstrip())
+    for what, pointer in rows:
+        print(f"      {what:<{_WIDTH}}  {pointer}")
+    for i, (what, pointer) in enumerate(steps):
+        print(f"{i:4}  {what:<{_WIDTH}}  {pointer}".rstrip())
     return 0

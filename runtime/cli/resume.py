@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pyrun.container.container import resume
-from pyrun.container.store import Entry
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
@@ -12,7 +9,6 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    entry = Entry(context.root, arguments[0])
-    entry.lock()
-    resume(entry, entry.read())
+    with context.open(arguments[0]).locked() as container:
+        container.resume()
     return 0

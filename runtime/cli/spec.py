@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    path = f"{absolute(str(values['bundle'] or '.'))}/config.json"
-    config = example(bool(values["rootless"]), host().mode == "v2", posix.geteuid(), posix.getegid())
+    path = f"{absolute(values.text('bundle') or '.')}/config.json"
+    config = example(values.flag("rootless"), host().mode == "v2", posix.geteuid(), posix.getegid())
     text = strictjson.dumps(config, indent=4) + "\n"
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)

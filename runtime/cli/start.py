@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import posix
-
-from pyrun.container.container import start
-from pyrun.container.store import Entry
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
@@ -14,16 +9,14 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    entry = Entry(context.root, arguments[0])
-    entry.lock()
-    state = entry.read()
-    notifications = None
-    if b"NOTIFY_SOCKET" in posix.environ:
-        from pyrun.container.notify import Notifications
+    with context.open(arguments[0]).locked() as container:
+        notifications = None
+        if b"NOTIFY_SOCKET" in context.caller.environ:
+            from pyrun.cli.service import Notifications  # lazy: only under a service manager
 
-        notifications = Notifications.of(entry, state["pid"])
-    start(entry, state, context.log)
-    if notifications:
-        entry.unlock()
-        notifications.wait()
+            notifications = Notifications.of(container)
+        container.start()
+        if notifications:
+            container.unlock()
+            notifications.wait()
     return 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pyrun.container.container import describe
-from pyrun.container.store import Entry
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
@@ -14,6 +12,6 @@ if TYPE_CHECKING:
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     # Without the lock: a hook of a create that is under way may ask.
-    entry = Entry(context.root, arguments[0])
-    print(strictjson.dumps(describe(entry, entry.read())))
+    with context.open(arguments[0]) as container:
+        print(strictjson.dumps(container.describe()))
     return 0

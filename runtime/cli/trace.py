@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     options = create_options(context, values, keep_console=True, trace=True)
-    created = create(context.root, arguments[0], options, context.log)
+    created = create(context.root, arguments[0], options, context.caller)
     created.executor.close()
-    code = attend(context, created, detach=False, keep=False, subreaper=True)
+    code = attend(created, detach=False, keep=False, subreaper=True)
     stamps = created.executor.stamps()
     steps = lines(created.executor.program)
     ran = sorted((stamp, i) for i, stamp in enumerate(stamps) if stamp)
@@ -27,9 +27,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     ends = [stamp for stamp, _ in ran[1:]] + [ran[-1][0]] if ran else []
     first = ran[0][0] if ran else 0
     for (stamp, i), end in zip(ran, ends, strict=True):
-        what, source = steps[i]
+        what, pointer = steps[i]
         print(
-            f"{(stamp - first) / 1000:10.1f} {(end - stamp) / 1000:9.1f} µs  {what:<80.200}  {source}", file=sys.stderr
+            f"{(stamp - first) / 1000:10.1f} {(end - stamp) / 1000:9.1f} µs  {what:<80.200}  {pointer}", file=sys.stderr
         )
     print(f"{len(ran)} of {len(stamps)} instructions ran", file=sys.stderr)
     return code

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pyrun.container.bundle import absolute
-from pyrun.container.store import Entry, read_all, read_path
-from pyrun.container.update import update
 from pyrun.errors import ConfigError, Error
+from pyrun.kernel.files import read_all, read_bytes
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -54,18 +53,17 @@ OPTIONS: tuple[tuple[str, str, str, Callable[[str], Any]], ...] = (
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    wanted = _document(str(values["resources"])) if values["resources"] else _options(values)
-    schemata = [(f"--{key.replace('_', '-')}", str(values[key])) for key in ("l3_cache_schema", "mem_bw_schema")]
-    entry = Entry(context.root, arguments[0])
-    entry.lock()
-    update(entry, entry.read(), wanted, [row for row in schemata if row[1]], context.log)
+    wanted = _document(values.text("resources")) if values["resources"] else _options(values)
+    schemata = [(f"--{key.replace('_', '-')}", values.text(key)) for key in ("l3_cache_schema", "mem_bw_schema")]
+    with context.open(arguments[0]).locked() as container:
+        container.update(wanted, [row for row in schemata if row[1]])
     return 0
 
 
 def _options(values: Values) -> Resources:
     found: dict[str, dict[str, Any]] = {}
     for option, section, member, convert in OPTIONS:
-        text = str(values[option])
+        text = values.text(option)
         if not text:
             continue
         try:
@@ -78,7 +76,7 @@ def _options(values: Values) -> Resources:
 def _document(path: str) -> Resources:
     """Resources as in config.json, from a file, or from stdin for `-`."""
     try:
-        raw = read_all(0) if path == "-" else read_path(absolute(path))
+        raw = read_all(0) if path == "-" else read_bytes(absolute(path))
     except OSError as e:
         raise Error("read the resources", call=f"open {path}", errno=e.errno) from None
     return _checked(raw)

@@ -5,86 +5,62 @@ from __future__ import annotations
 import posix
 from errno import ENOENT
 
-from pyrun.container.store import read_path
 from pyrun.errors import ConfigError, Error
+from pyrun.kernel.files import read_bytes
+from pyrun.record import Record
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyrun.spec.config import Config
 
 
-class Options:
-    """What the command line of create and run says; each with its flag's name."""
+class CreateOptions(Record):
+    """What the command line of create and run says, each with its flag's name, and what their caller adds."""
 
-    __slots__ = (
-        "bundle",
-        "cgroup_manager",
-        "config",
-        "console_socket",
-        "keep_console",
-        "keyring",
-        "pid_file",
-        "pidfd_socket",
-        "pivot",
-        "preserve_fds",
-        "rootless",
-        "sockets",
-        "trace",
-    )
-
-    def __init__(
-        self,
-        bundle: str = ".",
-        *,
-        config: str = "",
-        console_socket: str = "",
-        pid_file: str = "",
-        pidfd_socket: str = "",
-        pivot: bool = True,
-        keyring: bool = True,
-        preserve_fds: int = 0,
-        keep_console: bool = False,
-        cgroup_manager: str = "",
-        rootless: bool | None = None,
-        trace: bool = False,
-        sockets: int = 0,
-    ) -> None:
-        self.bundle = absolute(bundle)
-        self.config = config
-        self.console_socket = console_socket
-        self.pid_file = pid_file
-        self.pidfd_socket = pidfd_socket
-        self.pivot = pivot
-        self.keyring = keyring
-        self.preserve_fds = preserve_fds
-        self.keep_console = keep_console
-        self.cgroup_manager = cgroup_manager
-        self.rootless = rootless
-        self.trace = trace
-        # The first of the descriptors preserved are sockets that systemd has passed.
-        self.sockets = sockets
+    # Absolute
+    bundle: str
+    config: str = ""
+    console_socket: str = ""
+    pid_file: str = ""
+    pidfd_socket: str = ""
+    pivot: bool = True
+    keyring: bool = True
+    preserve_fds: int = 0
+    cgroup_manager: str = ""
+    # None: as it is found to be
+    rootless: bool | None = None
+    # The caller relays the terminal itself
+    keep_console: bool = False
+    # Record when each instruction begins
+    trace: bool = False
+    # The container's program is to say when it is ready (sd_notify(3))
+    notify: bool = False
+    # Added to process.env: what the service manager has for the program
+    environment: Sequence[str] = ()
 
 
 def absolute(path: str) -> str:
-    """`path` from the root on, without what only decorates it; `..` stays, since a link may stand before it."""
+    """`path` from the root on, without what only decorates it; `..` stays, since a symlink may stand before it."""
     parts = path.split("/") if path.startswith("/") else f"{posix.getcwd()}/{path}".split("/")
     return "/" + "/".join(part for part in parts if part not in ("", "."))
 
 
-def read_raw(options: Options) -> bytes:
+def read_raw(options: CreateOptions) -> bytes:
     """The text of the bundle's config. Raises Error."""
     path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
     try:
-        return read_path(path)
+        return read_bytes(path)
     except OSError as e:
         if e.errno == ENOENT:
-            raise Error(f"JSON specification file {path} not found", hint="--bundle names its folder") from None
+            raise Error(f"JSON specification file {path} not found", hint="--bundle names its directory") from None
         raise Error(f"read {path}", call="open", errno=e.errno) from None
 
 
-def read_config(options: Options) -> tuple[bytes, Config]:
+def read_config(options: CreateOptions) -> tuple[bytes, Config]:
     """The bundle's config, checked. Raises Error with every fault."""
     raw = read_raw(options)
     try:
@@ -93,7 +69,8 @@ def read_config(options: Options) -> tuple[bytes, Config]:
         raise ConfigError(e.faults) from None
 
 
-def check_terminal(config: Config, options: Options) -> None:
+def check_terminal(config: Config, options: CreateOptions) -> None:
+    """Who makes a terminal must have somebody to hold it. Raises Error."""
     terminal = config.get("process", {}).get("terminal", False)
     if terminal and not options.console_socket and not options.keep_console:
         words = "cannot allocate tty if pyrun will detach without setting console socket"

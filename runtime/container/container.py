@@ -1,4 +1,8 @@
-"""The lifecycle after create: state, start, kill, delete (runtime.md "Operations")."""
+"""A container that is there: its status, and what can be done with it (runtime.md "Operations").
+
+with Container.open(root, name).locked() as container:
+    container.kill(SIGTERM)
+"""
 
 from __future__ import annotations
 
@@ -6,294 +10,437 @@ import posix
 import select
 from errno import ENXIO
 
+from pyrun.caller import Caller
 from pyrun.cgroups.frozen import has_inner, is_frozen
-from pyrun.container.store import Entry, alive, containers, has_own_pids, start_time
-from pyrun.errors import Error, InUseError, NotRunningError
-from pyrun.kernel.signals import pidfd_send_signal
+from pyrun.container.store import ContainerDir, containers
+from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
+from pyrun.kernel.process import has_ended, start_time
+from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
+from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pyrun.cgroups.cgroup import Cgroup
+    from pyrun.container.exec import ExecOptions
     from pyrun.container.hooks import Kind
     from pyrun.container.store import State, Status
-    from pyrun.log import Log
+    from pyrun.spec.config import Process, Resources
 
-_SIGKILL = 9
+_SECONDS = 10  # how long the end of a process that was killed may take
 OUT_OF_MEMORY = "org.pyrun.out-of-memory"  # an annotation that a stopped container's state may have
 
 
-def cgroup_of(state: State) -> Cgroup:
-    # Imported here: `state` and `start` need no more of cgroups than whether they are frozen.
-    from pyrun.cgroups.cgroup import Cgroup
+class Container:
+    """One container of a store.
 
-    return Cgroup.from_state(state["cgroup"])
+    directory  its directory in the store, open
+    state      what state.json said when it was last read
+    caller     on whose behalf it is acted
 
+    What changes it asks for the lock first (`locked`); `kill` does without, so that a create or start that hangs can be
+    ended. Methods raise Error."""
 
-def status_of(entry: Entry, state: State) -> Status:
-    """creating, created, running, paused or stopped. A create that died half-way leaves a stopped container."""
-    if state.get("creating"):
-        return "stopped" if entry.abandoned() else "creating"
-    if not alive(state):
-        return "stopped"
-    if is_frozen(state.get("freezer", "")):
-        return "paused"
-    return "created" if entry.waiting() else "running"
+    __slots__ = ("caller", "directory", "state")
 
+    def __init__(self, directory: ContainerDir, state: State, caller: Caller) -> None:
+        self.directory = directory
+        self.state = state
+        self.caller = caller
 
-def describe(entry: Entry, state: State) -> dict[str, Any]:
-    """The State that `state` and `list` print (runtime.md "State", with runc's additions)."""
-    status = status_of(entry, state)
-    shown: dict[str, Any] = {
-        "ociVersion": state["ociVersion"],
-        "id": state["id"],
-        "pid": 0 if status == "stopped" else state["pid"],
-        "status": status,
-        "bundle": state["bundle"],
-        "rootfs": state["rootfs"],
-        "created": state["created"],
-    }
-    annotations = state["annotations"]
-    if status == "stopped" and (words := out_of_memory(state)):
-        annotations = {**annotations, OUT_OF_MEMORY: words}
-    if annotations:
-        shown["annotations"] = annotations
-    shown["owner"] = state["owner"]
-    return shown
-
-
-def out_of_memory(state: State) -> str:
-    """How the kernel's want of memory has ended processes of the container; "" if it has not, or nobody knows."""
-    return cgroup_of(state).out_of_memory() if "cgroup" in state else ""
-
-
-def start(entry: Entry, state: State, log: Log) -> None:
-    """Let the program of a `created` container run; the entry is locked. Raises Error, when execve fails too."""
-    status = status_of(entry, state)
-    if status != "created":
-        if status == "stopped":
-            raise Error("cannot start a container that has stopped")
-        if status == "running":
-            raise Error("cannot start an already running container")
-        raise Error(f"cannot start a container in the {status} state")
-    pidfd = open_init(state)
-    result = entry.open_fifo("exec.status", posix.O_RDONLY | posix.O_NONBLOCK)
-    try:
+    @classmethod
+    def open(cls, root: str, name: str, caller: Caller | None = None) -> Container:
+        """The container `name` of the store `root` (an absolute path). Raises DoesNotExistError, and Error when its
+        state can't be read."""
+        directory = ContainerDir(root, name)
         try:
-            _hooks("startContainer", state, "created")
-        except Error:
-            # MUST 14: stop it; what remains is for delete.
-            pidfd_send_signal(pidfd, _SIGKILL)
-            _wait(pidfd)
+            return cls(directory, directory.read(), caller or Caller())
+        except BaseException:
+            directory.close()
             raise
-        try:
-            fifo = entry.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK)
-        except OSError as e:
-            if e.errno != ENXIO:
-                raise
-            raise Error("cannot start a container whose init has died", hint="delete it") from None
-        posix.write(fifo, b"0")
-        posix.close(fifo)
-        _executed(state, result, pidfd)
-        entry.unlink("exec.fifo")
-        entry.unlink("exec.status")
-        try:
-            _hooks("poststart", state, "running")
-        except Error:
-            # MUST 16: stop it and go through the rest of its life.
-            pidfd_send_signal(pidfd, _SIGKILL)
-            _wait(pidfd)
-            destroy(entry, state, log)
-            raise
-    finally:
-        posix.close(result)
-        posix.close(pidfd)
 
+    def locked(self) -> Container:
+        """Wait until nobody else changes it. Raises DoesNotExistError when it is gone by then."""
+        self.directory.lock()
+        self.state = self.directory.read()
+        return self
 
-def _hooks(kind: Kind, state: State, status: Status) -> None:
-    if state["hooks"].get(kind):
-        from pyrun.container.hooks import run_hooks
+    def unlock(self) -> None:
+        """Let others change it; it stays open."""
+        self.directory.unlock()
 
-        run_hooks(kind, state, status)
+    def close(self) -> None:
+        """Let go of it, and of the lock."""
+        self.directory.close()
 
+    def __enter__(self) -> Container:
+        return self
 
-def _executed(state: State, result: int, pidfd: int) -> None:
-    """Wait until init has become the program. Its end of the fifo closes at execve, or says what failed."""
-    poll = select.poll()
-    poll.register(result, select.POLLIN)
-    poll.register(pidfd, select.POLLIN)
-    poll.poll()
-    try:
-        record = posix.read(result, 1024)
-    except BlockingIOError:
-        record = b""  # init was killed before it came to execve; that is not our fault, nor an error
-    if record:
-        from pyrun.machine.explain import HINTS
-        from pyrun.machine.launch import parse_message
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-        _, _, error, _ = parse_message(record)
-        _wait(pidfd)
-        executable = state.get("executable", "")
-        if not executable:
-            raise Error("cannot start a container without a process", pointer="/process", detail="the config has none")
-        hint = HINTS.get(("execve", error), "")
-        raise Error(f'exec "{executable}"', pointer="/process/args/0", call="execve", errno=error, hint=hint)
+    # --- what it is
 
+    @property
+    def id(self) -> str:
+        """Its name in the store."""
+        return self.directory.container
 
-def kill(entry: Entry, state: State, signal: int, everything: bool = False) -> None:
-    """Send a signal to init, or to all of the container's processes. Raises NotRunningError."""
-    status = status_of(entry, state)
-    if status not in ("created", "running", "paused"):
-        # With --all, hidden in runc, a stopped container is no error.
-        if not everything:
+    @property
+    def status(self) -> Status:
+        """creating, created, running, paused or stopped, as the kernel has it now. A create that died half-way leaves a
+        stopped container."""
+        state = self.state
+        if state.get("creating"):
+            return "stopped" if self.directory.abandoned() else "creating"
+        if not self.is_alive:
+            return "stopped"
+        if is_frozen(state.get("freezer", "")):
+            return "paused"
+        return "created" if self.directory.waiting() else "running"
+
+    @property
+    def is_alive(self) -> bool:
+        """init is running, not a zombie, and still the process that create made."""
+        return self.state["pid"] > 0 and start_time(self.state["pid"]) == self.state.get("started")
+
+    @property
+    def has_own_pids(self) -> bool:
+        """It has a pid namespace of its own: all of its processes end with init, by the kernel's hand."""
+        return bool(self.state.get("namespaces", 0) & ~self.state.get("joined", 0) & CLONE_NEWPID)
+
+    @property
+    def has_userns(self) -> bool:
+        """It has a user namespace, new or joined."""
+        return bool(self.state.get("namespaces", 0) & CLONE_NEWUSER)
+
+    def describe(self) -> dict[str, Any]:
+        """The State that `state` and `list` print (runtime.md "State", with runc's additions)."""
+        state, status = self.state, self.status
+        shown: dict[str, Any] = {
+            "ociVersion": state["ociVersion"],
+            "id": state["id"],
+            "pid": 0 if status == "stopped" else state["pid"],
+            "status": status,
+            "bundle": state["bundle"],
+            "rootfs": state["rootfs"],
+            "created": state["created"],
+        }
+        annotations = state["annotations"]
+        if status == "stopped" and (words := self.out_of_memory()):
+            annotations = {**annotations, OUT_OF_MEMORY: words}
+        if annotations:
+            shown["annotations"] = annotations
+        shown["owner"] = state["owner"]
+        return shown
+
+    def cgroup(self) -> Cgroup:
+        """Its cgroup, as create recorded it."""
+        from pyrun.cgroups.cgroup import Cgroup  # lazy: `state` and `start` only ask whether it is frozen
+
+        return Cgroup.from_state(self.state["cgroup"])
+
+    def out_of_memory(self) -> str:
+        """What the OOM killer has done to processes of the container; "" for nothing, or when nobody knows."""
+        return self.cgroup().out_of_memory() if "cgroup" in self.state else ""
+
+    def processes(self) -> list[int]:
+        """The pids of its processes, as the host sees them. Raises NotRunningError."""
+        self.require_running()
+        cgroup = self.cgroup()
+        pids = cgroup.processes()
+        # Without a cgroup of its own the container is known by its init.
+        return pids if pids or not cgroup.optional else [self.state["pid"]]
+
+    def statistics(self) -> dict[str, Any]:
+        """What it uses, as `events --stats` prints it."""
+        from pyrun.cgroups.statistics import statistics  # lazy: cold
+
+        return statistics(self.cgroup(), self.state["pid"])
+
+    def require_running(self) -> None:
+        """Raises NotRunningError for one that has no process, or none yet."""
+        if self.status in ("stopped", "creating"):
             raise NotRunningError()
-        if not has_own_pids(state):
-            _kill_cgroup(entry, state, signal)
-        return
-    # By its pidfd always: where its cgroup is, and what else is in that, is not for sure.
-    pidfd = open_init(state)
-    try:
-        pidfd_send_signal(pidfd, signal)
-    except ProcessLookupError:
-        raise NotRunningError() from None
-    finally:
-        posix.close(pidfd)
-    if everything and signal != _SIGKILL:
-        _kill_cgroup(entry, state, signal, state["pid"])
-    elif signal == _SIGKILL and not has_own_pids(state):
-        # Its other processes would outlive init.
-        _kill_cgroup(entry, state, signal)
-    if signal == _SIGKILL:
-        _thaw(state, status)
 
-
-def _kill_cgroup(entry: Entry, state: State, signal: int, but: int = 0) -> None:
-    """Send the signal to the processes of the container's cgroup, `but` that one; unless another container of this
-    --root lives there too: whose a process is can't be told then."""
-    if "cgroup" not in state:
-        return
-    cgroup = cgroup_of(state)
-    if not shares_cgroup(entry, state):
-        cgroup.kill(signal, but)
-
-
-def shares_cgroup(entry: Entry, state: State) -> bool:
-    """Another container of this --root lives in this one's cgroup, or below it."""
-    paths = [f"{path}/" for _, _, path, *_ in state["cgroup"]["directories"]]
-    root = entry.path.rpartition("/")[0]
-    for name in containers(root):
-        if name == entry.container:
-            continue
+    def open_init(self) -> int:
+        """A pidfd of init: opened first, then checked, so that the number can't have been given to another process."""
         try:
-            other = Entry(root, name)
-        except Error:
-            continue
+            pidfd = posix.pidfd_open(self.state["pid"])
+        except ProcessLookupError:
+            raise NotRunningError() from None
+        if start_time(self.state["pid"]) != self.state["started"]:
+            posix.close(pidfd)
+            raise NotRunningError()
+        return pidfd
+
+    # --- what can be done with it
+
+    def start(self) -> None:
+        """Let the program of a `created` container run. Raises Error, when execve fails too."""
+        assert self.directory.locked
+        status = self.status
+        if status != "created":
+            if status == "stopped":
+                raise Error("cannot start a container that has stopped")
+            if status == "running":
+                raise Error("cannot start an already running container")
+            raise Error(f"cannot start a container in the {status} state")
+        directory = self.directory
+        pidfd = self.open_init()
+        result = directory.open_fifo("exec.status", posix.O_RDONLY | posix.O_NONBLOCK)
         try:
-            theirs = other.read()
-            if status_of(other, theirs) != "stopped" and "cgroup" in theirs:
-                rows = theirs["cgroup"]["directories"]
-                if any(f"{path}/".startswith(ours) for _, _, path, *_ in rows for ours in paths):
-                    return True
-        except Error:
-            continue  # a broken one: nothing is known to live there
+            try:
+                self._run_hooks("startContainer", "created")
+            except Error:
+                # MUST 14: stop it; what remains is for delete.
+                _end(pidfd)
+                raise
+            try:
+                fifo = directory.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK)
+            except OSError as e:
+                if e.errno != ENXIO:
+                    raise
+                raise Error("cannot start a container whose init has died", hint="delete it") from None
+            posix.write(fifo, b"0")
+            posix.close(fifo)
+            self._await_execve(result, pidfd)
+            directory.unlink("exec.fifo")
+            directory.unlink("exec.status")
+            try:
+                self._run_hooks("poststart", "running")
+            except Error:
+                # MUST 16: stop it and go through the rest of its life.
+                _end(pidfd)
+                self._destroy()
+                raise
         finally:
-            other.close()
-    return False
+            posix.close(result)
+            posix.close(pidfd)
 
+    def execute(self, process: Process, options: ExecOptions) -> tuple[int, int]:
+        """Run one more program in it: container/exec.py."""
+        from pyrun.container.exec import execute  # lazy: loads the compiler
 
-def _thaw(state: State, status: Status) -> None:
-    """On cgroup v1 a frozen process dies only when it is thawed, whoever has frozen it."""
-    if status == "paused" or has_inner(state.get("freezer", "")):
-        cgroup_of(state).thaw_all()
+        return execute(self, process, options)
 
-
-def pause(entry: Entry, state: State) -> None:
-    """Stop all processes of a container that is created or running; the entry is locked. Raises Error."""
-    status = status_of(entry, state)
-    if status == "paused":
-        raise Error("container is paused already", hint="resume it")
-    if status not in ("created", "running"):
-        raise NotRunningError()
-    cgroup_of(state).freeze()
-
-
-def resume(entry: Entry, state: State) -> None:
-    """Let them run again. Raises Error."""
-    if status_of(entry, state) != "paused":
-        raise Error("container not paused")
-    cgroup_of(state).thaw()
-
-
-def delete(entry: Entry, state: State, log: Log, force: bool = False) -> None:
-    """Remove a stopped container, and what create made (MUST 40). One that is `created` is killed first, as by runc and
-    crun, on which callers rely; one that runs only with `force`. The entry is locked."""
-    status = status_of(entry, state)
-    if status not in ("stopped", "created") and not force:
-        raise Error(
-            f"cannot delete container {entry.container} that is not stopped: {status}", hint="kill it, or use --force"
-        )
-    if status != "stopped":
+    def kill(self, signal: int, everything: bool = False) -> None:
+        """Send a signal to init, or to all of the container's processes. Raises NotRunningError."""
+        status = self.status
+        if status not in ("created", "running", "paused"):
+            # With --all, hidden in runc, a stopped container is no error.
+            if not everything:
+                raise NotRunningError()
+            if not self.has_own_pids:
+                self._kill_cgroup(signal)
+            return
+        # By its pidfd always: where its cgroup is, and what else is in that, is not for sure.
+        pidfd = self.open_init()
         try:
-            _end_init(state, status)
-        except NotRunningError:
-            pass  # it has ended meanwhile
-    destroy(entry, state, log)
+            pidfd_send_signal(pidfd, signal)
+        except ProcessLookupError:
+            raise NotRunningError() from None
+        finally:
+            posix.close(pidfd)
+        if everything and signal != SIGKILL:
+            self._kill_cgroup(signal, self.state["pid"])
+        elif signal == SIGKILL and not self.has_own_pids:
+            # Its other processes would outlive init.
+            self._kill_cgroup(signal)
+        if signal == SIGKILL:
+            self._thaw(status)
 
+    def pause(self) -> None:
+        """Stop all processes of a container that is created or running."""
+        assert self.directory.locked
+        status = self.status
+        if status == "paused":
+            raise Error("container is paused already", hint="resume it")
+        if status not in ("created", "running"):
+            raise NotRunningError()
+        self.cgroup().freeze()
 
-def _end_init(state: State, status: Status) -> None:
-    """Kill init and wait for its end. Raises NotRunningError when it came by itself."""
-    pidfd = open_init(state)
-    try:
-        pidfd_send_signal(pidfd, _SIGKILL)
-        _thaw(state, status)
-        _wait(pidfd)
-    except ProcessLookupError:
-        raise NotRunningError() from None
-    finally:
-        posix.close(pidfd)
+    def resume(self) -> None:
+        """Let them run again."""
+        assert self.directory.locked
+        if self.status != "paused":
+            raise Error("container not paused")
+        self.cgroup().thaw()
 
+    def update(self, wanted: Resources, schemata: list[tuple[str, str]] | None = None) -> None:
+        """Other limits, all or none: container/update.py."""
+        from pyrun.container.update import update  # lazy: loads the checks
 
-def destroy(entry: Entry, state: State, log: Log) -> None:
-    """The end of a container whose init is dead: what lingers, its cgroup, mounts, state; then poststop hooks."""
-    if "cgroup" in state:
-        if not has_own_pids(state):
-            _kill_cgroup(entry, state, _SIGKILL)
+        update(self, wanted, schemata or [])
+
+    def delete(self, force: bool = False) -> None:
+        """Remove a stopped container, and what create made (MUST 40). One that is `created` is killed first, as by runc
+        and crun, on which callers rely; one that runs only with `force`."""
+        assert self.directory.locked
+        status = self.status
+        if status not in ("stopped", "created") and not force:
+            hint = "kill it, or use --force"
+            raise Error(f"cannot delete container {self.id} that is not stopped: {status}", hint=hint)
+        if status != "stopped":
+            try:
+                self._end_init(status)
+            except NotRunningError:
+                pass  # it has ended meanwhile
+        self._destroy()
+
+    # --- how
+
+    def _run_hooks(self, kind: Kind, status: Status) -> None:
+        if self.state["hooks"].get(kind):
+            from pyrun.container.hooks import run_hooks  # lazy: only with hooks
+
+            run_hooks(kind, self, status)
+
+    def _await_execve(self, result: int, pidfd: int) -> None:
+        """Wait until init has become the program. Its end of the fifo closes at execve, or says what failed."""
+        poll = select.poll()
+        poll.register(result, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        poll.poll()
         try:
-            cgroup_of(state).destroy()
+            record = posix.read(result, 1024)
+        except BlockingIOError:
+            record = b""  # init was killed before it came to execve; that is not our fault, nor an error
+        if record:
+            from pyrun.machine.explain import HINTS  # lazy: an error
+            from pyrun.machine.launch import parse_message  # lazy: an error
+
+            _, _, value, _ = parse_message(record)
+            errno = value & 0xFFFFFFFF
+            _await_end(pidfd)
+            name = self.state.get("executable", "")
+            if not name:
+                what = "cannot start a container without a process"
+                raise Error(what, pointer="/process", detail="the config has none")
+            hint = HINTS.get(("execve", errno), "")
+            raise ExecutableError(f'exec "{name}"', pointer="/process/args/0", call="execve", errno=errno, hint=hint)
+
+    def _kill_cgroup(self, signal: int, but: int = 0) -> None:
+        """Send the signal to the processes of the container's cgroup, `but` that one; unless another container of this
+        --root lives there too: whose a process is can't be told then."""
+        if "cgroup" in self.state and not self._shares_cgroup():
+            self.cgroup().kill(signal, but)
+
+    def _shares_cgroup(self) -> bool:
+        """Another container of this --root lives in this one's cgroup, or below it."""
+        paths = self._cgroup_paths()
+        root = self.directory.path.rpartition("/")[0]
+        for name in containers(root):
+            if name == self.id:
+                continue
+            try:
+                with Container.open(root, name, self.caller) as other:
+                    if other.status != "stopped" and "cgroup" in other.state:
+                        theirs = other._cgroup_paths()
+                        if any(path.startswith(ours) for path in theirs for ours in paths):
+                            return True
+            except Error:
+                continue  # a broken one: nothing is known to live there
+        return False
+
+    def _cgroup_paths(self) -> list[str]:
+        return [f"{path}/" for _, _, path, *_ in self.state["cgroup"]["directories"]]
+
+    def _thaw(self, status: Status) -> None:
+        """On cgroup v1 a frozen process dies only when it is thawed, whoever has frozen it."""
+        if status == "paused" or has_inner(self.state.get("freezer", "")):
+            self.cgroup().thaw_all()
+
+    def _end_init(self, status: Status) -> None:
+        """Kill init and wait for its end. Raises NotRunningError when it came by itself."""
+        pidfd = self.open_init()
+        try:
+            pidfd_send_signal(pidfd, SIGKILL)
+            self._thaw(status)
+            _await_end(pidfd)
+        except ProcessLookupError:
+            raise NotRunningError() from None
+        finally:
+            posix.close(pidfd)
+
+    def _destroy(self) -> None:
+        """The end of a container whose init is dead: what lingers, its cgroup, mounts, state; then poststop hooks."""
+        state = self.state
+        if "cgroup" in state:
+            self.remove_cgroup()
+        if "resctrl" in state:
+            from pyrun.host.resctrl import Group  # lazy: only with linux.intelRdt
+
+            Group.from_state(state["resctrl"]).destroy()
+        self.unmount()
+        self.directory.remove()
+        self.run_poststop()
+
+    def remove_cgroup(self) -> None:
+        """What lives in its cgroup, and the cgroup itself. Raises CgroupError."""
+        if not self.has_own_pids:
+            self._kill_cgroup(SIGKILL)
+        try:
+            self.cgroup().destroy()
         except InUseError as e:
             # Not by the container, which is dead.
-            log.warning(f"the container's cgroup stays, since others use it: {e}")
-    if "resctrl" in state:
-        from pyrun.host.resctrl import Group
+            self.caller.log.warning(f"the container's cgroup stays, since others use it: {e}")
 
-        Group.from_state(state["resctrl"]).destroy()
-    if "mounted" in state:
-        from pyrun.host.unmount import unmount
+    def unmount(self) -> None:
+        """What one without a mount namespace has left on the host."""
+        if "mounted" in self.state:
+            from pyrun.host.unmount import unmount  # lazy: only without a mount namespace
 
-        unmount(*state["mounted"])
-    entry.remove()
-    if state.get("hooks", {}).get("poststop"):
-        from pyrun.container.hooks import run_poststop
+            unmount(*self.state["mounted"])
 
-        run_poststop(state, log)
+    def run_poststop(self) -> None:
+        """Run its poststop hooks; one that fails is a warning."""
+        if self.state.get("hooks", {}).get("poststop"):
+            from pyrun.container.hooks import run_poststop  # lazy: only with hooks
+
+            run_poststop(self)
 
 
-def open_init(state: State) -> int:
-    """A pidfd of init: opened first, then checked, so that the number can't have been given to another process."""
+def delete(root: str, name: str, caller: Caller, force: bool = False) -> None:
+    """Delete a container by its name; with `force` also one that runs, or of which nothing is known but its directory.
+    Then it is no error that there is none: managers delete what may be gone already, and call it done. Raises Error."""
     try:
-        pidfd = posix.pidfd_open(state["pid"])
-    except ProcessLookupError:
-        raise NotRunningError() from None
-    if start_time(state["pid"]) != state["started"]:
-        posix.close(pidfd)
-        raise NotRunningError()
-    return pidfd
+        directory = ContainerDir(root, name)
+        try:
+            if force:
+                _kill_first(directory, caller)
+            directory.lock()
+            try:
+                state = directory.read()
+            except Error:
+                if not force:
+                    raise
+                directory.remove()
+                return
+            Container(directory, state, caller).delete(force)
+        finally:
+            directory.close()
+    except DoesNotExistError:
+        if not force:
+            raise
 
 
-def _wait(pidfd: int, seconds: float = 10) -> None:
-    """Until the process has ended. Raises Error when it doesn't, after a SIGKILL (uninterruptible sleep)."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    if not poll.poll(seconds * 1000):
-        raise Error("container init still running", hint=f"it did not end within {seconds:g} s of SIGKILL")
+def _kill_first(directory: ContainerDir, caller: Caller) -> None:
+    """End init before the lock is asked for: a `start` may hold it, whose program waits for somebody's answer for ever
+    (a seccomp agent's, a hook's)."""
+    try:
+        Container(directory, directory.read(), caller).kill(SIGKILL)
+    except Error:
+        return  # not running, or broken: told later, where it matters
+
+
+def _end(pidfd: int) -> None:
+    pidfd_send_signal(pidfd, SIGKILL)
+    _await_end(pidfd)
+
+
+def _await_end(pidfd: int) -> None:
+    """Raises Error when the process doesn't end after a SIGKILL (uninterruptible sleep)."""
+    if not has_ended(pidfd, _SECONDS):
+        raise Error("container init still running", hint=f"it did not end within {_SECONDS} s of SIGKILL")

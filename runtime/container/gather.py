@@ -9,28 +9,31 @@ from pyrun.kernel import privilege
 from pyrun.machine.launch import Layout
 from pyrun.plan import labels, mounts
 from pyrun.plan.facts import Facts
+from pyrun.plan.namespaces import Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.caller import Caller
     from pyrun.cgroups.host import Hierarchies
-    from pyrun.container.bundle import Options
+    from pyrun.container.bundle import CreateOptions
     from pyrun.log import Log
     from pyrun.spec.config import Config, Resources
 
 
-def layout(options: Options, config: Config) -> Layout:
+def layout(options: CreateOptions, config: Config) -> Layout:
+    """Which descriptors a container's program finds open."""
     names = ["fifo", "status", *(f"preserved-{i}" for i in range(options.preserve_fds))]
     names += [f"idmap-{entry.index}" for entry in mapped(config)]
     return Layout(names, options.preserve_fds)
 
 
-def mapped(config: Config) -> list[mounts.Entry]:
+def mapped(config: Config) -> list[mounts.MountEntry]:
     """The mounts whose ids are to be mapped."""
     rows = enumerate(config.get("mounts", []))
-    return [mounts.Entry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
+    return [mounts.MountEntry(i, mount) for i, mount in rows if mounts.is_mapped(mount)]
 
 
-def own_cgroup(options: Options, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:
+def own_cgroup(options: CreateOptions, hierarchies: Hierarchies, container: str, config: Config) -> Cgroup:
     """The container's cgroup, not made yet, by the driver that the command line asks for. Raises Invalid."""
     path = config.get("linux", {}).get("cgroupsPath")
     rootless = privilege.rootless() if options.rootless is None else options.rootless
@@ -42,6 +45,48 @@ def own_cgroup(options: Options, hierarchies: Hierarchies, container: str, confi
     if options.cgroup_manager == "disabled":
         return Cgroup.disabled(hierarchies)
     return Cgroup(hierarchies, container, path, rootless=rootless)
+
+
+def cgroup_owner(config: Config) -> int:
+    """Whom the container's cgroup is to belong to, as an id of the host's: its user, if it has a view of its own and a
+    file system to write to (config-linux.md, "Cgroup ownership"). 0: it stays root's."""
+    linux = config.get("linux", {})
+    new = any(n["type"] == "cgroup" and not n.get("path") for n in linux.get("namespaces", []))
+    writable = any(
+        mount.get("type") in ("cgroup", "cgroup2") and "ro" not in mount.get("options", ())
+        for mount in config.get("mounts", [])
+    )
+    if not (new and writable):
+        return 0
+    uid: int = config.get("process", {}).get("user", {}).get("uid", 0)
+    maps = linux.get("uidMappings")
+    if not maps:
+        return uid
+    for row in maps:
+        if 0 <= uid - row["containerID"] < row["size"]:
+            return row["hostID"] + uid - row["containerID"]
+    return 0
+
+
+def open_id_maps(config: Config) -> list[int]:
+    """A user namespace for each mount whose ids are to be mapped: with its own mappings, or the container's. Raises
+    Error."""
+    opened = []
+    linux = config.get("linux", {})
+    for entry in mapped(config):
+        from pyrun.host.userns import open_mapped  # lazy: only with mapped mounts
+
+        uids, gids = entry.mount.get("uidMappings"), entry.mount.get("gidMappings")
+        if entry.options.mappings:
+            uids, gids = entry.options.mappings
+        joined = Namespaces(config).paths.get("user")
+        if uids is None and joined:
+            opened.append(posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC))
+        elif uids is None:
+            opened.append(open_mapped(linux.get("uidMappings", []), linux.get("gidMappings", []), "/linux"))
+        else:
+            opened.append(open_mapped(uids, gids or [], entry.pointer))
+    return opened
 
 
 def resources(config: Config, cgroup: Cgroup) -> Resources:
@@ -68,29 +113,29 @@ def _visible(hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, s
 def facts(
     container: str,
     config: Config,
-    options: Options,
+    options: CreateOptions,
     hierarchies: Hierarchies,
     cgroup: Cgroup,
-    cache: str,
-    log: Log,
+    caller: Caller,
+    cache: bool = True,
 ) -> Facts:
-    """What the plan must know of this host. `cache`: a folder for compiled seccomp profiles, or ""."""
+    """What the plan must know of this host. `cache`: compiled seccomp profiles are kept."""
     device_filter = b""
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
     nested = privilege.nested()
     if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
-        from pyrun.cgroups.devices import v2_device_program
+        from pyrun.cgroups.controllers.devices import v2_device_program
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
-    filter_, flags = seccomp_filter(config, cache, log)
+    filter_, flags = seccomp_filter(config, caller, cache)
     if labels.wanted(config.get("process")):
         from pyrun.host import lsm
 
-        lsm.refuse(config["process"])
+        lsm.require(config["process"])
     return Facts(
-        layout(options, config),
-        options.bundle,
-        container,
+        layout=layout(options, config),
+        bundle=options.bundle,
+        container=container,
         privileged=posix.geteuid() == 0,
         nested=nested,
         capabilities=privilege.own_capabilities(),
@@ -106,8 +151,8 @@ def facts(
         preserve=options.preserve_fds,
         keyring=options.keyring,
         pivot=options.pivot,
-        links=_links(config, options.bundle),
-        mount_label=_mount_label(config, log),
+        symlinks=_symlinks(config, options.bundle),
+        mount_label=_mount_label(config, caller.log),
         procfs_takes_namespace=_release() >= _PIDNS,
     )
 
@@ -121,15 +166,15 @@ def _release() -> tuple[int, ...]:
     return tuple(int(part[: len(part) - len(part.lstrip("0123456789"))] or 0) for part in parts)
 
 
-def _links(config: Config, bundle: str) -> dict[int, str]:
-    """Where the sources of mounts with copy-symlink lead, if they are links."""
+def _symlinks(config: Config, bundle: str) -> dict[int, str]:
+    """Where the sources of mounts with copy-symlink lead, if they are symlinks."""
     found = {}
     for i, mount in enumerate(config.get("mounts", [])):
         if "copy-symlink" in mount.get("options", ()):
             source = mount.get("source", "")
             try:
                 found[i] = posix.readlink(source if source.startswith("/") else f"{bundle}/{source}")
-            except OSError:  # no link, or not there: opening it will tell
+            except OSError:  # not a symlink, or not there: opening it will tell
                 continue
     return found
 
@@ -145,11 +190,11 @@ def _mount_label(config: Config, log: Log) -> str:
     return label
 
 
-def seccomp_filter(config: Config, cache: str, log: Log) -> tuple[bytes, int]:
+def seccomp_filter(config: Config, caller: Caller, cache: bool = True) -> tuple[bytes, int]:
     """The profile's program and the flags to load it with; (b"", 0) without one."""
     profile = config.get("linux", {}).get("seccomp")
     if not profile:
         return b"", 0
     from pyrun.host import seccomp
 
-    return seccomp.program(profile, cache, log), seccomp.flags(profile)
+    return seccomp.program(profile, caller.cache("seccomp") if cache else "", caller.log), seccomp.flags(profile)

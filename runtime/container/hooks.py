@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pyrun.errors import Error
-from pyrun.hooks.run import HookError, run, spawn
+from pyrun.hooks.run import HookError, run, spawner
+from pyrun.kernel.files import read_bytes
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
+    from pyrun.container.container import Container
     from pyrun.container.store import State
-    from pyrun.log import Log
     from pyrun.spec.config import Hook
 
     Kind = Literal["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
@@ -20,12 +21,28 @@ if TYPE_CHECKING:
 INSIDE = ("createContainer", "startContainer")
 
 
-def run_hooks(kind: Kind, state: State, status: str) -> None:
+def run_hooks(kind: Kind, container: Container, status: str) -> None:
     """Run all hooks of a kind, in order (MUST 67), with the state on stdin (MUST 68). Raises Error at the first that
     fails."""
-    hooks = state["hooks"].get(kind, [])
-    if not hooks:
-        return
+    hooks: list[Hook] = container.state["hooks"].get(kind, [])
+    shown = _shown(kind, container.state, status) if hooks else b""
+    for i, hook in enumerate(hooks):
+        _run(kind, i, hook, container, shown)
+
+
+def run_poststop(container: Container) -> None:
+    """A failing poststop hook is a warning, and the others still run (MUST 18)."""
+    hooks: list[Hook] = container.state["hooks"].get("poststop", [])
+    shown = _shown("poststop", container.state, "stopped")
+    for i, hook in enumerate(hooks):
+        try:
+            _run("poststop", i, hook, container, shown)
+        except Error as e:
+            container.caller.log.warning(str(e))
+
+
+def _shown(kind: Kind, state: State, status: str) -> bytes:
+    """The state, as hooks are given it."""
     pid = 0 if kind == "poststop" else _pid_inside(state["pid"]) if kind in INSIDE else state["pid"]
     shown = {
         "ociVersion": state["ociVersion"],
@@ -37,37 +54,26 @@ def run_hooks(kind: Kind, state: State, status: str) -> None:
     }
     if not pid:
         del shown["pid"]
-    content = strictjson.dumps(shown).encode()
-    for i, hook in enumerate(hooks):
-        pointer = f"/hooks/{kind}/{i}"
-        try:
-            if kind in INSIDE:
-                from pyrun.container.inside import Inside
-
-                process = state.get("process", {}) if kind == "startContainer" else None
-                run(hook, content, Inside(state, pointer, process).spawn)
-            else:
-                run(hook, content, spawn)
-        except HookError as e:
-            call, detail = (e.words, "") if e.error else ("", e.words)
-            raise Error(f"hook {e.path}", pointer=pointer, call=call, errno=e.error, detail=detail) from None
+    return strictjson.dumps(shown).encode()
 
 
-def run_poststop(state: State, log: Log) -> None:
-    """A failing poststop hook is a warning, and the others still run (MUST 18)."""
-    hooks: list[Hook] = state["hooks"].get("poststop", [])
-    for hook in hooks:
-        try:
-            run_hooks("poststop", {**state, "hooks": {"poststop": [hook]}}, "stopped")
-        except Error as e:
-            log.warning(str(e))
+def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes) -> None:
+    pointer = f"/hooks/{kind}/{index}"
+    try:
+        if kind in INSIDE:
+            from pyrun.container.inside import Inside  # lazy: only with these hooks
+
+            process = container.state.get("process", {}) if kind == "startContainer" else None
+            run(hook, shown, Inside(container, pointer, process).spawn)
+        else:
+            run(hook, shown, spawner(container.caller.environ))
+    except HookError as e:
+        raise Error(f"hook {e.path}", pointer=pointer, call=e.call, errno=e.errno, detail=e.detail) from None
 
 
 def _pid_inside(pid: int) -> int:
     """init's pid as it sees it itself (MUST 5; proc(5), status: NSpid)."""
-    from pyrun.container.store import read_path
-
-    for line in read_path(f"/proc/{pid}/status").split(b"\n"):
+    for line in read_bytes(f"/proc/{pid}/status").split(b"\n"):
         if line.startswith(b"NSpid:"):
             return int(line.split()[-1])
     return pid

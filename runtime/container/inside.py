@@ -1,14 +1,11 @@
-"""Start a hook's program inside a container's namespaces."""
+"""Start a hook's program inside a container's namespaces: the runtime's half of plan/hook.py."""
 
 from __future__ import annotations
 
 import posix
 
-from pyrun.container.container import open_init
 from pyrun.container.newcomer import Newcomer
-from pyrun.container.store import cache_folder
 from pyrun.hooks.run import HookError
-from pyrun.log import Log
 from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.plan.facts import Facts
 from pyrun.plan.hook import NAMES, compile_hook
@@ -16,55 +13,29 @@ from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.container.store import State
+    from pyrun.container.container import Container
     from pyrun.spec.config import Hook, Process
 
 
 class Inside:
-    """`spawn` for hooks/run.py: in the namespaces of the container in `state`; with `process`, as one of its own."""
+    """`spawn` for hooks/run.py: in the container's namespaces; with `process`, as one of its own."""
 
-    __slots__ = ("pointer", "process", "state")
+    __slots__ = ("container", "pointer", "process")
 
-    def __init__(self, state: State, pointer: str, process: Process | None) -> None:
-        self.state = state
+    def __init__(self, container: Container, pointer: str, process: Process | None) -> None:
+        self.container = container
         self.pointer = pointer
         self.process = process
 
-    def _facts(self, layout: Layout) -> Facts:
-        if self.process is None:
-            return Facts(layout, "", self.state["id"])
-        from pyrun.container import joining
-
-        profile = self.state.get("seccomp")
-        if not profile:
-            return joining.facts(self.state, layout)
-        from pyrun.host import seccomp
-
-        filter_ = seccomp.program(profile, cache_folder("seccomp"), Log())
-        return joining.facts(self.state, layout, seccomp=filter_, seccomp_flags=seccomp.flags(profile))
-
-    def _root(self) -> list[int]:
-        if self.process is None:
-            return []
-        from pyrun.container import joining
-
-        return joining.open_root(self.state)
-
-    def _namespaces(self) -> int:
-        """A program of the host's, with the runtime's rights, is not shown to others: it stays out of a pid namespace
-        in which there are some."""
-        namespaces = self.state.get("namespaces", 0)
-        return namespaces if self.process is not None else namespaces & ~(self.state.get("joined", 0) & CLONE_NEWPID)
-
     def spawn(self, hook: Hook, stdin: int, output: int) -> int:
         """Raises HookError when its program can't be executed."""
+        container, process = self.container, self.process
         root = self._root()
-        profile = self.state.get("seccomp") if self.process is not None else None
         layout = Layout([*NAMES, *("root" for _ in root)])
         try:
             facts = self._facts(layout)
-            program = compile_hook(hook, self.pointer, self._namespaces(), facts, self.process)
-            pidfd = open_init(self.state)
+            program = compile_hook(hook, self.pointer, self._namespaces(), facts, process)
+            pidfd = container.open_init()
             try:
                 executor = Executor(program, layout, [pidfd, stdin, output, *root])
             finally:
@@ -72,18 +43,45 @@ class Inside:
         finally:
             for fd in root:
                 posix.close(fd)
-        newcomer = Newcomer(executor)
+        profile = container.state.get("seccomp") if process is not None else None
+        newcomer = Newcomer(container, executor, process, facts, profile, hook=True)
         try:
-            newcomer.join(self.state if self.process is not None else {})
-            newcomer.be_born(self.state, self.process or {}, profile, facts.seccomp_flags, "created")
-            newcomer.execute()
-        except EndedError:
-            newcomer.end()
-            raise HookError(hook["path"], "ended before it was inside") from None
-        except ProgramError as e:
-            newcomer.end()
-            raise HookError(hook["path"], f"{program.instructions[e.index].name}", e.errno) from None
-        except BaseException:
-            newcomer.end()
+            newcomer.converse("created", {})
+            newcomer.session.execute()
+        except BaseException as e:
+            newcomer.session.end()
+            if isinstance(e, EndedError):
+                raise HookError(hook["path"], "ended before it was inside") from None
+            if isinstance(e, ProgramError):
+                call = str(program.resolve(e.index, e.caller).name)
+                raise HookError(hook["path"], call=call, errno=e.errno) from None
             raise
-        return newcomer.pid
+        return newcomer.session.pid
+
+    def _facts(self, layout: Layout) -> Facts:
+        if self.process is None:
+            return Facts(layout=layout, bundle="", container=self.container.id)
+        from pyrun.container import joining  # lazy: only startContainer hooks are the container's own
+
+        profile = self.container.state.get("seccomp")
+        if not profile:
+            return joining.facts(self.container, layout)
+        from pyrun.host import seccomp  # lazy: only with a profile
+
+        caller = self.container.caller
+        filter_ = seccomp.program(profile, caller.cache("seccomp"), caller.log)
+        return joining.facts(self.container, layout, seccomp=filter_, seccomp_flags=seccomp.flags(profile))
+
+    def _root(self) -> list[int]:
+        if self.process is None:
+            return []
+        from pyrun.container import joining  # lazy: only startContainer hooks are the container's own
+
+        return joining.open_root(self.container)
+
+    def _namespaces(self) -> int:
+        """A program of the host's, with the runtime's rights, is not shown to others: it stays out of a pid namespace
+        in which there are some."""
+        state = self.container.state
+        namespaces = state.get("namespaces", 0)
+        return namespaces if self.process is not None else namespaces & ~(state.get("joined", 0) & CLONE_NEWPID)

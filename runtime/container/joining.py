@@ -4,34 +4,31 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.cgroups import files
-from pyrun.container.container import cgroup_of
-from pyrun.container.store import alive
 from pyrun.errors import Error, NotRunningError
-from pyrun.kernel import privilege
-from pyrun.kernel.privilege import own_capabilities
+from pyrun.kernel import files, privilege
 from pyrun.plan.facts import Facts
 from pyrun.spec.namespaces import CLONE_NEWNS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from pyrun.cgroups.cgroup import Cgroup
-    from pyrun.cgroups.files import Directory
-    from pyrun.container.store import State
+    from pyrun.cgroups.directories import Directory
+    from pyrun.container.container import Container
     from pyrun.machine.launch import Layout
 
 
-def facts(state: State, layout: Layout, below: list[str] | None = None, **more: Any) -> Facts:
-    """Facts for the container of `state`; `below`: cgroups of the container's own, as `exec --cgroup` names them;
+def facts(container: Container, layout: Layout, below: Sequence[str] = (), **more: Any) -> Facts:
+    """`below`: cgroups of the container's own, as `exec --cgroup` names them;
     `more` as for Facts itself. Raises Error."""
-    cgroup = cgroup_of(state)
+    state, cgroup = container.state, container.cgroup()
     for directory in cgroup.directories:
         if directory.inodes and not directory.is_same():
             words = f"{directory.path} is not there any more, or is another's by now"
             raise Error("enter the container's cgroup", detail=words, hint="the container itself may run on")
-    chosen = _chosen(cgroup, below or [])
+    chosen = _chosen(cgroup, below)
     unified, v1 = "", []
     for directory in cgroup.directories:
         path = directory.path + chosen.get(directory.controllers, "")
@@ -42,12 +39,12 @@ def facts(state: State, layout: Layout, below: list[str] | None = None, **more: 
         else:
             unified = _habitable(directory, state["pid"]) if cgroup.mode == "v2" else path
     return Facts(
-        layout,
-        state["bundle"],
-        state["id"],
+        layout=layout,
+        bundle=state["bundle"],
+        container=state["id"],
         privileged=posix.geteuid() == 0,
         nested=privilege.nested(),
-        capabilities=own_capabilities(),
+        capabilities=privilege.own_capabilities(),
         unified_cgroup=unified,
         v1_cgroups=v1,
         cgroups_optional=cgroup.rootless,
@@ -55,8 +52,9 @@ def facts(state: State, layout: Layout, below: list[str] | None = None, **more: 
     )
 
 
-def open_root(state: State) -> list[int]:
+def open_root(container: Container) -> list[int]:
     """The container's root, where that isn't the root of a mount namespace of its own; else nothing. Raises Error."""
+    state = container.state
     if state.get("namespaces", 0) & CLONE_NEWNS:
         return []
     path = f"/proc/{state['pid']}/root"
@@ -65,7 +63,7 @@ def open_root(state: State) -> list[int]:
     except OSError as e:
         hint = "without root it can't be reached before the program has started" if posix.geteuid() else ""
         raise Error("enter the container's root", call=f"open {path}", errno=e.errno, hint=hint) from None
-    if not alive(state):  # then the number may have been another's
+    if not container.is_alive:  # then the number may have been another's
         posix.close(fd)
         raise NotRunningError()
     return [fd]
@@ -86,7 +84,7 @@ def _habitable(directory: Directory, pid: int) -> str:
     return directory.path
 
 
-def _chosen(cgroup: Cgroup, below: list[str]) -> dict[tuple[str, ...], str]:
+def _chosen(cgroup: Cgroup, below: Sequence[str]) -> dict[tuple[str, ...], str]:
     """For each hierarchy the path below the container's cgroup. `below`: PATH, or on v1 CONTROLLER,...:PATH."""
     found: dict[tuple[str, ...], str] = {}
     for text in below:

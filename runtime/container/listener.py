@@ -9,31 +9,25 @@ from __future__ import annotations
 
 import ctypes
 import posix
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
-from _struct import Struct
 
+from pyrun.container import handover
 from pyrun.errors import Error
-from pyrun.machine.messages import LISTENER
 from pyrun.spec import strictjson
 from pyrun.spec.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.container.store import State
-    from pyrun.machine.launch import Executor
     from pyrun.spec.config import Seccomp
 
 _PIDFD_GETFD = 438  # on all machines
 _PATH = "/linux/seccomp/listenerPath"
-_SECONDS = 5
-_SO_SNDTIMEO = 21
 _LISTENER = "seccomp notify"
 
 
-def take(executor: Executor, pid: int) -> int:
-    """The listener of the process `pid`, whose filter is loaded. Raises Error, and what `executor` tells of a filter
-    that can't be loaded."""
-    number, fd = executor.expect(executor.init, LISTENER)
+def take(number: int, fd: int, pid: int) -> int:
+    """The listener of the process `pid`, whose filter is loaded: `fd` when it has sent it, else -1, and then it has
+    this `number` there. Raises Error."""
     if fd >= 0:
         return fd
     libc = ctypes.CDLL(None, use_errno=True)
@@ -70,22 +64,12 @@ def send(fd: int, pid: int, profile: Seccomp, state: State, status: str) -> None
     if not content["metadata"]:
         del content["metadata"]
     path = profile["listenerPath"]
-    connection = socket(AF_UNIX, SOCK_STREAM)
     try:
-        connection.setsockopt(SOL_SOCKET, _SO_SNDTIMEO, Struct("@ll").pack(_SECONDS, 0))
-        connection.connect(path)
-        data = strictjson.dumps(content).encode()
-        sent = connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
-        while sent < len(data):
-            sent += connection.send(data[sent:])
+        handover.send(fd, path, strictjson.dumps(content).encode())
     except BlockingIOError:
-        words = f"the agent at {path} does not take it within {_SECONDS} s"
-        raise Error("send the seccomp listener", pointer=_PATH, detail=words) from None
+        detail = f"the agent at {path} does not take it within {handover.SECONDS} s"
+        raise Error("send the seccomp listener", pointer=_PATH, detail=detail) from None
     except (OSError, OverflowError) as e:
-        error = e.errno if isinstance(e, OSError) else 0
-        hint = "the agent must listen there"
-        raise Error(
-            "send the seccomp listener", pointer=_PATH, call=f"connect {path}", errno=error, hint=hint
-        ) from None
-    finally:
-        connection.close()
+        errno = e.errno if isinstance(e, OSError) else 0
+        call, hint = f"connect {path}", "the agent must listen there"
+        raise Error("send the seccomp listener", pointer=_PATH, call=call, errno=errno, hint=hint) from None

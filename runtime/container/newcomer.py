@@ -1,93 +1,77 @@
-"""One more process on its way into a container that exists: the runtime's half of plan/exec.py and plan/hook.py."""
+"""One more process on its way into a container that exists: what exec and hooks inside answer alike."""
 
 from __future__ import annotations
 
 import posix
 
-from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
-from pyrun.kernel.signals import pidfd_send_signal
-from pyrun.machine.launch import EndedError, Executor, ProgramError, reap
-from pyrun.machine.messages import GO, INIT, LIMITS, LISTENER, MIDDLE, READY
-from pyrun.plan import limits
-from pyrun.spec.namespaces import CLONE_NEWUSER
+from pyrun.container.session import Session
+from pyrun.machine.messages import INTERMEDIATE, LIMITS, LISTENER, READY
+from pyrun.plan import dialogue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.container.store import State
-    from pyrun.spec.config import Process, Seccomp
+    from collections.abc import Mapping
 
-_SIGKILL = 9
+    from pyrun.container.container import Container
+    from pyrun.container.session import Answer
+    from pyrun.machine.launch import Executor
+    from pyrun.machine.messages import Message
+    from pyrun.plan.facts import Facts
+    from pyrun.spec.config import Process, Seccomp
 
 
 class Newcomer:
-    """pid: of the process, a child of ours, once it is born; before that `middle` makes all ready for it.
+    """process: None for a hook of the host's. profile: the seccomp profile that facts.seccomp was made from, if any."""
 
-    Methods raise ProgramError and EndedError."""
+    __slots__ = ("container", "listener", "process", "profile", "session")
 
-    __slots__ = ("executor", "middle", "pid")
+    def __init__(
+        self,
+        container: Container,
+        executor: Executor,
+        process: Process | None,
+        facts: Facts,
+        profile: Seccomp | None,
+        *,
+        hook: bool = False,
+    ) -> None:
+        self.container = container
+        self.process = process
+        self.profile = profile
+        self.listener = -1
+        exchanges = dialogue.of_newcomer(process, facts, has_userns=container.has_userns, hook=hook)
+        self.session = Session(executor, exchanges)
 
-    def __init__(self, executor: Executor) -> None:
-        self.executor = executor
-        self.middle = 0
-        self.pid = 0
+    def converse(self, status: str, answers: Mapping[Message, Answer]) -> None:
+        """Until it waits for execve. status: of the container, for a seccomp agent. answers: besides those here;
+        one for READY comes after the agent's."""
 
-    def join(self, state: State) -> None:
-        """Wait until it joins the container."""
-        self.middle, _ = self.executor.expect(self.executor.host, MIDDLE)
-        if "resctrl" in state:
-            from pyrun.host.resctrl import Group
+        def ready(value: int, fd: int) -> None:
+            if self.listener >= 0 and self.profile:
+                from pyrun.container import listener  # lazy: only with a seccomp agent
 
-            Group.from_state(state["resctrl"]).add(self.middle)  # its child is in the same
+                listener.send(self.listener, self.session.pid, self.profile, self.container.state, status)
+            if READY in answers:
+                answers[READY](value, fd)
 
-    def be_born(self, state: State, process: Process, profile: Seccomp | None, flags: int, status: str) -> None:
-        """Wait until it waits for execve; with a `profile` whose `flags` ask for it, its agent has the listener."""
-        executor = self.executor
-        listener = -1
+        own: dict[Message, Answer] = {
+            INTERMEDIATE: self._joined,
+            LISTENER: self._take_listener,
+            LIMITS: lambda value, fd: self.session.pid,
+        }
         try:
-            if profile and flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
-                from pyrun.container import listener as notify
-
-                listener = notify.take(executor, self.middle)
-                executor.tell(executor.init, LISTENER)
-            self.pid, _ = executor.expect(executor.init, INIT)
-            executor.tell(executor.init, GO)
-            reap(self.middle)
-            self.middle = 0
-            user = bool(state.get("namespaces", 0) & CLONE_NEWUSER)
-            if limits.served(process, user, born_last=True):
-                executor.tell(executor.host, LIMITS, self.pid)
-                executor.expect(executor.host, LIMITS)
-            executor.expect(executor.init, READY)
-            if profile and listener >= 0:
-                notify.send(listener, self.pid, profile, state, status)
+            self.session.converse({**own, **answers, READY: ready})
         finally:
-            if listener >= 0:
-                posix.close(listener)
+            if self.listener >= 0:
+                posix.close(self.listener)
 
-    def execute(self) -> None:
-        """Let it go, and wait until it has become its program. Raises ProgramError when execve fails."""
-        self.executor.tell(self.executor.init, READY)
-        try:
-            # Nothing more is said: the end of file is execve's, which closed the socket.
-            self.executor.expect(self.executor.init, -1)
-        except EndedError:
-            self.executor.close()
-            return
-        raise AssertionError("a program speaks after its end")
+    def _joined(self, pid: int, fd: int) -> None:
+        if self.process is not None and "resctrl" in self.container.state:
+            from pyrun.host.resctrl import Group  # lazy: only with linux.intelRdt
 
-    def end(self) -> None:
-        """Leave no process behind."""
-        if not (self.middle or self.pid):
-            # We are to end, and haven't heard of it yet: it is there all the same, or will be in a moment.
-            try:
-                self.middle, _ = self.executor.expect(self.executor.host, MIDDLE)
-            except (EndedError, ProgramError):
-                pass
-        for pid in (self.middle, self.pid):
-            if pid:
-                pidfd = posix.pidfd_open(pid)
-                pidfd_send_signal(pidfd, _SIGKILL)
-                posix.close(pidfd)
-                reap(pid)
-        self.middle = self.pid = 0
-        self.executor.close()
+            Group.from_state(self.container.state["resctrl"]).add(pid)  # its child is in the same
+
+    def _take_listener(self, number: int, fd: int) -> None:
+        from pyrun.container import listener  # lazy: only with a seccomp agent
+
+        self.listener = listener.take(number, fd, self.session.intermediate)

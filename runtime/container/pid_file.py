@@ -10,9 +10,10 @@ from pyrun.errors import Error
 
 def write_pid_file(path: str, pid: int) -> None:
     """Renamed into place, without a newline: go-runc and conmon read the whole file as a number."""
-    folder, _, name = absolute(path).rpartition("/")
-    # A name that nobody else has: what lies beside the file is not ours, and may be a link that others have put there.
-    temporary = f"{folder}/.{name[:200]}.{posix.urandom(6).hex()}"
+    directory, _, name = absolute(path).rpartition("/")
+    # A name that nobody else has: what lies beside the file is not ours, and may be a symlink that others have put
+    # there.
+    temporary = f"{directory}/.{name[:200]}.{posix.urandom(6).hex()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
     try:
         fd = posix.open(temporary, flags, 0o666)

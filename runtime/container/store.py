@@ -1,12 +1,12 @@
-"""The store on disk: ROOT/ID/, one folder a container.
+"""The store on disk: ROOT/ID/, one directory a container.
 
     state.json    what later commands need; written to a temporary and renamed
     config.json   the bundle's, as it was at create: later edits have no effect (MUST 10)
     exec.fifo     init waits at it for `start`; that it does is what makes a container `created`
     exec.status   tells `start` whether execve worked
 
-The folder itself is the lock (flock(2)): a command that changes a container holds it. A folder whose creator has died
-half-way is not locked, and that is how its `creating` is known to be over.
+The directory itself is the lock (flock(2)): a command that changes a container holds it. A directory whose creator has
+died half-way is not locked, and that is how its `creating` is known to be over.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import time
 from errno import EEXIST, ENOENT
 
 from pyrun.errors import DoesNotExistError, Error
+from pyrun.kernel.files import read_all
 from pyrun.kernel.ownership import open_directory, open_file, open_owned
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
-from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,30 +62,8 @@ _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 _FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", "state.json", ".state.json")
 
 
-def default_root() -> str:
-    """Where containers are kept when --root doesn't say: as runc, but for the name."""
-    folder = posix.environ.get(b"XDG_RUNTIME_DIR")
-    if folder and folder.startswith(b"/") and _users_own():
-        return f"{folder.decode(errors='surrogateescape')}/pyrun"
-    return "/run/pyrun"
-
-
-def _users_own() -> bool:
-    """Not the machine's root: not even one that is root in a user namespace, unless it says that it is root there."""
-    if posix.geteuid() != 0:
-        return True
-    from pyrun.kernel.privilege import nested
-
-    return nested() and posix.environ.get(b"USER") != b"root"
-
-
-def cache_folder(name: str) -> str:
-    """Where what can be made again is kept from one container to the next, whatever --root says."""
-    return f"{default_root()}.cache/{name}"
-
-
 def check_id(container: str) -> None:
-    """Raises Error for an id that can't be a folder's name, or could be more than that."""
+    """Raises Error for an id that can't be a directory's name, or could be more than that."""
     if not container or container in (".", "..") or not _ID_CHARACTERS.issuperset(container):
         raise Error(
             "invalid container ID format",
@@ -96,24 +74,27 @@ def check_id(container: str) -> None:
         raise Error("invalid container ID format", detail="longer than 255 bytes")
 
 
-def make_root(root: str) -> int:
-    """Make the folder of all containers, and open it: 0700; with XDG_RUNTIME_DIR sticky too, so that cleaners spare it.
+def make_root(root: str, sticky: bool) -> int:
+    """Make the directory of all containers, and open it: 0700, and `sticky` where it lies in XDG_RUNTIME_DIR, so that
+    cleaners spare it.
     Raises Error when others have a say in it (runtime/kernel/ownership.py)."""
     try:
         fd = open_owned(root, make=True)
     except OSError as e:
-        raise Error("make the state folder", call=f"mkdir {root}", errno=e.errno, hint="choose a --root") from None
-    if root == default_root() and posix.geteuid() != 0:
+        raise Error("make the state directory", call=f"mkdir {root}", errno=e.errno, hint="choose a --root") from None
+    if sticky:
         try:
             posix.chmod(f"/proc/self/fd/{fd}", 0o1700)
         except OSError as e:
             posix.close(fd)
-            raise Error("use the state folder", call=f"chmod {root}", errno=e.errno, hint="choose a --root") from None
+            raise Error(
+                "use the state directory", call=f"chmod {root}", errno=e.errno, hint="choose a --root"
+            ) from None
     return fd
 
 
-class Entry:
-    """One container's folder, held open. With `locked`, nobody else changes it until `close`."""
+class ContainerDir:
+    """One container's directory, held open. With `locked`, nobody else changes it until `close`."""
 
     __slots__ = ("container", "fd", "locked", "path")
 
@@ -135,16 +116,16 @@ class Entry:
             raise Error(f"open container {container}", call=f"open {self.path}", errno=e.errno) from None
 
     @classmethod
-    def new(cls, root: str, container: str) -> Entry:
-        """Make a folder for a new container, locked. Raises Error when the id is taken."""
+    def new(cls, root: str, container: str, sticky: bool = False) -> ContainerDir:
+        """Make a directory for a new container, locked. Raises Error when the id is taken."""
         check_id(container)
-        parent = make_root(root)
+        parent = make_root(root, sticky)
         try:
             posix.mkdir(container, 0o711, dir_fd=parent)
         except OSError as e:
             if e.errno == EEXIST:
                 raise Error("container with given ID already exists", detail=container) from None
-            raise Error("make the state folder", call=f"mkdir {root}/{container}", errno=e.errno) from None
+            raise Error("make the state directory", call=f"mkdir {root}/{container}", errno=e.errno) from None
         finally:
             posix.close(parent)
         entry = cls(root, container)
@@ -164,11 +145,12 @@ class Entry:
             raise DoesNotExistError()
 
     def unlock(self) -> None:
+        """Let others change it."""
         fcntl.flock(self.fd, fcntl.LOCK_UN)
         self.locked = False
 
     def exists(self) -> bool:
-        """The folder has not been removed."""
+        """The directory has not been removed."""
         return posix.fstat(self.fd).st_nlink > 0
 
     def abandoned(self) -> bool:
@@ -183,6 +165,7 @@ class Entry:
         return True
 
     def close(self) -> None:
+        """Let go of it, and of the lock."""
         posix.close(self.fd)
 
     def read(self) -> State:
@@ -198,13 +181,16 @@ class Entry:
         return state
 
     def write(self, state: State) -> None:
+        """Replace state.json, all at once (rename(2))."""
         self.write_file(".state.json", strictjson.dumps(state).encode())
         self.rename(".state.json", "state.json")
 
     def rename(self, old: str, new: str) -> None:
+        """rename(2) within the directory."""
         posix.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
 
     def read_file(self, name: str) -> bytes:
+        """The content of a file in it. Raises OSError; Error for one that can't be believed."""
         fd = open_file(name, self.fd, self.path)
         try:
             return read_all(fd)
@@ -212,6 +198,7 @@ class Entry:
             posix.close(fd)
 
     def write_file(self, name: str, content: bytes) -> None:
+        """Make or replace a file in it, mode 0600. Raises OSError."""
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
         fd = posix.open(name, flags, 0o600, dir_fd=self.fd)
         try:
@@ -221,7 +208,7 @@ class Entry:
             posix.close(fd)
 
     def waiting(self) -> bool:
-        """init waits at exec.fifo. Not just that it is there: a `start` may have been killed before it took it away."""
+        """init waits at exec.fifo. The fifo's existence is not enough: a killed `start` may have left it behind."""
         try:
             posix.close(self.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK))
         except OSError:  # ENOENT, or ENXIO: nobody reads
@@ -229,6 +216,7 @@ class Entry:
         return True
 
     def open_fifo(self, name: str, flags: int) -> int:
+        """open(2) of a fifo in it, with O_CLOEXEC and by no symlink. Raises OSError."""
         return posix.open(name, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)
 
     def make_fifo(self, name: str, *, write_only: bool = False) -> int:
@@ -242,13 +230,14 @@ class Entry:
         return fd
 
     def unlink(self, name: str) -> None:
+        """Remove a file in it, if it is there."""
         try:
             posix.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
             return
 
     def remove(self) -> None:
-        """Remove the folder and what is in it; only while locked."""
+        """Remove the directory and what is in it; only while locked."""
         for name in _FILES:
             self.unlink(name)
         if posix.fstat(self.fd).st_nlink > 2:
@@ -264,7 +253,7 @@ class Entry:
 
 
 def containers(root: str) -> list[str]:
-    """The ids in `root`, sorted; [] when there is no such folder."""
+    """The ids in `root`, sorted; [] when there is no such directory."""
     try:
         parent = open_owned(root)
     except FileNotFoundError:
@@ -278,44 +267,6 @@ def containers(root: str) -> list[str]:
     finally:
         posix.close(parent)
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
-
-
-def read_all(fd: int) -> bytes:
-    parts = []
-    while part := posix.read(fd, 1 << 16):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def read_path(path: str) -> bytes:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return read_all(fd)
-    finally:
-        posix.close(fd)
-
-
-def start_time(pid: int) -> int:
-    """When the process began, in clock ticks after boot (proc(5), stat field 22); 0 when it has ended or is a zombie.
-
-    With it a pid is known again although its number may have been given to another process since."""
-    try:
-        stat = read_path(f"/proc/{pid}/stat")
-    except OSError:
-        return 0
-    # The second field is a name in parentheses, which may hold anything.
-    fields = stat[stat.rindex(b")") + 2 :].split()
-    return 0 if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
-
-
-def alive(state: State) -> bool:
-    """init is running, not a zombie, and still the process that create made."""
-    return state["pid"] > 0 and start_time(state["pid"]) == state.get("started")
-
-
-def has_own_pids(state: State) -> bool:
-    """The container has a pid namespace of its own: all of its processes end with init, by the kernel's hand."""
-    return bool(state.get("namespaces", 0) & ~state.get("joined", 0) & CLONE_NEWPID)
 
 
 def now() -> str:

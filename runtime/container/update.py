@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.container.container import cgroup_of, status_of
-from pyrun.errors import ConfigError, Error, NotRunningError
+from pyrun.errors import ConfigError, Error
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.checks import resources_faults
@@ -13,8 +12,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.container.store import Entry, State
-    from pyrun.log import Log
+    from pyrun.container.container import Container
+    from pyrun.container.store import State
     from pyrun.spec.config import Resources
 
 # Members of which 0 and "" ask for nothing, as at create.
@@ -27,23 +26,24 @@ _UNSET: dict[str, tuple[str, ...]] = {
 _TOGETHER = (("memory", ("limit", "swap")), ("cpu", ("period", "quota")), ("cpu", ("quota", "burst")))
 
 
-def update(entry: Entry, state: State, wanted: Resources, schemata: list[tuple[str, str]], log: Log) -> None:
+def update(container: Container, wanted: Resources, schemata: list[tuple[str, str]]) -> None:
     """Set `wanted`, which has been checked; schemata: (where it was asked for, line) of the container's resctrl group.
-    Device rules are left as they are: what a container may open doesn't change under it. The entry is locked.
+    Device rules are left as they are: what a container may open doesn't change under it.
 
     Raises Error; then nothing has changed."""
-    if status_of(entry, state) in ("stopped", "creating"):
-        raise NotRunningError()
+    directory, state = container.directory, container.state
+    assert directory.locked
+    container.require_running()
     if schemata and "resctrl" not in state:
         hint = "give it linux.intelRdt at create"
         raise Error("the container has no resctrl group", pointer=schemata[0][0], hint=hint)
-    config = spec_config.load(entry.read_file("config.json"))
+    config = spec_config.load(directory.read_file("config.json"))
     wanted = _asked(wanted)
     merged = _merged(config.get("linux", {}).get("resources", {}), wanted)
     faults = resources_faults(merged)
     if faults:
         raise ConfigError(faults, "invalid resources")
-    cgroup = cgroup_of(state)
+    cgroup = container.cgroup()
     warnings: list[Any] = []
     try:
         writes = cgroup.writes(_changed(merged, wanted), devices=False, warnings=warnings)
@@ -53,10 +53,10 @@ def update(entry: Entry, state: State, wanted: Resources, schemata: list[tuple[s
     if schemata:
         _write_schemata(state, schemata)
     for fault in warnings:
-        log.warning(str(fault))
+        container.caller.log.warning(str(fault))
     config.setdefault("linux", {})["resources"] = merged
-    entry.write_file(".config.json", strictjson.dumps(config).encode())
-    entry.rename(".config.json", "config.json")
+    directory.write_file(".config.json", strictjson.dumps(config).encode())
+    directory.rename(".config.json", "config.json")
 
 
 def _asked(wanted: Resources) -> Resources:

@@ -10,25 +10,25 @@ from __future__ import annotations
 import posix
 from errno import EINVAL, ELOOP, EOVERFLOW, EPERM
 
-from pyrun.cgroups.files import write
 from pyrun.errors import Error
 from pyrun.kernel.constants import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
+from pyrun.kernel.files import write
+from pyrun.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cgroups.cgroup import Cgroup
 
 _FOUND = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
-_FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 _NEW = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
 _CHUNK = 1 << 16
-_SIGKILL = 9
 # As many as are open at once: each level needs a few descriptors.
 _DEEPEST = 200
 
 
 def copy_up(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], pointer: str) -> None:
-    """Copy the folder `source` into the empty one `target`, two descriptors, which are closed.
+    """Copy the directory `source` into the empty one `target`, two descriptors, which are closed.
 
     owner: the container's root, as ids of the host: only it can make files in a tmpfs of its user namespace. Raises
     Error, with `pointer`."""
@@ -46,7 +46,7 @@ def copy_up(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], po
             if fd >= 0:
                 posix.close(fd)
     if code:
-        if code == -_SIGKILL:
+        if code == -SIGKILL:
             words = "out of memory: what is copied counts as the container's"
         raise Error("copy the image's files into the tmpfs", pointer=pointer, detail=words)
 
@@ -59,9 +59,9 @@ def _child(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], sai
         for directory in cgroup.directories:
             if cgroup.mode == "v2" or "memory" in directory.controllers:
                 write(f"{directory.path}/cgroup.procs", "0")
-        folder = posix.open(".", _FOLDER, dir_fd=source)
-        into = posix.open(".", _FOLDER, dir_fd=target)
-        _folder(folder, into, _Owner(*owner), _DEEPEST)
+        image = posix.open(".", _DIRECTORY, dir_fd=source)
+        into = posix.open(".", _DIRECTORY, dir_fd=target)
+        _directory(image, into, _Owner(*owner), _DEEPEST)
         code = 0
     except OSError as e:
         posix.write(said, f"{e.strerror.lower() if e.strerror else e}".encode())
@@ -70,7 +70,7 @@ def _child(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], sai
 
 
 def _only(*kept: int) -> None:
-    """Let go of all else: the container's lock is held as long as anybody has its folder open."""
+    """Let go of all else: the container's lock is held as long as anybody has its directory open."""
     for name in posix.listdir("/proc/self/fd"):
         if int(name) not in (0, 1, 2, *kept):
             try:
@@ -100,9 +100,9 @@ class _Owner:
             posix.setegid(0)
 
 
-def _folder(source: int, target: int, owner: _Owner, depth: int) -> None:
+def _directory(source: int, target: int, owner: _Owner, depth: int) -> None:
     if not depth:
-        raise OSError(ELOOP, "folders are nested too deeply")
+        raise OSError(ELOOP, "directories are nested too deeply")
     for name in posix.listdir(source):
         found = posix.open(name, _FOUND, dir_fd=source)
         try:
@@ -117,12 +117,12 @@ def _entry(found: int, target: int, name: str, owner: _Owner, depth: int) -> Non
     if kind == S_IFDIR:
         with owner:
             posix.mkdir(name, 0o700, dir_fd=target)
-        folder = posix.open(".", _FOLDER, dir_fd=found)
-        into = posix.open(name, _FOLDER, dir_fd=target)
+        directory = posix.open(".", _DIRECTORY, dir_fd=found)
+        into = posix.open(name, _DIRECTORY, dir_fd=target)
         try:
-            _folder(folder, into, owner, depth - 1)
+            _directory(directory, into, owner, depth - 1)
         finally:
-            posix.close(folder)
+            posix.close(directory)
             posix.close(into)
     elif kind == S_IFREG:
         _file(found, target, name, owner)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import posix
 
 from pyrun.errors import Error
+from pyrun.kernel import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import IDMapping, Linux
 
 # Callers start the runtime with no PATH at all.
-_HELPER_FOLDERS = ("/usr/bin", "/bin", "/usr/local/bin")
+_HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin")
 
 
 def write(pid: int, linux: Linux, at: str = "/linux") -> None:
@@ -33,6 +34,15 @@ def write(pid: int, linux: Linux, at: str = "/linux") -> None:
             _write(pid, file, text, pointer)
 
 
+def root_ids(pid: int) -> tuple[int, int]:
+    """The uid and gid that 0 is in the user namespace of `pid`, as ids of the host (user_namespaces(7))."""
+    found = []
+    for name in ("uid_map", "gid_map"):
+        rows = [line.split() for line in files.read_bytes(f"/proc/{pid}/{name}").splitlines()]
+        found.append(next((int(outside) for inside, outside, _ in rows if inside == b"0"), 0))
+    return found[0], found[1]
+
+
 def _helped(mappings: list[IDMapping], own: int) -> bool:
     """Without privilege only the caller's own id can be mapped; for others there are newuidmap and newgidmap."""
     return len(mappings) != 1 or mappings[0]["size"] != 1 or mappings[0]["hostID"] != own
@@ -41,11 +51,7 @@ def _helped(mappings: list[IDMapping], own: int) -> bool:
 def _write(pid: int, file: str, text: str, pointer: str) -> None:
     path = f"/proc/{pid}/{file}"
     try:
-        fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-        try:
-            posix.write(fd, text.encode())
-        finally:
-            posix.close(fd)
+        files.write(path, text)
     except OSError as e:
         hint = "mappings must not overlap, and the host ids must be mapped here"
         raise Error("map ids", pointer=pointer, call=f"write {file}", errno=e.errno, hint=hint) from None
@@ -53,9 +59,9 @@ def _write(pid: int, file: str, text: str, pointer: str) -> None:
 
 def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str) -> None:
     numbers = [str(n) for m in mappings for n in (m["containerID"], m["hostID"], m["size"])]
-    for folder in _HELPER_FOLDERS:
+    for directory in _HELPER_DIRECTORIES:
         try:
-            child = posix.posix_spawn(f"{folder}/{helper}", [helper, str(pid), *numbers], {})
+            child = posix.posix_spawn(f"{directory}/{helper}", [helper, str(pid), *numbers], {})
         except FileNotFoundError:
             continue
         if posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1]):
@@ -63,4 +69,4 @@ def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str) -> Non
             raise Error("map ids", pointer=pointer, detail=words, hint="see /etc/subuid and /etc/subgid")
         return
     hint = "install the package uidmap, or map only your own id"
-    raise Error("map ids", pointer=pointer, detail=f"{helper} not found in {':'.join(_HELPER_FOLDERS)}", hint=hint)
+    raise Error("map ids", pointer=pointer, detail=f"{helper} not found in {':'.join(_HELPER_DIRECTORIES)}", hint=hint)

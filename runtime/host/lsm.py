@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from pyrun.container.store import read_path
 from pyrun.errors import Error
-from pyrun.plan.labels import UNCONFINED
+from pyrun.kernel.constants import UNCONFINED
+from pyrun.kernel.files import read_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
 
-def refuse(process: Process) -> None:
+def require(process: Process) -> None:
     """Raises Error for a profile or label that this host has no module for."""
     profile = process.get("apparmorProfile", "")
     if profile not in ("", UNCONFINED) and not apparmor():
@@ -23,6 +23,7 @@ def refuse(process: Process) -> None:
 
 
 def apparmor() -> bool:
+    """AppArmor is in force on this host."""
     return _first("/sys/module/apparmor/parameters/enabled") == b"Y"
 
 
@@ -38,6 +39,6 @@ def _first(path: str) -> bytes:
 
 def _read(path: str) -> bytes:
     try:
-        return read_path(path)
+        return read_bytes(path)
     except OSError:  # not there; attr/current without a module: EINVAL
         return b""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class NetDevices:
-    """The interfaces of one container; move() them once, bring_back() or close() in the end."""
+    """The interfaces of one container; move() them once, bring_back() when that or more fails, close() in the end."""
 
     __slots__ = ("_host", "_inside", "_moved", "_namespace", "_own")
 
@@ -105,9 +105,9 @@ class NetDevices:
                         continue
             except OSError as e:
                 log.warning(f"interface {moved.name} ({moved.travels}) is not as it was: {e}")
-        self.close()
 
     def close(self) -> None:
+        """Close the sockets and namespaces."""
         self._moved = []
         self._host.close()
         self._inside.close()

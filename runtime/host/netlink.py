@@ -72,9 +72,11 @@ class Netlink:
         self._sequence = 0
 
     def close(self) -> None:
+        """Close the socket."""
         self._socket.close()
 
     def link(self, name: str) -> Link:
+        """The interface of this name (RTM_GETLINK). Raises OSError."""
         body = _IFINFO.pack(0, 0, 0, 0, 0) + _attributes({IFLA_IFNAME: name.encode() + b"\0"})
         for kind, content in self._ask(_RTM_GETLINK, 0, body):
             if kind == _RTM_NEWLINK:
@@ -96,6 +98,7 @@ class Netlink:
         self.set(index, attributes={IFLA_NET_NS_FD: namespace.to_bytes(4, "little")})
 
     def addresses(self, index: int) -> list[Address]:
+        """The addresses of the interface (RTM_GETADDR) that last. Raises OSError."""
         found = []
         for kind, content in self._ask(_RTM_GETADDR, _NLM_F_DUMP, _IFADDR.pack(0, 0, 0, 0, 0)):
             if kind != _RTM_NEWADDR:
@@ -111,6 +114,7 @@ class Netlink:
         return found
 
     def add_address(self, index: int, address: Address) -> None:
+        """RTM_NEWADDR. Raises OSError."""
         head = _IFADDR.pack(address.family, address.prefix, 0, _RT_SCOPE_UNIVERSE, index)
         self._ask(_RTM_NEWADDR, _NLM_F_CREATE | _NLM_F_EXCL, head + _attributes(address.attributes))
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import posix
 from errno import EEXIST, ENOENT
 
-from pyrun.cgroups import files
 from pyrun.errors import Error
+from pyrun.kernel import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,14 +19,14 @@ _AT = "/linux/intelRdt"
 
 
 class Group:
-    """folder: the group's; made: create makes it, so delete removes it; monitoring: the folder of the monitoring group
-    of the container's own, or "". Methods raise Error."""
+    """directory: the group's; made: create makes it, so delete removes it; monitoring: the directory of the
+    monitoring group of the container's own, or "". Methods raise Error."""
 
-    __slots__ = ("folder", "made", "monitoring", "top")
+    __slots__ = ("directory", "made", "monitoring", "top")
 
-    def __init__(self, top: str, folder: str, made: bool, monitoring: str) -> None:
+    def __init__(self, top: str, directory: str, made: bool, monitoring: str) -> None:
         self.top = top
-        self.folder = folder
+        self.directory = directory
         self.made = made
         self.monitoring = monitoring
 
@@ -38,33 +38,35 @@ class Group:
             hint = "mount -t resctrl resctrl /sys/fs/resctrl; not every processor can"
             raise Error("no resctrl is mounted", pointer=_AT, hint=hint)
         name = wanted.get("closID", "")
-        folder = top if name == "/" else f"{top}/{name or container}"
-        there = files.exists(folder)
+        directory = top if name == "/" else f"{top}/{name or container}"
+        there = files.exists(directory)
         if not there and name and not _lines(wanted):
             # Without a schema there is nothing to make it from (MUST 123).
-            raise Error(f"the group {name} does not exist", pointer=f"{_AT}/closID", hint=f"mkdir {folder}")
+            raise Error(f"the group {name} does not exist", pointer=f"{_AT}/closID", hint=f"mkdir {directory}")
         if there and not name:
             raise Error(
-                f"the group {container} exists already", pointer=_AT, hint=f"rmdir {folder}, or name it by closID"
+                f"the group {container} exists already", pointer=_AT, hint=f"rmdir {directory}, or name it by closID"
             )
-        monitoring = f"{folder}/mon_groups/{container}" if wanted.get("enableMonitoring") else ""
-        return cls(top, folder, not there, monitoring)
+        monitoring = f"{directory}/mon_groups/{container}" if wanted.get("enableMonitoring") else ""
+        return cls(top, directory, not there, monitoring)
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Group:
-        return cls(state["top"], state["folder"], state["made"], state["monitoring"])
+        """The group that `to_state` told of."""
+        return cls(state["top"], state["directory"], state["made"], state["monitoring"])
 
     def to_state(self) -> dict[str, Any]:
-        return {"top": self.top, "folder": self.folder, "made": self.made, "monitoring": self.monitoring}
+        """What a later command needs, fit for JSON."""
+        return {"top": self.top, "directory": self.directory, "made": self.made, "monitoring": self.monitoring}
 
     def create(self, wanted: IntelRdt) -> None:
         """Make what has to be made; one that is there must have the schemata asked for (MUST 122)."""
         lines = _lines(wanted)
-        # Until a folder is made it is not ours to remove.
+        # Until a directory is made it is not ours to remove.
         made, self.made = self.made, False
         monitoring, self.monitoring = self.monitoring, ""
         if made:
-            self._mkdir(self.folder, f"{_AT}/closID" if wanted.get("closID") else _AT)
+            self._mkdir(self.directory, f"{_AT}/closID" if wanted.get("closID") else _AT)
             self.made = True
             if lines:
                 self.write(lines)
@@ -76,32 +78,32 @@ class Group:
 
     def write(self, lines: list[tuple[str, str]]) -> None:
         """(JSON pointer, line) of schemata: l3CacheSchema, memBwSchema, schemata, in this order (MUST 118)."""
-        self._put(f"{self.folder}/schemata", "".join(f"{line}\n" for _, line in lines), lines[0][0])
+        self._put(f"{self.directory}/schemata", "".join(f"{line}\n" for _, line in lines), lines[0][0])
 
     def add(self, pid: int) -> None:
         """Put a process into it, and what it will start (MUST 112)."""
-        for folder in filter(None, (self.folder, self.monitoring)):
-            self._put(f"{folder}/tasks", f"{pid}\n", _AT)
+        for directory in filter(None, (self.directory, self.monitoring)):
+            self._put(f"{directory}/tasks", f"{pid}\n", _AT)
 
     def destroy(self) -> None:
         """Remove what create made (MUST 124 to 126); the processes in it go to the default group."""
-        for folder in (self.monitoring, self.folder if self.made else ""):
-            if not folder:
+        for directory in (self.monitoring, self.directory if self.made else ""):
+            if not directory:
                 continue
             try:
-                posix.rmdir(folder)
+                posix.rmdir(directory)
             except FileNotFoundError:
                 continue
             except OSError as e:
-                raise Error("remove the resctrl group", call=f"rmdir {folder}", errno=e.errno) from None
+                raise Error("remove the resctrl group", call=f"rmdir {directory}", errno=e.errno) from None
 
-    def _mkdir(self, folder: str, pointer: str) -> None:
+    def _mkdir(self, directory: str, pointer: str) -> None:
         try:
-            posix.mkdir(folder, 0o755)
+            posix.mkdir(directory, 0o755)
         except OSError as e:
             hint = {EEXIST: "another container's", ENOENT: "no monitoring here"}.get(e.errno or 0, self._words())
             raise Error(
-                "make the resctrl group", pointer=pointer, call=f"mkdir {folder}", errno=e.errno, hint=hint
+                "make the resctrl group", pointer=pointer, call=f"mkdir {directory}", errno=e.errno, hint=hint
             ) from None
 
     def _put(self, path: str, text: str, pointer: str) -> None:
@@ -124,7 +126,7 @@ class Group:
     def _compare(self, lines: list[tuple[str, str]]) -> None:
         if not lines:
             return
-        there = dict(map(_parse, files.read(f"{self.folder}/schemata").splitlines()))
+        there = dict(map(_parse, files.read(f"{self.directory}/schemata").splitlines()))
         for pointer, line in lines:
             resource, wanted = _parse(line)
             found = there.get(resource, {})

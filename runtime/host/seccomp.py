@@ -10,11 +10,11 @@ import posix
 from _blake2 import blake2b
 from _struct import Struct
 
-from pyrun.container.store import make_root
 from pyrun.errors import Error
 from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
-from pyrun.kernel.ownership import open_file
+from pyrun.kernel.ownership import open_file, open_owned
 from pyrun.spec import strictjson
+from pyrun.spec.seccomp import ACTIONS, FLAGS, OPERATORS, WITH_ERRNO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,37 +25,9 @@ if TYPE_CHECKING:
 
 POINTER = "/linux/seccomp"
 
-# linux/seccomp.h
-RETURNS = {
-    "SCMP_ACT_KILL": 0x00000000,
-    "SCMP_ACT_KILL_THREAD": 0x00000000,
-    "SCMP_ACT_KILL_PROCESS": 0x80000000,
-    "SCMP_ACT_TRAP": 0x00030000,
-    "SCMP_ACT_ERRNO": 0x00050000,
-    "SCMP_ACT_TRACE": 0x7FF00000,
-    "SCMP_ACT_NOTIFY": 0x7FC00000,
-    "SCMP_ACT_LOG": 0x7FFC0000,
-    "SCMP_ACT_ALLOW": 0x7FFF0000,
-}
-_WITH_NUMBER = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 # What a program should be told of a call that is newer than its profile: that there is none (see _newer).
 _RESTRICTIVE = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
-FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": 0x01,
-    "SECCOMP_FILTER_FLAG_LOG": 0x02,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 0x04,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0x20,
-}
 _TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
-OPERATORS = {
-    "SCMP_CMP_NE": 1,
-    "SCMP_CMP_LT": 2,
-    "SCMP_CMP_LE": 3,
-    "SCMP_CMP_EQ": 4,
-    "SCMP_CMP_GE": 5,
-    "SCMP_CMP_GT": 6,
-    "SCMP_CMP_MASKED_EQ": 7,
-}
 _EPERM, _ENOSYS, _EEXIST = 1, 38, 17
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
 _X32_BIT = 0x40000000
@@ -93,7 +65,7 @@ def refuse_unprivileged(seccomp: Seccomp) -> None:
 
 
 def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
-    """The profile's BPF program: from the folder `cache` ("" for none), or compiled and put there."""
+    """The profile's BPF program: from the directory `cache` ("" for none), or compiled and put there."""
     if posix.geteuid() != 0:
         refuse_unprivileged(seccomp)
     if not cache:
@@ -101,26 +73,26 @@ def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
     text = strictjson.dumps([seccomp, posix.uname().machine])
     digest = blake2b(text.encode(), digest_size=32).hexdigest()
     try:
-        folder = make_root(cache)
-    except Error as e:
+        directory = open_owned(cache, make=True)
+    except (Error, OSError) as e:
         # One that can't be made, or isn't ours, costs time, no more.
         log.debug(f"the compiled seccomp profile is not kept: {e}")
         return compile_filter(seccomp, log)
     try:
-        kept = _kept(folder, cache, digest, log)
+        kept = _kept(directory, cache, digest, log)
         if kept:
             return kept
         compiled = compile_filter(seccomp, log)
-        _keep(folder, digest, compiled, log)
+        _keep(directory, digest, compiled, log)
         return compiled
     finally:
-        posix.close(folder)
+        posix.close(directory)
 
 
-def _kept(folder: int, cache: str, digest: str, log: Log) -> bytes:
+def _kept(directory: int, cache: str, digest: str, log: Log) -> bytes:
     """The file's content; b"" when there is none, or somebody else's."""
     try:
-        fd = open_file(digest, folder, cache)
+        fd = open_file(digest, directory, cache)
     except OSError:
         return b""
     except Error as e:
@@ -132,17 +104,17 @@ def _kept(folder: int, cache: str, digest: str, log: Log) -> bytes:
         posix.close(fd)
 
 
-def _keep(folder: int, digest: str, compiled: bytes, log: Log) -> None:
+def _keep(directory: int, digest: str, compiled: bytes, log: Log) -> None:
     temporary = f"{digest}.{posix.getpid()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        fd = posix.open(temporary, flags, 0o600, dir_fd=folder)
+        fd = posix.open(temporary, flags, 0o600, dir_fd=directory)
         try:
             while compiled:
                 compiled = compiled[posix.write(fd, compiled) :]
         finally:
             posix.close(fd)
-        posix.rename(temporary, digest, src_dir_fd=folder, dst_dir_fd=folder)
+        posix.rename(temporary, digest, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as e:
         log.debug(f"the compiled seccomp profile is not kept: {e}")
 
@@ -178,8 +150,8 @@ def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
 
 
 def _action(name: str, number: int | None) -> int:
-    value = RETURNS[name]
-    if name in _WITH_NUMBER:
+    value = ACTIONS[name]
+    if name in WITH_ERRNO:
         value |= (_EPERM if number is None else number) & 0xFFFF
     return value
 
@@ -238,7 +210,7 @@ def _newer(last: dict[int, int]) -> bytes:
                 (_LD_ABS, 0, 0, _NUMBER_AT),
                 (_JGE, 2, 0, _X32_BIT),
                 (_JGT, 0, 1, number),
-                (_RET, 0, 0, RETURNS["SCMP_ACT_ERRNO"] | _ENOSYS),
+                (_RET, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | _ENOSYS),
             ]
     return b"".join(_SOCK_FILTER.pack(*step) for step in code)
 

@@ -20,8 +20,7 @@ def open_mapped(uids: list[IDMapping], gids: list[IDMapping], pointer: str) -> i
     """A descriptor of a new user namespace with these maps. Raises Error."""
     p = Program()
     p.call("unshare", CLONE_NEWUSER)
-    p.say(MAPS)
-    p.await_(MAPS)
+    p.ask(MAPS)
     executor = Executor(p, Layout([]), [])
     try:
         executor.expect(executor.host, MAPS)

@@ -2,7 +2,7 @@
 CLONE_NEW) are in spec/.
 
 Where a value differs between machines (O_DIRECTORY, O_NOFOLLOW) it is taken from the running interpreter: x86's
-O_NOFOLLOW is O_LARGEFILE on arm64, which would silently follow links there.
+O_NOFOLLOW is O_LARGEFILE on arm64, which would silently follow symlinks there.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from posix import O_NOFOLLOW as O_NOFOLLOW
 AT_FDCWD = -100
 AT_SYMLINK_NOFOLLOW = 0x100
 AT_EACCESS = 0x200
-AT_REMOVEDIR = 0x200
 AT_EMPTY_PATH = 0x1000
 AT_RECURSIVE = 0x8000
 O_RDONLY = 0
@@ -36,7 +35,6 @@ RESOLVE_IN_ROOT = 0x10
 
 # stat.h
 S_IFMT = 0o170000
-S_IFSOCK = 0o140000
 S_IFLNK = 0o120000
 S_IFREG = 0o100000
 S_IFBLK = 0o060000
@@ -70,7 +68,6 @@ FSPICK_EMPTY_PATH = 8
 
 # magic.h
 PROC_SUPER_MAGIC = 0x9FA0
-SYSFS_MAGIC = 0x62656572
 DEVPTS_SUPER_MAGIC = 0x1CD1
 
 # sched.h
@@ -119,4 +116,5 @@ BPF_PROG_TYPE_CGROUP_DEVICE = 15
 BPF_CGROUP_DEVICE = 6
 BPF_F_ALLOW_MULTI = 2
 
-SIGKILL = 9
+# AppArmor's name for no profile at all (apparmor(7))
+UNCONFINED = "unconfined"

@@ -128,10 +128,10 @@ def _open(name: str, parent: int, make: bool) -> int:
 
 def _is_root_outside(owner: int) -> bool:
     if not _outside:
-        from pyrun.container.store import read_path
+        from pyrun.kernel.files import read_bytes
         from pyrun.kernel.privilege import nested
 
-        _outside.append(int(read_path("/proc/sys/kernel/overflowuid")) if nested() else -1)
+        _outside.append(int(read_bytes("/proc/sys/kernel/overflowuid")) if nested() else -1)
     return owner == _outside[0]
 
 

@@ -6,7 +6,8 @@
  * so that what sits in the container's memory cgroup before execve is a few pages.
  *
  * A program is one file: struct header, then instructions, then data.  All of it is validated before the first
- * instruction runs; jumps only go forward, so every program ends.
+ * instruction runs.  Jumps only go forward, a routine calls no other and stands behind all of its callers, and nothing
+ * jumps into or out of one: so every program ends.
  */
 #include <stdint.h>
 
@@ -16,9 +17,9 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int64_t s64;
 
-enum { REGISTERS = 240, PASS = 239, NONE = 0xff, MAX_DATA = 1 << 22, ERROR_TEXT = 512 };
-enum { MAGIC = 0x4e525950 /* "PYRN" */, VERSION = 2, NO_FD = 0xffffffff, ERROR = 0xffffffff };
-enum { SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, OPCODES };
+enum { REGISTERS = 240, PASS = 239, PARAMETERS = 233, NONE = 0xff, MAX_DATA = 1 << 22, ERROR_TEXT = 512 };
+enum { MAGIC = 0x4e525950 /* "PYRN" */, VERSION = 3, NO_FD = 0xffffffff, ERROR = 0xffffffff };
+enum { SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, CALL, RETURN, OPCODES };
 enum { IMMEDIATE, DATA, REGISTER, KINDS };
 
 struct header {
@@ -28,7 +29,7 @@ struct header {
 	u32 data_size;
 	u32 channel;	/* the fd on which SAY, AWAIT and errors go until a CHANNEL instruction changes it */
 	u32 trace;	/* an fd of count * 8 bytes for CLOCK_MONOTONIC stamps, or NO_FD */
-	u32 reserved;
+	u32 routines;	/* the instruction from which on all belong to routines */
 	u64 pass;	/* a random number that lets this program's own calls through its seccomp filter: see exchange() */
 };
 
@@ -92,6 +93,7 @@ static u64 operand(const struct instruction *in, int i, const u8 *data)
 static int valid(const struct instruction *in, u32 index, const struct header *h)
 {
 	u64 width = in->number;
+	u32 end;
 
 	if (in->op >= OPCODES || (in->destination != NONE && in->destination >= REGISTERS) ||
 	    (in->log != NONE && in->log >= REGISTERS) || in->kinds >> 12)
@@ -102,8 +104,11 @@ static int valid(const struct instruction *in, u32 index, const struct header *h
 		    (kind == DATA && in->operands[i] > h->data_size))
 			return 0;
 	}
+	end = index < h->routines ? h->routines : h->count;
+	if (in->op == CALL)
+		return index < h->routines && in->rules[0].target >= h->routines && in->rules[0].target < h->count;
 	for (int i = 0; i < 3; i++)
-		if (in->rules[i].error && (in->rules[i].target <= index || in->rules[i].target > h->count))
+		if (in->rules[i].error && (in->rules[i].target <= index || in->rules[i].target > end))
 			return 0;
 	switch (in->op) {
 	case STORE:
@@ -114,6 +119,8 @@ static int valid(const struct instruction *in, u32 index, const struct header *h
 		return in->number <= 1 && in->rules[0].error;
 	case MOVE:
 		return in->destination != NONE;
+	case RETURN:
+		return index >= h->routines;
 	case FAIL:
 		return in->number > 0;
 	default:
@@ -128,9 +135,9 @@ static void send(struct message *m, u32 length)
 		leave(1);
 }
 
-/* Report what failed and, where a file system context has something to say, its words; then wait to be let go, so
+/* Report what failed, in a routine also for which call (counted from 1), and, where a file system context has something to say, its words; then wait to be let go, so
  * that the other side can still look at this process. */
-static void fail(u32 index, s64 error, u64 log)
+static void fail(u32 index, u64 caller, s64 error, u64 log)
 {
 	static struct message m;
 	u32 length = 0;
@@ -138,7 +145,7 @@ static void fail(u32 index, s64 error, u64 log)
 
 	m.code = ERROR;
 	m.index = index;
-	m.value = error;
+	m.value = error | caller << 32;
 	if (log != NONE)
 		for (int i = 0; i < 16 && length < ERROR_TEXT; i++) {
 			n = sys(NR_read, registers[log], (u64)(uintptr_t)(m.text + length), ERROR_TEXT - length, 0, 0, 0);
@@ -181,8 +188,9 @@ static s64 call(const struct instruction *in, const u8 *data)
 static void run(const struct header *h, const struct instruction *code, u8 *data, u64 *trace)
 {
 	static struct message m;
+	u32 back = 0;	/* in a routine: where it returns to */
 
-	for (u32 i = 0; i < h->count;) {
+	for (u32 i = 0; i < (back ? h->count : h->routines);) {
 		const struct instruction *in = &code[i];
 		u32 next = i + 1;
 		u64 value = 0;
@@ -200,7 +208,7 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 					if (in->rules[r].error == -result || in->rules[r].error == 0xffff)
 						next = in->rules[r].target;
 				if (!next)
-					fail(i, -result, in->log);
+					fail(i, back, -result, in->log);
 			}
 			break;
 		case STORE:
@@ -227,13 +235,25 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 			value = m.value;
 			break;
 		case FAIL:
-			fail(i, in->number, NONE);
+			fail(i, back, in->number, NONE);
 			break;
 		case CHANNEL:
 			channel = operand(in, 0, data);
 			break;
 		case MOVE:
 			value = operand(in, 0, data);
+			break;
+		case CALL:
+			for (int p = 0; p < 6; p++)
+				registers[PARAMETERS + p] = operand(in, p, data);
+			back = next;
+			i = in->rules[0].target;
+			continue;
+		case RETURN:
+			value = operand(in, 0, data);
+			next = back;
+			in = &code[back - 1];
+			back = 0;
 			break;
 		}
 		if (in->destination != NONE)
@@ -250,7 +270,7 @@ static void execute(u8 *program, u64 size)
 	u64 *trace = 0;
 
 	if (size < sizeof(*h) || h->magic != MAGIC || h->version != VERSION || h->data_size > MAX_DATA ||
-	    size != sizeof(*h) + h->count * sizeof(*code) + h->data_size)
+	    h->routines > h->count || size != sizeof(*h) + h->count * sizeof(*code) + h->data_size)
 		leave(2);
 	for (u32 i = 0; i < h->count; i++)
 		if (!valid(&code[i], i, h))

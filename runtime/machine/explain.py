@@ -37,8 +37,8 @@ HINTS = {
 
 def explain(program: Program, fault: ProgramError, config: Config) -> Error:
     """What went wrong, in the terms of the config."""
-    instruction = program.instructions[fault.index]
-    pointer = instruction.source
+    instruction = program.resolve(fault.index, fault.caller)
+    pointer = instruction.pointer
     what = subject(config, pointer)
     note = instruction.note
     kind = ExecutableError if pointer == "/process/args/0" else Error

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import fcntl
 import posix
-from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SOCK_SEQPACKET, socketpair
+from _socket import AF_UNIX, CMSG_SPACE, MSG_CMSG_CLOEXEC, SHUT_WR, SOCK_SEQPACKET, socketpair
 from _struct import Struct
 from errno import EACCES, EINVAL, ENOENT
 
 from pyrun.errors import Error
+from pyrun.kernel.process import reap
 from pyrun.machine.program import ERROR, NO_FD, Program
 
 TYPE_CHECKING = False
@@ -32,11 +33,13 @@ FIRST_FD = 4
 
 
 class ProgramError(Exception):
-    """An instruction failed: which, with what errno, and what the kernel's log said ("" mostly)."""
+    """An instruction failed: which, in a routine by which call (else -1), with what errno, and what the kernel's log
+    said ("" mostly)."""
 
-    def __init__(self, index: int, errno: int, detail: str) -> None:
-        super().__init__(index, errno, detail)
+    def __init__(self, index: int, caller: int, errno: int, detail: str) -> None:
+        super().__init__(index, caller, errno, detail)
         self.index = index
+        self.caller = caller
         self.errno = errno
         self.detail = detail
 
@@ -118,6 +121,7 @@ class Executor:
     __slots__ = ("host", "init", "pid", "program", "trace")
 
     def __init__(self, program: Program, layout: Layout, fds: list[int], trace: bool = False) -> None:
+        program.link()
         self.program = program
         self.host, host_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
         self.init, init_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
@@ -182,12 +186,35 @@ class Executor:
                 raise EndedError
             said, index, value, words = parse_message(raw)
             if said == ERROR:
-                raise ProgramError(index, value, words)
+                caller, errno = (value >> 32) - 1, value & 0xFFFFFFFF
+                if not (
+                    index < len(self.program.instructions) and -1 <= caller < self.program.main and 0 < errno < 4096
+                ):
+                    raise EndedError  # nothing that the executor says: it isn't to be believed
+                raise ProgramError(index, caller, errno, words)
             if said == code:
                 return value, int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
 
+    def run(self) -> None:
+        """Wait for a program that says nothing. Raises ProgramError."""
+        try:
+            self.expect(self.host, -1)
+        except EndedError:
+            return
+        finally:
+            self.close()
+
+    def hang_up(self) -> None:
+        """Say no more: whatever waits for us hears the end of file, and ends. What it says still comes."""
+        for end in (self.host, self.init):
+            try:
+                end.shutdown(SHUT_WR)
+            except OSError:  # it has ended already
+                continue
+
     def close(self) -> int | None:
-        """Hang up: whatever of the program still waits for us ends. Reaps the host half; returns its wait status."""
+        """End the dialogue: whatever of the program still waits for us ends. Reaps the half on the host; returns its
+        wait status."""
         self.host.close()
         self.init.close()
         return reap(self.pid)
@@ -213,23 +240,3 @@ class Layout:
 
     def __getitem__(self, name: str) -> int:
         return self.numbers[name]
-
-
-def reap(pid: int) -> int | None:
-    """Wait for a child to end: its wait status, or None when it isn't ours (any more)."""
-    try:
-        return posix.waitpid(pid, 0)[1]
-    except ChildProcessError:
-        return None
-
-
-def reap_init(pid: int) -> int | None:
-    """The same for the init of a pid namespace that was killed: it ends only when all in the namespace are reaped, and
-    a hook's process there may be a child of ours."""
-    try:
-        while True:
-            ended, status = posix.waitpid(-1, 0)
-            if ended == pid:
-                return status
-    except ChildProcessError:
-        return None

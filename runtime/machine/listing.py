@@ -5,16 +5,19 @@ from __future__ import annotations
 from errno import errorcode
 
 from pyrun.kernel import constants as linux
-from pyrun.machine import messages
+from pyrun.machine.messages import NAMES
 from pyrun.machine.program import (
     ANY_ERROR,
     AWAIT,
     BRANCH,
+    CALL,
     CHANNEL,
     FAIL,
     LOAD,
     MOVE,
+    PARAMETERS,
     PASS,
+    RETURN,
     SAY,
     STORE,
     SYSCALL,
@@ -52,7 +55,6 @@ _VALUES = {
     ("bpf", 0): ("BPF_PROG_",),
     ("keyctl", 0): ("KEYCTL_",),
 }
-_CODES = {value: name for name, value in vars(messages).items() if name.isupper()}
 _CONSTANTS = {
     name.replace("__", "_"): value
     for module in (linux, mount_options, namespaces)
@@ -64,8 +66,27 @@ _RLIMIT_NAMES = {number: name for name, number in rlimits.RLIMITS.items()}
 
 
 def lines(program: Program) -> list[tuple[str, str]]:
-    """(what, source) of each instruction, in order; a label is shown by the number of its instruction."""
-    return [(describe(instruction), instruction.source) for instruction in program.instructions]
+    """(what, pointer) of each instruction, in order; a label is shown by the number of its instruction. In a routine,
+    whose pointers are relative to its call's, p0 … p5 are the operands of that."""
+    program.link()
+    return [(describe(instruction), instruction.pointer) for instruction in program.instructions]
+
+
+def executed(program: Program) -> list[tuple[str, str]]:
+    """The same as they are executed: a routine's in place of each call of it, with the call's operands and pointer."""
+    program.link()
+    found = []
+    for index, instruction in enumerate(program.instructions[: program.main]):
+        if instruction.op != CALL:
+            found.append((describe(instruction), instruction.pointer))
+            continue
+        assert instruction.rules
+        step = instruction.rules[1].index
+        while program.instructions[step].op != RETURN:
+            inside = program.resolve(step, index)
+            found.append((describe(inside), inside.pointer))
+            step += 1
+    return found
 
 
 def text(program: Program) -> str:
@@ -92,11 +113,15 @@ def describe(i: Instruction) -> str:
         masked = f"({shown[0]} & {_number(mask)})" if mask != 0xFFFFFFFFFFFFFFFF else shown[0]
         return f"if {masked} {'!=' if i.name else '=='} {_number(equals)}{target}"
     if i.op == SAY:
-        return f"say {_CODES.get(int(i.name), i.name)} {shown[0]}"
+        return f"say {NAMES.get(int(i.name), i.name)} {shown[0]}"
     if i.op == AWAIT:
-        return f"{result}await {_CODES.get(int(i.name), i.name)}"
+        return f"{result}await {NAMES.get(int(i.name), i.name)}"
     if i.op == FAIL:
         return f"fail {errorcode[int(i.name)]}: {i.note}"
+    if i.op == CALL:
+        return f"{result}call {i.name}({', '.join(shown)}){target}"
+    if i.op == RETURN:
+        return f"return {shown[0]}" if shown else "return"
     if i.op == CHANNEL:
         return f"talk on {shown[0]}"
     assert i.op == MOVE
@@ -176,7 +201,8 @@ def _operand(operand: Operand | None) -> str:
     if operand is PASS:
         return "PASS"
     if isinstance(operand, Register):
-        return f"r{operand.index}"
+        inside = operand.index - PARAMETERS
+        return f"r{operand.index}" if inside < 0 else f"p{inside}"
     if isinstance(operand, Buffer):
         return f"[{operand.offset}:{operand.size}]"
     if isinstance(operand, str):

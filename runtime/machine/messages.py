@@ -1,26 +1,61 @@
-"""What the runtime and a running program say to each other on the control socket, one code a line.
+"""What the runtime and a running program say to each other on a control socket: every exchange, in its order.
 
-A message is {u32 code, u32 instruction, s64 value}, followed in an error by the kernel's own words.
+A message is {u32 code, u32 instruction, s64 value}, followed in an error by the kernel's own words, and in the answer
+to HOME by a text. plan/dialogue.py says which exchanges take place for a config; the program's half is compiled in that
+order, and container/session.py goes through it on the runtime's side.
 """
 
 from __future__ import annotations
 
-PLACED = 13  # runtime: the executor is in the scope that systemd has made for it, go on
-MIDDLE = 1  # executor: value is the pid of the process that makes or joins namespaces for the one that it will clone
-MAPS = 2  # runtime: the id maps are written (executor: and now I need them)
-INIT = 3  # executor: value is the pid of the container's init
-ROOT = (
-    15  # executor: value is the unique id of the mount that is about to be attached on the host (runtime: it is noted)
-)
-GO = 4  # runtime: your pid is known (to who shares the socket with its parent)
-CLOCKS = 9  # executor: write the time offsets of the middle (runtime: they are written)
-RUNTIME_HOOKS = 5  # executor: the environment stands, pivot_root not yet done; runtime: the hooks have run
-COPY_FROM = 10  # executor: the folder of the image that a tmpfs is to begin with, as SCM_RIGHTS
-COPY_UP = 11  # executor: and the tmpfs (runtime: it is copied)
-# executor: the filter is loaded, and its listener has this number; without privilege: this is the listener (runtime: it
-# is taken)
-LISTENER = 12
-CONSOLE = 6  # executor: the pty's master follows as SCM_RIGHTS on this socket
-HOME = 14  # executor: /etc/passwd follows as SCM_RIGHTS, if there is one; runtime: HOME=, as the text of the message
-READY = 7  # executor: all that create does is done; runtime: state is `created`, wait for start
-LIMITS = 8  # runtime to the outer half: set init's limits (executor: they are set)
+# The two sockets: of the half of the program that stays on the host, and of the half that goes inside.
+HOST, INIT_SOCKET = "host", "init"
+# Who speaks. SAID: the program. ASKED: the program, then the runtime. TOLD: the runtime. SERVED: the runtime, then the
+# program.
+SAID, ASKED, TOLD, SERVED = "said", "asked", "told", "served"
+
+
+class Message(int):
+    """The code of an exchange, with the socket that it goes over and who speaks."""
+
+    socket: str
+    kind: str
+
+    def __new__(cls, code: int, socket: str, kind: str) -> Message:
+        message = super().__new__(cls, code)
+        message.socket = socket
+        message.kind = kind
+        return message
+
+
+# The executor is in the scope that systemd has made for it.
+PLACED = Message(13, HOST, TOLD)
+# The pid of the intermediate process, which makes or joins namespaces for the one that it will clone.
+INTERMEDIATE = Message(1, HOST, SAID)
+# The user namespace is there: its id maps are written.
+MAPS = Message(2, INIT_SOCKET, ASKED)
+# The time namespace is there: its offsets are written.
+CLOCKS = Message(9, INIT_SOCKET, ASKED)
+# The pid of init, from the half on the host; BORN: from the intermediate process, before or after all that follows.
+INIT = Message(3, HOST, SAID)
+BORN = Message(16, INIT_SOCKET, SAID)
+# Whom BORN was about may use the socket now, which its parent had.
+GO = Message(4, INIT_SOCKET, TOLD)
+# The unique id of the mount that is about to be attached on the host: it is recorded.
+ROOT = Message(15, INIT_SOCKET, ASKED)
+# The directory of the image that a tmpfs is to begin with, and the tmpfs, each with its descriptor: it is copied.
+COPY_FROM = Message(10, INIT_SOCKET, SAID)
+COPY_UP = Message(11, INIT_SOCKET, ASKED)
+# The container's environment stands, pivot_root is still to come: the hooks have run.
+RUNTIME_HOOKS = Message(5, INIT_SOCKET, ASKED)
+# The descriptor of the terminal's master.
+CONSOLE = Message(6, INIT_SOCKET, SAID)
+# The descriptor of /etc/passwd, if there is one: HOME=, as the text of the message.
+HOME = Message(14, INIT_SOCKET, ASKED)
+# The filter is loaded; the number of its listener in the process, or without privilege its descriptor: it is taken.
+LISTENER = Message(12, INIT_SOCKET, ASKED)
+# The limits of the pid in the value are set by the half on the host.
+LIMITS = Message(8, HOST, SERVED)
+# All is done but execve: the state is written.
+READY = Message(7, INIT_SOCKET, ASKED)
+
+NAMES: dict[int, str] = {value: name for name, value in vars().items() if isinstance(value, Message)}

@@ -1,10 +1,13 @@
 """The program builder: writing a plan reads like doing it, but each step is only noted.
 
 A `Program` is a flat list of instructions for the executor (runtime/machine/executor.c).  Every instruction
-remembers its *source*, the JSON pointer into config.json that asked for it, so that an error can name it and
-`pyrun plan` can print it.  Operands are plain Python values: an int is an immediate, str and bytes become data (a str
+remembers the JSON pointer into config.json that asked for it, so that an error can name it and `pyrun plan` can print
+it.  Operands are plain Python values: an int is an immediate, str and bytes become data (a str
 ends in NUL, as the kernel wants its paths), a `Register` holds what an earlier call returned, a `Buffer` is memory
 that the kernel fills.
+
+A shape that repeats is a *routine*: `p.do(function, operand, …)` compiles the function once, behind the program, with
+parameters in place of the operands, and calls it. A routine calls no other; inside one, `do` compiles in place.
 """
 
 from __future__ import annotations
@@ -32,16 +35,20 @@ from pyrun.kernel.constants import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import TypeAlias
 
     Operand: TypeAlias = "int | str | bytes | Register | Buffer"
     Rules: TypeAlias = "Mapping[int, Label]"
 
-SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE = range(9)
-IMMEDIATE, DATA, REGISTER = range(3)
+SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, CALL, RETURN = range(11)
+DATA, REGISTER = 1, 2
+# Of 240 registers the last is PASS, the six before it are the parameters of routines, and those before these are for
+# what goes on in a routine.
 REGISTERS = 239
+PARAMETERS = 233
+ROUTINE = 200
 NONE = 0xFF
 NO_FD = 0xFFFFFFFF
 ERROR = 0xFFFFFFFF
@@ -57,7 +64,7 @@ _INSTRUCTION = Struct("<BBBBHH6HI6Q")
 _HOW = Struct("<QQQ")
 _ATTR = Struct("<QQQQ")
 MAGIC = 0x4E525950
-VERSION = 2
+VERSION = 3
 _U64 = 0xFFFFFFFFFFFFFFFF
 
 
@@ -90,16 +97,17 @@ class Label:
 
 
 class Instruction:
-    """One step. `operands` are as the plan gave them, so a listing can show them; `note` explains a FAIL."""
+    """One step. operands: as the plan gave them, so that a listing can show them; pointer: what asked for it, in a
+    routine relative to the call's; note: explains a failure."""
 
-    __slots__ = ("destination", "log", "name", "note", "op", "operands", "retries", "rules", "source")
+    __slots__ = ("destination", "log", "name", "note", "op", "operands", "pointer", "retries", "rules")
 
     def __init__(
         self,
         op: int,
         name: str | int,
         operands: tuple[Operand, ...],
-        source: str,
+        pointer: str,
         destination: Register | None = None,
         rules: Rules | None = None,
         log: Register | None = None,
@@ -109,7 +117,7 @@ class Instruction:
         self.op = op
         self.name = name
         self.operands = operands
-        self.source = source
+        self.pointer = pointer
         self.destination = destination
         self.rules = rules
         self.log = log
@@ -117,8 +125,8 @@ class Instruction:
         self.note = note
 
 
-class _Source:
-    """Restores the builder's previous source at the end of a `with` block."""
+class _At:
+    """Restores the builder's previous pointer at the end of a `with` block."""
 
     __slots__ = ("before", "program")
 
@@ -133,10 +141,73 @@ class _Source:
         self.program.pointer = self.before
 
 
-class Program:
-    """Collects instructions; `encode()` turns them into the executor's format."""
+class _Held:
+    """A register for the length of a `with` block, and with `close` the file descriptor in it."""
 
-    __slots__ = ("_data", "_free", "_interned", "_next", "_scratch", "instructions", "pointer")
+    __slots__ = ("close", "program", "register")
+
+    def __init__(self, program: Program, register: Register, close: bool) -> None:
+        self.program = program
+        self.register = register
+        self.close = close
+
+    def __enter__(self) -> Register:
+        return self.register
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if self.close:
+            self.program.close(self.register)
+        else:
+            self.program.free(self.register)
+
+
+class _Skipped:
+    """Ends a `with` block that is executed in one case only."""
+
+    __slots__ = ("label", "program")
+
+    def __init__(self, program: Program, label: Label) -> None:
+        self.program = program
+        self.label = label
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.program.place(self.label)
+
+
+class _Routine:
+    """label: its first instruction. code: all of them; labels: those placed in it, relative until they are linked."""
+
+    __slots__ = ("code", "label", "labels")
+
+    def __init__(self) -> None:
+        self.code: list[Instruction] = []
+        self.label = Label()
+        self.labels: list[Label] = [self.label]
+
+
+class Program:
+    """Collects instructions; `encode()` turns them into the executor's format.
+
+    instructions  in order; those of the routines come behind the others once the program is linked
+    main          how many there are without the routines', once it is linked
+    pointer       the JSON pointer of what is being compiled
+    """
+
+    __slots__ = (
+        "_data",
+        "_free",
+        "_interned",
+        "_next",
+        "_routine",
+        "_routines",
+        "_scratch",
+        "instructions",
+        "main",
+        "pointer",
+    )
 
     def __init__(self) -> None:
         self.instructions: list[Instruction] = []
@@ -146,35 +217,138 @@ class Program:
         self._free: list[int] = []
         self._next = 0
         self._scratch: Buffer | None = None
+        self._routines: dict[tuple[object, ...], _Routine] = {}
+        self._routine: _Routine | None = None
+        self.main = -1
 
     # --- where we are
 
-    def source(self, pointer: str) -> _Source:
-        """Until the end of the block, instructions come from `pointer`: absolute ("/mounts/3"), or relative to the
-        enclosing source ("options/1")."""
+    def at(self, pointer: str) -> _At:
+        """Until the end of the block, `pointer` is what asks for the instructions: absolute ("/mounts/3"), or relative
+        to the enclosing one ("options/1"), as it must be in a routine."""
         before = self.pointer
         self.pointer = pointer if pointer[:1] == "/" else f"{before}/{pointer}"
-        return _Source(self, before)
+        return _At(self, before)
 
     def label(self) -> Label:
+        """A place that is to be placed further down."""
         return Label()
 
     def place(self, label: Label) -> None:
         """`label` is the next instruction."""
         label.index = len(self.instructions)
+        if self._routine:
+            self._routine.labels.append(label)
+
+    # --- routines
+
+    def do(
+        self,
+        body: Callable[..., Operand | None],
+        *operands: Operand,
+        into: Register | None = None,
+        constants: tuple[object, ...] = (),
+    ) -> Register:
+        """Call the routine that `body` compiles: body(program, *parameters, *constants), which returns what the call
+        does, if anything. There is one for each `constants`; operands are at most six. The result is `into`, or a new
+        register when `body` returns one."""
+        if self._routine:
+            found = body(self, *operands, *constants)
+            if into:
+                assert found is not None
+                self.move(into, found)
+                if isinstance(found, Register):
+                    self.free(found)
+                return into
+            return found if isinstance(found, Register) else _NOWHERE
+        key = (body, *constants)
+        routine = self._routines.get(key)
+        if routine is None:
+            routine = self._routines[key] = self._compile(body, len(operands), constants)
+        returns = bool(routine.code[-1].operands)
+        destination = into or (self.register() if returns else None)
+        name = body.__name__.strip("_")
+        self.instructions.append(Instruction(CALL, name, operands, self.pointer, destination, rules={1: routine.label}))
+        return destination or _NOWHERE
+
+    def _compile(self, body: Callable[..., Operand | None], count: int, constants: tuple[object, ...]) -> _Routine:
+        routine = _Routine()
+        outside = self.instructions, self.pointer, self._free, self._next
+        self.instructions, self.pointer, self._free, self._next = routine.code, "", [], ROUTINE
+        routine.label.index = 0
+        self._routine = routine
+        try:
+            parameters = [Register(PARAMETERS + i) for i in range(count)]
+            result = body(self, *parameters, *constants)
+            operands = () if result is None else (result,)
+            self.instructions.append(Instruction(RETURN, 0, operands, self.pointer))
+        finally:
+            self._routine = None
+            self.instructions, self.pointer, self._free, self._next = outside
+        return routine
+
+    def link(self) -> None:
+        """Put the routines behind the rest. Nothing can be added then."""
+        if self.main >= 0:
+            return
+        self.main = len(self.instructions)
+        for routine in self._routines.values():
+            for label in routine.labels:
+                label.index += len(self.instructions)
+            self.instructions += routine.code
+
+    def resolve(self, index: int, caller: int) -> Instruction:
+        """The instruction at `index` as it was meant when the call at `caller` (-1: none) had it run: with its whole
+        pointer, and the call's operands for the parameters."""
+        instruction = self.instructions[index]
+        if caller < 0:
+            return instruction
+        call = self.instructions[caller]
+        operands = tuple(
+            call.operands[o.index - PARAMETERS]
+            if isinstance(o, Register) and 0 <= o.index - PARAMETERS < len(call.operands)
+            else o
+            for o in instruction.operands
+        )
+        pointer = call.pointer + instruction.pointer
+        found = Instruction(instruction.op, instruction.name, operands, pointer, instruction.destination)
+        found.rules = instruction.rules
+        found.note = instruction.note
+        return found
 
     # --- memory and registers
 
     def register(self) -> Register:
+        """A register that nothing else uses. Raises OverflowError when there is none left."""
         if self._free:
             return Register(self._free.pop())
-        if self._next == REGISTERS:
-            raise OverflowError(f"this bundle needs more than {REGISTERS} files open at once")
+        if self._next == (PARAMETERS if self._routine else ROUTINE):
+            raise OverflowError(f"this bundle needs more than {ROUTINE} files open at once")
         self._next += 1
         return Register(self._next - 1)
 
     def free(self, register: Register) -> None:
+        """Nothing reads the register any more."""
         self._free.append(register.index)
+
+    def keep(self, register: Register) -> Buffer:
+        """Where the register's value is kept, for as long as there may be hundreds like it: see `fetch`."""
+        kept = self.buffer(8)
+        self.store(kept, 0, 8, register)
+        self.free(register)
+        return kept
+
+    def fetch(self, kept: Buffer) -> Register:
+        """What is kept, in a register again."""
+        return self.load(kept, 0, 8)
+
+    def held(self, register: Register) -> _Held:
+        """The register is free at the end of the block."""
+        return _Held(self, register, close=False)
+
+    def opened(self, fd: Register) -> _Held:
+        """The file descriptor is closed, and the register free, at the end of the block."""
+        return _Held(self, fd, close=True)
 
     def buffer(self, content: int | bytes) -> Buffer:
         """Writable memory: so many zero bytes, or a copy of `content`; 8-byte aligned, as structs want it."""
@@ -198,24 +372,35 @@ class Program:
         name: str,
         *operands: Operand,
         errors: Rules | None = None,
+        ignore: Sequence[int] = (),
         log: Register | None = None,
         retries: int = 4,
         result: bool = False,
+        into: Register | None = None,
         note: str = "",
     ) -> Register:
-        """A system call. Without a rule for it in `errors`, a failure ends the program with a report. With `result`,
-        what it returns (or -errno, on a rule's way) is kept in the register that this returns."""
-        destination = self.register() if result else None
+        """A system call. A failure ends the program with a report, unless its errno is one to `ignore`, or `errors`
+        says where it goes on. With `result`, what it returns (or -errno, when that is ignored or has a rule) is kept in
+        the register that this returns: `into`, or a new one."""
+        destination = into or (self.register() if result else None)
+        following = None
+        if ignore:
+            following = Label()
+            errors = {**(errors or {}), **dict.fromkeys(ignore, following)}
         self.instructions.append(
             Instruction(SYSCALL, name, operands, self.pointer, destination, errors, log, retries, note)
         )
+        if following:
+            self.place(following)
         return destination or _NOWHERE
 
     def store(self, buffer: Buffer, offset: int, width: int, value: Operand) -> None:
+        """Write `width` bytes of `value`, little-endian, at `offset` of the buffer: 1, 2, 4 or 8."""
         at = Buffer(buffer.offset + offset, width)
         self.instructions.append(Instruction(STORE, width, (at, value), self.pointer))
 
     def load(self, buffer: Buffer, offset: int, width: int) -> Register:
+        """Read `width` bytes, little-endian, at `offset` of the buffer into a new register: 1, 2, 4 or 8."""
         at = Buffer(buffer.offset + offset, width)
         destination = self.register()
         self.instructions.append(Instruction(LOAD, width, (at,), self.pointer, destination))
@@ -229,7 +414,20 @@ class Program:
         """Go to `target` when (value & mask) != equals."""
         self.instructions.append(Instruction(BRANCH, 1, (value, mask, equals), self.pointer, rules={1: target}))
 
+    def when(self, value: Operand, equals: int | Register, mask: int = _U64) -> _Skipped:
+        """The block is executed only when (value & mask) == equals."""
+        end = Label()
+        self.branch_unless(value, equals, end, mask)
+        return _Skipped(self, end)
+
+    def unless(self, value: Operand, equals: int | Register, mask: int = _U64) -> _Skipped:
+        """The block is executed only when (value & mask) != equals."""
+        end = Label()
+        self.branch(value, equals, end, mask)
+        return _Skipped(self, end)
+
     def jump(self, target: Label) -> None:
+        """Go to `target`."""
         self.branch(0, 0, target)
 
     def say(self, code: int, value: Operand = 0) -> None:
@@ -262,6 +460,15 @@ class Program:
         self.instructions.append(Instruction(AWAIT, code, (), self.pointer, value))
         return value
 
+    def ask(self, code: int, value: Operand = 0) -> None:
+        """Say (code, value), and wait for the answer."""
+        self.say(code, value)
+        self.heed(code)
+
+    def heed(self, code: int) -> None:
+        """Wait for `code` from the runtime, whose value says nothing."""
+        self.free(self.await_(code))
+
     def fail(self, error: int, note: str) -> None:
         """End here with `error`; `note` says in plain words why."""
         self.instructions.append(Instruction(FAIL, error, (), self.pointer, note=note))
@@ -271,60 +478,88 @@ class Program:
         self.instructions.append(Instruction(CHANNEL, 0, (fd,), self.pointer))
 
     def move(self, to: Register, value: Operand) -> None:
+        """Copy `value` to the register."""
         self.instructions.append(Instruction(MOVE, 0, (value,), self.pointer, to))
-
-    def set_result(self, register: Register) -> None:
-        """The last instruction's result goes to `register` too: two ways that meet leave their result in one place."""
-        last = self.instructions[-1]
-        if last.destination is not None:
-            self.free(last.destination)
-        last.destination = register
 
     # --- thin verbs, one system call each
 
-    def openat(self, directory: Operand, path: str, flags: int, mode: int = 0, errors: Rules | None = None) -> Register:
-        return self.call("openat", directory, path, flags | O_CLOEXEC, mode, errors=errors, result=True)
+    def openat(
+        self,
+        directory: Operand,
+        path: str | Register,
+        flags: int,
+        mode: int = 0,
+        errors: Rules | None = None,
+        ignore: Sequence[int] = (),
+    ) -> Register:
+        """openat(2), with O_CLOEXEC."""
+        return self.call("openat", directory, path, flags | O_CLOEXEC, mode, errors=errors, ignore=ignore, result=True)
 
     def openat2(
         self,
         directory: Operand,
-        path: str,
+        path: str | Register,
         flags: int,
         resolve: int,
         errors: Rules | None = None,
         mode: int = 0,
         note: str = "",
+        into: Register | None = None,
     ) -> Register:
+        """openat2(2), with O_CLOEXEC."""
         how = _HOW.pack(flags | O_CLOEXEC, mode, resolve)
         # EAGAIN: something was renamed during the walk and ".." could not be trusted; openat2(2) says to try again.
-        return self.call("openat2", directory, path, how, len(how), errors=errors, retries=128, result=True, note=note)
+        return self.call(
+            "openat2", directory, path, how, len(how), errors=errors, retries=128, result=True, into=into, note=note
+        )
 
     def close(self, fd: Register) -> None:
+        """close(2), and free the register."""
         self.call("close", fd)
         self.free(fd)
 
     def fsopen(self, kind: str, errors: Rules | None = None) -> Register:
+        """fsopen(2): a file system context."""
         return self.call("fsopen", kind, FSOPEN_CLOEXEC, errors=errors, result=True)
 
     def fsconfig_set_string(self, fs: Register, key: str, value: str) -> None:
+        """fsconfig(2); what the kernel says of a failure is reported."""
         self.call("fsconfig", fs, FSCONFIG_SET_STRING, key, value, 0, log=fs)
 
     def fsconfig_set_flag(self, fs: Register, key: str) -> None:
+        """fsconfig(2), an option without a value."""
         self.call("fsconfig", fs, FSCONFIG_SET_FLAG, key, 0, 0, log=fs)
 
     def fsconfig_create(self, fs: Register, errors: Rules | None = None, note: str = "") -> None:
+        """fsconfig(2): the file system, now that all options are set."""
         self.call("fsconfig", fs, FSCONFIG_CMD_CREATE, 0, 0, 0, errors=errors, log=fs, note=note)
 
     def fsmount(self, fs: Register, attributes: int) -> Register:
+        """fsmount(2): its mount, detached, with these MOUNT_ATTR_ bits."""
         return self.call("fsmount", fs, FSMOUNT_CLOEXEC, attributes, log=fs, result=True)
 
-    def open_tree(self, directory: Operand, path: str, flags: int, errors: Rules | None = None) -> Register:
-        return self.call("open_tree", directory, path, flags | OPEN_TREE_CLOEXEC, errors=errors, result=True)
+    def file_system(self, kind: str, source: str, options: Mapping[str, str | None], attributes: int) -> Register:
+        """A new file system of this kind, not attached anywhere yet; an option without a value is a flag."""
+        with self.opened(self.fsopen(kind)) as fs:
+            self.fsconfig_set_string(fs, "source", source)
+            for key, value in options.items():
+                if value is None:
+                    self.fsconfig_set_flag(fs, key)
+                else:
+                    self.fsconfig_set_string(fs, key, value)
+            self.fsconfig_create(fs)
+            return self.fsmount(fs, attributes)
 
-    def clone_tree(self, directory: Operand, path: str = "", recursive: bool = False) -> Register:
+    def open_tree(self, directory: Operand, path: str | Register, flags: int, into: Register | None = None) -> Register:
+        """open_tree(2)."""
+        return self.call("open_tree", directory, path, flags | OPEN_TREE_CLOEXEC, result=True, into=into)
+
+    def clone_tree(
+        self, directory: Operand, path: str | Register = "", recursive: bool = False, into: Register | None = None
+    ) -> Register:
         """A detached copy of the mount (tree) at `path` below `directory`, or of what `directory` itself is."""
         flags = OPEN_TREE_CLONE | (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
-        return self.open_tree(directory, path, flags)
+        return self.open_tree(directory, path, flags, into)
 
     def move_mount(self, tree: Register, target: Operand, errors: Rules | None = None) -> None:
         """Attach the detached `tree` at `target`, a file descriptor."""
@@ -339,14 +574,14 @@ class Program:
         recursive: bool = False,
         path: str = "",
         userns: int = 0,
-        errors: Rules | None = None,
     ) -> None:
+        """mount_setattr(2). tree: the mount, or with `path` what that is relative to."""
         flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
         attr = _ATTR.pack(attr_set, attr_clr, propagation, userns)
-        self.call("mount_setattr", tree, path, flags, attr, len(attr), errors=errors)
+        self.call("mount_setattr", tree, path, flags, attr, len(attr))
 
-    def statx(self, fd: Operand, path: str = "", errors: Rules | None = None, more: int = 0) -> Buffer:
-        """The scratch memory with a struct statx of `fd`, or of `path` below it (links are followed), with the basic
+    def statx(self, fd: Operand, path: str | Register = "", errors: Rules | None = None, more: int = 0) -> Buffer:
+        """The scratch memory with a struct statx of `fd`, or of `path` below it (symlinks are followed), with the basic
         fields and `more`."""
         into = self.scratch()
         self.call("statx", fd, path, 0 if path else AT_EMPTY_PATH, STATX_BASIC_STATS | more, into, errors=errors)
@@ -364,16 +599,19 @@ class Program:
             self._scratch = self.buffer(SCRATCH_SIZE)
         return self._scratch
 
-    def prctl(self, option: int, *values: int, errors: Rules | None = None) -> None:
+    def prctl(self, option: int, *values: int, ignore: Sequence[int] = ()) -> None:
+        """prctl(2), the operands that aren't given being 0, as it insists on."""
         padding = (0,) * (4 - len(values))
-        self.call("prctl", option, *values, *padding, errors=errors)
+        self.call("prctl", option, *values, *padding, ignore=ignore)
 
-    def write(self, fd: Operand, content: str, errors: Rules | None = None, note: str = "") -> None:
+    def write(self, fd: Operand, content: str, ignore: Sequence[int] = (), note: str = "") -> None:
+        """write(2), in one piece."""
         # The NUL that ends the constant is not written.
-        self.call("write", fd, content, len(content.encode()), errors=errors, note=note)
+        self.call("write", fd, content, len(content.encode()), ignore=ignore, note=note)
 
-    def chdir(self, path: str, errors: Rules | None = None, note: str = "") -> None:
-        self.call("chdir", path, errors=errors, note=note)
+    def chdir(self, path: str) -> None:
+        """chdir(2)."""
+        self.call("chdir", path)
 
     def strings(self, values: Sequence[str]) -> Buffer:
         """A NULL-terminated array of C strings, as execve wants its argv and envp; its pointers are stored when the
@@ -390,6 +628,7 @@ class Program:
 
         `channel` is the file descriptor on which it talks first, `trace` one for its time stamps, `password` what the
         register PASS holds. Raises OverflowError when the program is larger than its format allows."""
+        self.link()
         # Before packing: beyond that, the targets of jumps have no room either.
         if len(self.instructions) > MAX_INSTRUCTIONS:
             raise OverflowError(_TOO_LARGE)
@@ -430,7 +669,7 @@ class Program:
                     NONE if i.log is None else i.log.index,
                     i.retries,
                     kinds,
-                    numbers[i.name] if isinstance(i.name, str) else i.name,
+                    numbers[i.name] if isinstance(i.name, str) and i.op == SYSCALL else 0 if i.op >= CALL else i.name,
                     *rules,
                     0,
                     *values,
@@ -438,7 +677,7 @@ class Program:
             )
         if len(self._data) > MAX_DATA:
             raise OverflowError(_TOO_LARGE)
-        header = _HEADER.pack(MAGIC, VERSION, len(code), len(self._data), channel, trace, 0, password)
+        header = _HEADER.pack(MAGIC, VERSION, len(code), len(self._data), channel, trace, self.main, password)
         return b"".join((header, *code, self._data))
 
 

@@ -40,7 +40,7 @@ def set_up(
     p: Program, root: Register, process: Process, facts: Facts, bind: bool = True, controlling: bool = True
 ) -> None:
     """`bind`: the terminal is the container's /dev/console. `controlling`: it is that of the process that runs this."""
-    with p.source("/process/terminal"):
+    with p.at("/process/terminal"):
         master = open_in_root(p, root, "/dev/pts/ptmx", flags=O_RDWR | O_NOCTTY)
         note = "/dev/pts/ptmx is not that of a devpts"
         verify.on_file_system(p, master, DEVPTS_SUPER_MAGIC, ENODEV, note)
@@ -49,14 +49,14 @@ def set_up(
         slave = p.call("ioctl", master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC, result=True)
     size = process.get("consoleSize")
     if size:
-        with p.source("/process/consoleSize"):
+        with p.at("/process/consoleSize"):
             p.call("ioctl", slave, TIOCSWINSZ, _WINSIZE.pack(size["height"], size["width"], 0, 0))
     uid = process.get("user", {}).get("uid", 0)
     if uid:
-        with p.source("/process/user/uid"):
+        with p.at("/process/user/uid"):
             # The group stays that of all terminals, as devpts has it.
             p.call("fchown", slave, uid, 0xFFFFFFFF)
-    with p.source("/process/terminal"):
+    with p.at("/process/terminal"):
         if bind:
             _bind_console(p, root, slave)
         p.say_with(facts.layout.init, CONSOLE, master)

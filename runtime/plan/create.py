@@ -13,12 +13,12 @@ from pyrun.kernel.constants import (
     BPF_PROG_TYPE_CGROUP_DEVICE,
     O_DIRECTORY,
     O_RDONLY,
-    PR_SET_DUMPABLE,
 )
-from pyrun.machine.messages import PLACED, RUNTIME_HOOKS
+from pyrun.machine.messages import RUNTIME_HOOKS
 from pyrun.machine.program import Program
 from pyrun.plan import (
     devices,
+    first,
     identity,
     keyring,
     labels,
@@ -29,7 +29,8 @@ from pyrun.plan import (
     process,
     rootfs,
 )
-from pyrun.plan.namespaces import Clocks, Namespaces, enter, loopback, open_joined
+from pyrun.plan.dialogue import RUNTIME_HOOK_KINDS
+from pyrun.plan.namespaces import Clocks, Namespaces, enter, is_born_last, loopback, open_joined
 from pyrun.plan.placement import Placement
 from pyrun.spec.namespaces import CLONE_NEWNET, CLONE_NEWNS
 
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
 
-_KEPT = 3  # descriptors, from the init's control socket on: it, and the two fifos
+_MANY_MOUNTS = 200  # whose trees are open at once
+_FIFOS = 2  # the first descriptors of the layout, which `start` is waited for at
 
 
 def compile_container(config: Config, facts: Facts) -> Program:
@@ -52,37 +54,31 @@ def compile_container(config: Config, facts: Facts) -> Program:
     bound_dev = any(entry.options.bind and entry.destination == "/dev" for entry in entries)
     nodes = [] if bound_dev else devices.nodes(config)
     wanted = config.get("process")
+    linux = config.get("linux", {})
     born_last = is_born_last(config, facts)
 
     # On the host, with the runtime's rights: whatever is the host's is opened here and only used later.
     host = p.label()
-    if facts.held:
-        p.free(p.await_(PLACED))
     p.call("umask", 0)
-    # What the runtime's caller left open is not for init, not even until execve: somebody may wait for its end.
-    p.call("close_range", facts.layout.end, 0xFFFFFFFF, 0)
-    p.prctl(PR_SET_DUMPABLE, 0)
+    clocks = Clocks(config)
+    proc = first.begin(p, facts, proc=bool(clocks.offsets or linux.get("sysctl")) or labels.wanted(wanted))
+    clocks.proc = proc
     if facts.device_filter:
         _filter_devices(p, facts)
-    clocks = Clocks(config)
-    proc = None
-    if clocks.offsets or config.get("linux", {}).get("sysctl") or labels.wanted(wanted):
-        from pyrun.plan.own_proc import open_proc
-
-        proc = clocks.proc = open_proc(p, facts)
+    open_files = limits.raise_open_files(p) if len(entries) > _MANY_MOUNTS else None
     placement = Placement(p, facts)
     joined = open_joined(p, namespaces)
     staging = None
     if facts.privileged:
         root = rootfs.open_tree(p, config, facts)
-        mounts.open_sources(p, entries, config, facts, namespaces.user)
-        if namespaces.user or facts.nested:
+        mounts.open_sources(p, entries, config, facts, namespaces.has_userns)
+        if namespaces.has_userns or facts.nested:
             devices.open_sources(p, nodes)
-        if namespaces.user and namespaces.new & CLONE_NEWNS:
+        if namespaces.has_userns and namespaces.new & CLONE_NEWNS:
             from pyrun.plan.staging import Staging
 
-            binds = [(entry.source, f"{entry.pointer}/source") for entry in entries if entry.source]
-            staging = Staging([(root.tree, "/root/path"), *binds], config, facts)
+            binds = [(entry.tree, f"{entry.pointer}/source") for entry in entries if entry.tree]
+            staging = Staging(root.tree, binds, config, facts)
     enter(p, namespaces, joined, placement, clocks, facts, host, born_last, staging)
 
     # In init, inside the namespaces.
@@ -90,23 +86,22 @@ def compile_container(config: Config, facts: Facts) -> Program:
         staging.take(p)
     if not facts.privileged:
         root = rootfs.open_tree(p, config, facts)
-        mounts.open_sources(p, entries, config, facts, namespaces.user)
+        mounts.open_sources(p, entries, config, facts, namespaces.has_userns)
         devices.open_sources(p, nodes)
     p.call("setsid")
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
     if namespaces.new & CLONE_NEWNET:
-        with p.source(namespaces.pointer("network")):
+        with p.at(namespaces.pointer("network")):
             loopback(p)
     rootfs.attach(p, root, config, own_mounts, facts)
     mounts.make(p, entries, root.tree, namespaces, facts)
     if not bound_dev:
         fresh = {entry.destination for entry in entries if entry.destination != "/dev" or entry.type == "tmpfs"}
         devices.make(p, nodes, root.tree, fresh)
-    if any(config.get("hooks", {}).get(kind) for kind in ("prestart", "createRuntime", "createContainer")):
-        with p.source("/hooks"):
-            p.say(RUNTIME_HOOKS)
-            p.free(p.await_(RUNTIME_HOOKS))
+    if any(config.get("hooks", {}).get(kind) for kind in RUNTIME_HOOK_KINDS):
+        with p.at("/hooks"):
+            p.ask(RUNTIME_HOOKS)
     rootfs.pivot(p, root, own_mounts, facts)
     cwd = None
     if wanted is not None:
@@ -119,34 +114,30 @@ def compile_container(config: Config, facts: Facts) -> Program:
             process.hand_over_stdio(p, wanted, root.tree)
     mounts.finish(p, entries)
     _names(p, config)
-    if proc and config.get("linux", {}).get("sysctl"):
+    if proc and linux.get("sysctl"):
         from pyrun.plan import sysctl
 
         sysctl.write(p, proc, config)
     masks.read_only(p, root.tree, config)
     masks.masked(p, root.tree, config, facts.mount_label)
     rootfs.finish(p, root, config)
+    if open_files:
+        limits.restore_open_files(p, open_files)
     command = None
     if wanted is not None and cwd is not None:
-        if not namespaces.user:
+        if not namespaces.has_userns:
             limits.set_own(p, wanted, born_last)  # these first: raising one may take a capability
-        if "personality" in config.get("linux", {}) or "memoryPolicy" in config.get("linux", {}):
+        if "personality" in linux or "memoryPolicy" in linux:
             from pyrun.plan import execution
 
             execution.set_up(p, config)
         labels.at_execve(p, proc, wanted)
-        identity.become(p, wanted, facts, namespaces.user)
+        identity.become(p, wanted, facts, namespaces.has_userns)
         cwd.enter(p)
         path = process.find_executable(p, wanted)
         home = process.ask_home(p, wanted, facts)
         command = process.Command(p, wanted, path, home)
-    last.close_the_rest(p, facts, _KEPT)
-    last.confine(p, wanted, facts, namespaces.user)
-    if wanted is None:
-        identity.give_up(p)
-    if born_last:
-        last.be_born(p, wanted, namespaces.user)
-    last.wait(p)
+    last.finish(p, wanted, facts, namespaces.has_userns, born_last=born_last, kept=_FIFOS, give_up=wanted is None)
 
     # `created`: wait for start.
     process.await_start(p, facts)
@@ -155,36 +146,21 @@ def compile_container(config: Config, facts: Facts) -> Program:
     else:
         p.fail(EINVAL, "the config has no process")
 
-    # The half that stayed on the host.
-    p.place(host)
-    p.pointer = ""
-    # Else this half would keep init's socket open, and nobody would see init's end.
-    p.call("close", facts.layout.init)
-    limits.serve(p, wanted or {}, namespaces.user, born_last)
+    last.stay(p, wanted, facts, host, namespaces.has_userns, born_last=born_last)
     return p
-
-
-def is_born_last(config: Config, facts: Facts) -> bool:
-    """The container joins a pid namespace, in which others live: its process comes into it when all else is done.
-
-    A procfs is of the namespace of who mounts it, or of one that it is told (Linux 6.17). Before that there is no other
-    way than to be inside early, with all rights and the host's root, as with runc and crun."""
-    if "pid" not in Namespaces(config).paths:
-        return False
-    return facts.procfs_takes_namespace or not any(mount.get("type") == "proc" for mount in config.get("mounts", []))
 
 
 def _names(p: Program, config: Config) -> None:
     for name, call in (("hostname", "sethostname"), ("domainname", "setdomainname")):
         value = config.get(name)
         if isinstance(value, str) and value:
-            with p.source(f"/{name}"):
+            with p.at(f"/{name}"):
                 p.call(call, value, len(value.encode()))
 
 
 def _filter_devices(p: Program, facts: Facts) -> None:
     """cgroup v2 has no devices files: the rules are an eBPF program on the container's cgroup (bpf(2))."""
-    with p.source("/linux/resources/devices"):
+    with p.at("/linux/resources/devices"):
         cgroup = p.openat(AT_FDCWD, facts.unified_cgroup, O_RDONLY | O_DIRECTORY)
         # union bpf_attr for BPF_PROG_LOAD: type, count, instructions, license, then nothing of ours
         load = p.buffer(128)

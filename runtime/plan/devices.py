@@ -1,4 +1,4 @@
-"""linux.devices, the default devices, and the links of /dev (config-linux.md "Devices", runtime-linux.md MUST 42)."""
+"""linux.devices, default devices, and the symlinks of /dev (config-linux.md "Devices", runtime-linux.md MUST 42)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pyrun.kernel.constants import (
     O_PATH,
     S_IFIFO,
 )
-from pyrun.machine.program import Program, Register
+from pyrun.machine.program import Buffer, Program, Register
 from pyrun.plan import verify
-from pyrun.plan.paths import DIRECTORY, clean, open_in_root, open_place
+from pyrun.plan.paths import DIRECTORY, open_in_root, open_place
 from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
 from pyrun.spec.mount_options import MS_PRIVATE
+from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,9 +37,10 @@ class Node:
         self.uid = device.get("uid", 0)
         self.gid = device.get("gid", 0)
         self.pointer = pointer
-        self.source: Register | None = None
+        self.source: Buffer | None = None
 
     def verify(self, p: Program, fd: Register) -> None:
+        """Fail unless `fd` is this device."""
         verify.is_node(p, fd, self.kind, self.number, EEXIST, f"{self.path} is there already and is another file")
 
 
@@ -57,58 +59,63 @@ def nodes(config: Config) -> list[Node]:
 def open_sources(p: Program, nodes: list[Node]) -> None:
     """In a user namespace mknod is refused: the host's own devices are bound instead, opened here with its rights."""
     for node in nodes:
-        with p.source(node.pointer):
+        with p.at(node.pointer):
             if node.kind == S_IFIFO:
                 continue
-            node.source = p.clone_tree(AT_FDCWD, node.path)
-            p.mount_setattr(node.source, propagation=MS_PRIVATE)
-            node.verify(p, node.source)
+            tree = p.clone_tree(AT_FDCWD, node.path)
+            p.mount_setattr(tree, propagation=MS_PRIVATE)
+            node.verify(p, tree)
+            node.source = p.keep(tree)
 
 
 def make(p: Program, nodes: list[Node], root: Register, mounted: set[str]) -> None:
-    """Make devices and links, all through descriptors of their folders: a /dev that is a link in the image leads
-    somewhere inside the root (CVE-2026-41579). `mounted`: where the config mounts something."""
-    with p.source("/linux/devices"):
+    """Make devices and symlinks, all through descriptors of their directories: a /dev that is a symlink in the image
+    leads somewhere inside the root (CVE-2026-41579). `mounted`: where the config mounts something."""
+    with p.at("/linux/devices"):
         dev = open_in_root(p, root, "/dev", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
     taken = set(mounted)
     for node in nodes:
         parent, _, name = node.path.rpartition("/")
-        with p.source(node.pointer):
+        with p.at(node.pointer):
             if parent == "/dev":
                 _make_one(p, node, dev, name, fresh="/dev" in mounted and node.path not in taken)
                 taken.add(node.path)
             else:
-                folder = open_in_root(p, root, parent or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
-                _make_one(p, node, folder, name, fresh=False)
-                p.close(folder)
-    with p.source("/linux/devices"):
-        _links(p, root, dev)
+                where = open_in_root(p, root, parent or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+                with p.opened(where) as directory:
+                    _make_one(p, node, directory, name, fresh=False)
+    with p.at("/linux/devices"):
+        _symlinks(p, root, dev)
     p.close(dev)
 
 
-def _make_one(p: Program, node: Node, folder: Register, name: str, fresh: bool) -> None:
+def _make_one(p: Program, node: Node, directory: Register, name: str, fresh: bool) -> None:
     if node.source:
-        place = open_place(p, folder, name)
-        p.move_mount(node.source, place)
-        p.close(place)
-        p.close(node.source)
+        with p.held(p.fetch(node.source)) as tree:
+            p.do(_bind, directory, name, tree)
         return
-    exists, done = p.label(), p.label()
-    # In a new tmpfs nothing can be there yet; should it be all the same, EEXIST is an error.
-    errors = None if fresh else {EEXIST: exists}
+    done = p.label()
     number = _makedev(*node.number) if node.number else 0
-    p.call("mknodat", folder, name, node.kind | node.mode, number, errors=errors)
+    # In a new tmpfs nothing can be there yet; should it be all the same, EEXIST is an error.
+    exists = p.label()
+    errors = None if fresh else {EEXIST: exists}
+    p.call("mknodat", directory, name, node.kind | node.mode, number, errors=errors)
     if node.uid or node.gid:
-        p.call("fchownat", folder, name, node.uid, node.gid, AT_SYMLINK_NOFOLLOW)
+        p.call("fchownat", directory, name, node.uid, node.gid, AT_SYMLINK_NOFOLLOW)
     if fresh:
         return
     p.jump(done)
     p.place(exists)
     # What is there already must be the same device (MUST 87), not something that the image put in its place.
-    found = p.openat(folder, name, O_PATH | O_NOFOLLOW)
-    node.verify(p, found)
-    p.close(found)
+    with p.opened(p.openat(directory, name, O_PATH | O_NOFOLLOW)) as found:
+        node.verify(p, found)
     p.place(done)
+
+
+def _bind(p: Program, directory: Register, name: Register, tree: Register) -> None:
+    with p.opened(open_place(p, directory, name)) as place:
+        p.move_mount(tree, place)
+    p.call("close", tree)
 
 
 def _makedev(major: int, minor: int) -> int:
@@ -116,17 +123,13 @@ def _makedev(major: int, minor: int) -> int:
     return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)
 
 
-def _links(p: Program, root: Register, dev: Register) -> None:
+def _symlinks(p: Program, root: Register, dev: Register) -> None:
     without_proc = p.label()
     p.close(open_in_root(p, root, "/proc/self/fd", missing=without_proc))
     for name, target in DEV_LINKS:
-        present = p.label()
-        p.call("symlinkat", target, dev, name.removeprefix("/dev/"), errors={EEXIST: present})
-        p.place(present)
+        p.call("symlinkat", target, dev, name.removeprefix("/dev/"), ignore=(EEXIST,))
     p.place(without_proc)
     # The container's ptmx is that of its own devpts, whatever the image has there.
     name, target = PTMX_LINK
-    absent = p.label()
-    p.call("unlinkat", dev, name.removeprefix("/dev/"), 0, errors={ENOENT: absent})
-    p.place(absent)
+    p.call("unlinkat", dev, name.removeprefix("/dev/"), 0, ignore=(ENOENT,))
     p.call("symlinkat", target, dev, name.removeprefix("/dev/"))

@@ -7,11 +7,10 @@ get, and no more: its cgroups, limits, user, capabilities, session keyring and s
 
 from __future__ import annotations
 
-from pyrun.kernel.constants import PR_SET_DUMPABLE
 from pyrun.machine.program import Program
-from pyrun.plan import last
-from pyrun.plan.exec import enter_root, join, stay
-from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWUSER
+from pyrun.plan import first, identity, keyring, labels, last, limits
+from pyrun.plan.placement import Placement
+from pyrun.spec.namespaces import CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Hook, Process
 
 NAMES = ["pidfd", "stdin", "output"]
-_KEPT = 1  # descriptors, from the init's control socket on
 
 
 def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, process: Process | None) -> Program:
@@ -28,44 +26,30 @@ def compile_hook(hook: Hook, pointer: str, namespaces: int, facts: Facts, proces
     p = Program()
     host = p.label()
     layout = facts.layout
-    user = bool(namespaces & CLONE_NEWUSER)
-    with p.source(pointer):
-        p.call("close_range", layout.end, 0xFFFFFFFF, 0)
-        p.prctl(PR_SET_DUMPABLE, 0)
-        placement = proc = None
+    has_userns = bool(namespaces & CLONE_NEWUSER)
+    with p.at(pointer):
+        proc = first.begin(p, facts, proc=process is not None and labels.wanted(process))
+        placement = None if process is None else Placement(p, facts)
+        first.join(p, namespaces, facts, placement, host)
         if process is not None:
-            from pyrun.plan import labels
-            from pyrun.plan.placement import Placement
-
-            if labels.wanted(process):
-                from pyrun.plan.own_proc import open_proc
-
-                proc = open_proc(p, facts)
-            placement = Placement(p, facts)
-        join(p, namespaces, facts, placement, host)
-        if process is not None and not namespaces & CLONE_NEWNS:
-            enter_root(p, facts)
+            first.enter_root(p, namespaces, facts)
         p.chdir("/")
         p.call("dup3", layout["stdin"], 0, 0)
         p.call("dup3", layout["output"], 1, 0)
         p.call("dup3", layout["output"], 2, 0)
         if process is not None:
-            from pyrun.plan import identity, keyring, limits
-
             keyring.join(p, facts.container, proc, process)
-            if not user:
+            if not has_userns:
                 limits.set_own(p, process, born_last=True)
             labels.at_execve(p, proc, process)
-            identity.become(p, process, facts, user)
-        with p.source("args"):
+            identity.become(p, process, facts, has_userns)
+        with p.at("args"):
             argv = p.strings(hook.get("args") or [hook["path"]])
-        with p.source("env"):
+        with p.at("env"):
             envp = p.strings(hook.get("env", []))
-        last.close_the_rest(p, facts, _KEPT)
-        last.confine(p, process, facts, user)
-        last.be_born(p, None if process is None else {**process, "terminal": False}, user)
-        last.wait(p)
-        with p.source("path"):
+        wanted: Process | None = None if process is None else {**process, "terminal": False}
+        last.finish(p, wanted, facts, has_userns, born_last=True)
+        with p.at("path"):
             p.call("execve", hook["path"], argv, envp)
-    stay(p, process or {}, facts, host, user)
+    last.stay(p, wanted, facts, host, has_userns, born_last=True)
     return p

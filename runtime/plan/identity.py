@@ -15,8 +15,8 @@ from pyrun.kernel.constants import (
     PR_SET_KEEPCAPS,
     PR_SET_NO_NEW_PRIVS,
     PR_SET_PDEATHSIG,
-    SIGKILL,
 )
+from pyrun.kernel.signals import SIGKILL
 from pyrun.machine.program import PASS, Program
 from pyrun.spec.capabilities import CAPABILITIES, mask
 from pyrun.spec.faults import Fault
@@ -40,37 +40,33 @@ def become(p: Program, process: Process, facts: Facts, has_userns: bool) -> None
     user = process.get("user", {})
     granted = grantable(process, available(facts, has_userns))
     bounding, ambient = granted["bounding"], granted["ambient"]
-    with p.source("/process/capabilities/bounding"):
+    with p.at("/process/capabilities/bounding"):
         for capability in range(LAST_CAPABILITY + 1):
             if not bounding >> capability & 1:
                 # An older kernel doesn't know the newest ones (EINVAL), and then can't grant them either.
-                skip = p.label()
-                p.prctl(PR_CAPBSET_DROP, capability, errors={EINVAL: skip})
-                p.place(skip)
-    with p.source("/process/user"):
+                p.prctl(PR_CAPBSET_DROP, capability, ignore=(EINVAL,))
+    with p.at("/process/user"):
         p.prctl(PR_SET_KEEPCAPS, 1)
         _groups(p, process, facts.privileged)
-        with p.source("gid"):
+        with p.at("gid"):
             p.call("setresgid", *(user.get("gid", 0),) * 3, note=_UNMAPPED)
-        with p.source("uid"):
+        with p.at("uid"):
             p.call("setresuid", *(user.get("uid", 0),) * 3, note=_UNMAPPED)
         p.prctl(PR_SET_KEEPCAPS, 0)
         # Both were undone by the change of ids.
         p.prctl(PR_SET_DUMPABLE, 0)
         p.prctl(PR_SET_PDEATHSIG, SIGKILL)
-    with p.source("/process/capabilities"):
+    with p.at("/process/capabilities"):
         _capset(p, granted, 1 << CAPABILITIES["CAP_SYS_ADMIN"] if lends(process, facts) else 0)
         # In no ambient set unless asked for by name (CVE-2022-29162); one that isn't grantable is skipped (MUST 59).
         p.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
         for capability in range(LAST_CAPABILITY + 1):
             if ambient >> capability & 1:
-                skip = p.label()
-                p.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, errors={EPERM: skip, EINVAL: skip})
-                p.place(skip)
-    with p.source("/process/user/umask"):
+                p.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, ignore=(EPERM, EINVAL))
+    with p.at("/process/user/umask"):
         p.call("umask", user.get("umask", DEFAULT_UMASK))
     if process.get("noNewPrivileges"):
-        with p.source("/process/noNewPrivileges"):
+        with p.at("/process/noNewPrivileges"):
             p.prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
@@ -81,13 +77,13 @@ def lends(process: Process, facts: Facts) -> bool:
 
 def give_back(p: Program, process: Process, capabilities: int) -> None:
     """The sets as configured. After the filter, whose password lets this through."""
-    with p.source("/process/capabilities"):
+    with p.at("/process/capabilities"):
         _capset(p, grantable(process, capabilities), 0)
 
 
 def give_up(p: Program) -> None:
     """All capabilities: there is no program to have any."""
-    with p.source("/process"):
+    with p.at("/process"):
         p.call("capset", _CAP_HEADER.pack(LINUX_CAPABILITY_VERSION_3, 0), bytes(_CAP_DATA.size), 0, 0, 0, PASS)
 
 
@@ -99,9 +95,9 @@ def _capset(p: Program, granted: dict[CapabilitySet, int], lent: int) -> None:
     p.call("capset", header, _CAP_DATA.pack(*low, *high), 0, 0, 0, PASS)
 
 
-def available(facts: Facts, user: bool) -> int:
+def available(facts: Facts, has_userns: bool) -> int:
     """The capabilities that can be had at all, as bits: all in a user namespace, else those of the runtime."""
-    return (1 << LAST_CAPABILITY + 1) - 1 if user else facts.capabilities
+    return (1 << LAST_CAPABILITY + 1) - 1 if has_userns else facts.capabilities
 
 
 def grantable(process: Process, capabilities: int) -> dict[CapabilitySet, int]:
@@ -133,7 +129,7 @@ def warnings(process: Process, capabilities: int) -> list[Fault]:
 
 def _groups(p: Program, process: Process, setgroups: bool) -> None:
     groups = process.get("user", {}).get("additionalGids", [])
-    with p.source("additionalGids"):
+    with p.at("additionalGids"):
         if setgroups or groups:
             p.call("setgroups", len(groups), b"".join(gid.to_bytes(4, "little") for gid in groups), note=_SETGROUPS)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from errno import EACCES, EINVAL, ENOENT
 
-from pyrun.kernel.constants import O_WRONLY
+from pyrun.kernel.constants import O_WRONLY, UNCONFINED
 from pyrun.machine.program import ANY_ERROR, Program, Register
 from pyrun.plan.own_proc import WITHIN
 
@@ -14,7 +14,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
-UNCONFINED = "unconfined"
 _ATTRIBUTES = "thread-self/attr"
 
 
@@ -28,15 +27,14 @@ def of_keys(p: Program, proc: Register | None, process: Process | None, label: b
     selinux = process.get("selinuxLabel") if process else ""
     if not selinux or proc is None:
         return
-    with p.source("/process/selinuxLabel"):
+    with p.at("/process/selinuxLabel"):
         without = p.label()
-        file = p.openat2(proc, f"{_ATTRIBUTES}/keycreate", O_WRONLY, WITHIN, {ENOENT: without})
-        # As libselinux does: a policy from before labels of keys refuses them.
-        if label:
-            p.write(file, selinux, errors={EACCES: without, EINVAL: without})
-        else:
-            p.call("write", file, "", 0, errors={ANY_ERROR: without})
-        p.close(file)
+        with p.opened(p.openat2(proc, f"{_ATTRIBUTES}/keycreate", O_WRONLY, WITHIN, {ENOENT: without})) as file:
+            # As libselinux does: a policy from before labels of keys refuses them.
+            if label:
+                p.write(file, selinux, ignore=(EACCES, EINVAL))
+            else:
+                p.call("write", file, "", 0, ignore=(ANY_ERROR,))
         p.place(without)
 
 
@@ -46,19 +44,18 @@ def at_execve(p: Program, proc: Register | None, process: Process) -> None:
         return
     profile, label = process.get("apparmorProfile"), process.get("selinuxLabel")
     if profile and profile != UNCONFINED:
-        with p.source("/process/apparmorProfile"):
-            # Before Linux 5.8 AppArmor had no folder of its own there.
+        with p.at("/process/apparmorProfile"):
+            # Before Linux 5.8 AppArmor had no directory of its own there.
             older, opened = p.label(), p.label()
             file = p.openat2(proc, f"{_ATTRIBUTES}/apparmor/exec", O_WRONLY, WITHIN, {ENOENT: older})
             p.jump(opened)
             p.place(older)
-            p.openat2(proc, f"{_ATTRIBUTES}/exec", O_WRONLY, WITHIN)
-            p.set_result(file)
+            p.openat2(proc, f"{_ATTRIBUTES}/exec", O_WRONLY, WITHIN, into=file)
             p.place(opened)
             p.write(file, f"exec {profile}", note="ENOENT here means: no such profile is loaded")
             p.close(file)
     if label:
-        with p.source("/process/selinuxLabel"):
+        with p.at("/process/selinuxLabel"):
             file = p.openat2(proc, f"{_ATTRIBUTES}/exec", O_WRONLY, WITHIN)
-            p.write(file, label, note="EINVAL here means: the policy knows no such label")
-            p.close(file)
+            with p.opened(file):
+                p.write(file, label, note="EINVAL here means: the policy knows no such label")

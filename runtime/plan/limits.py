@@ -13,11 +13,12 @@ from errno import EPERM
 
 from pyrun.machine.messages import LIMITS
 from pyrun.machine.program import PASS
+from pyrun.spec.execution import IO_CLASSES, POLICIES, SCHED_FLAGS
 from pyrun.spec.rlimits import RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.machine.program import Operand, Program
+    from pyrun.machine.program import Buffer, Operand, Program
     from pyrun.spec.config import Process, Rlimit
 
 _RLIMIT64 = Struct("<QQ")
@@ -26,27 +27,7 @@ _NPROC = "RLIMIT_NPROC"
 # struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period
 _SCHED_ATTR = Struct("<IIQiIQQQ")
 
-# linux/sched.h
-POLICIES = {
-    "SCHED_OTHER": 0,
-    "SCHED_FIFO": 1,
-    "SCHED_RR": 2,
-    "SCHED_BATCH": 3,
-    "SCHED_IDLE": 5,
-    "SCHED_DEADLINE": 6,
-}
-SCHED_FLAGS = {
-    "SCHED_FLAG_RESET_ON_FORK": 0x01,
-    "SCHED_FLAG_RECLAIM": 0x02,
-    "SCHED_FLAG_DL_OVERRUN": 0x04,
-    "SCHED_FLAG_KEEP_POLICY": 0x08,
-    "SCHED_FLAG_KEEP_PARAMS": 0x10,
-    "SCHED_FLAG_UTIL_CLAMP_MIN": 0x20,
-    "SCHED_FLAG_UTIL_CLAMP_MAX": 0x40,
-}
-
 # linux/ioprio.h
-IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_CLASS_SHIFT = 13
 
@@ -56,9 +37,26 @@ def wanted(process: Process) -> bool:
     return bool(process.get("rlimits") or process.get("scheduler") or process.get("ioPriority"))
 
 
-def served(process: Process, user: bool, born_last: bool) -> bool:
+def served(process: Process, has_userns: bool, born_last: bool) -> bool:
     """Something is left for the half on the host to set: `serve`."""
-    return (user and wanted(process)) or (born_last and "scheduler" in process)
+    return (has_userns and wanted(process)) or (born_last and "scheduler" in process)
+
+
+def raise_open_files(p: Program) -> Buffer:
+    """The soft limit of open files up to the hard one: for a bundle with more mounts than it allows. Returns what it
+    was, for `restore_open_files`."""
+    before, raised = p.buffer(_RLIMIT64.size), p.buffer(_RLIMIT64.size)
+    p.call("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"], 0, before)
+    with p.held(p.load(before, 8, 8)) as hard:
+        p.store(raised, 0, 8, hard)
+        p.store(raised, 8, 8, hard)
+    p.call("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"], raised, 0)
+    return before
+
+
+def restore_open_files(p: Program, before: Buffer) -> None:
+    """The limit as it was, before the container's own is set."""
+    p.call("prlimit64", 0, RLIMITS["RLIMIT_NOFILE"], before, 0)
 
 
 def set_own(p: Program, process: Process, born_last: bool = False) -> None:
@@ -71,15 +69,15 @@ def set_number_of_processes(p: Program, process: Process) -> None:
     """The child's own, after `set_own` has left room for its parent."""
     for i, rlimit in enumerate(process.get("rlimits", [])):
         if rlimit["type"] == _NPROC:
-            with p.source(f"/process/rlimits/{i}"):
+            with p.at(f"/process/rlimits/{i}"):
                 p.call("prlimit64", 0, RLIMITS[_NPROC], _rlimit(rlimit), 0, 0, PASS, note=_HARD)
 
 
-def serve(p: Program, process: Process, user: bool, born_last: bool = False) -> None:
+def serve(p: Program, process: Process, has_userns: bool, born_last: bool = False) -> None:
     """The host half: where something is left to set, wait to be told the pid, and set it."""
-    if served(process, user, born_last):
+    if served(process, has_userns, born_last):
         pid = p.await_(LIMITS)
-        if user:
+        if has_userns:
             _set_rlimits(p, process, pid)
         _set_priorities(p, process, pid, scheduler=True)
         p.say(LIMITS)
@@ -93,7 +91,7 @@ def _rlimit(rlimit: Rlimit, more: int = 0) -> bytes:
 def _set_rlimits(p: Program, process: Process, pid: Operand, spare: bool = False) -> None:
     """`spare`: room for one process more, if there may be: who makes the last one counts until it has ended."""
     for i, rlimit in enumerate(process.get("rlimits", [])):
-        with p.source(f"/process/rlimits/{i}"):
+        with p.at(f"/process/rlimits/{i}"):
             number = RLIMITS[rlimit["type"]]
             exact, done = p.label(), p.label()
             if spare and rlimit["type"] == _NPROC:
@@ -109,7 +107,7 @@ def _set_priorities(p: Program, process: Process, pid: Operand, scheduler: bool)
         _set_scheduler(p, process, pid)
     io_priority = process.get("ioPriority")
     if io_priority:
-        with p.source("/process/ioPriority"):
+        with p.at("/process/ioPriority"):
             ioprio = IO_CLASSES[io_priority["class"]] << _IOPRIO_CLASS_SHIFT | io_priority.get("priority", 0)
             p.call("ioprio_set", _IOPRIO_WHO_PROCESS, pid, ioprio)
 
@@ -117,7 +115,7 @@ def _set_priorities(p: Program, process: Process, pid: Operand, scheduler: bool)
 def _set_scheduler(p: Program, process: Process, pid: Operand) -> None:
     scheduler = process.get("scheduler")
     if scheduler:
-        with p.source("/process/scheduler"):
+        with p.at("/process/scheduler"):
             # What isn't set counts as 0 (MUST 62).
             attributes = _SCHED_ATTR.pack(
                 _SCHED_ATTR.size,

@@ -27,59 +27,62 @@ NULL = (1, 3)
 def read_only(p: Program, root: Register, config: Config) -> None:
     """Each path becomes a mount of itself that can't be written; what isn't there needs no protection."""
     for i, path in enumerate(config.get("linux", {}).get("readonlyPaths", [])):
-        with p.source(f"/linux/readonlyPaths/{i}"):
-            absent = p.label()
-            point = open_in_root(p, root, path, missing=absent)
-            tree = p.clone_tree(point, recursive=True)
-            p.mount_setattr(tree, attr_set=MOUNT_ATTR_RDONLY)
-            p.move_mount(tree, point)
-            p.close(tree)
-            p.close(point)
-            p.place(absent)
+        with p.at(f"/linux/readonlyPaths/{i}"):
+            p.do(_read_only, root, path)
+
+
+def _read_only(p: Program, root: Register, path: Register) -> None:
+    absent = p.label()
+    point = open_in_root(p, root, path, missing=absent)
+    with p.opened(point), p.opened(p.clone_tree(point, recursive=True)) as tree:
+        p.mount_setattr(tree, attr_set=MOUNT_ATTR_RDONLY)
+        p.move_mount(tree, point)
+    p.place(absent)
 
 
 def masked(p: Program, root: Register, config: Config, label: str = "") -> None:
-    """A file is hidden by the null device, a folder by an empty read-only tmpfs, one for all of them.
+    """A file is hidden by the null device, a directory by an empty read-only tmpfs, one for all of them.
 
     label: the SELinux label of what is mounted; "" for none."""
     paths = config.get("linux", {}).get("maskedPaths", [])
     if not paths:
         return
-    with p.source("/linux/maskedPaths"):
+    with p.at("/linux/maskedPaths"):
         null = open_null(p, root)
-        empty = _empty_folder(p, label)
+        empty = _empty_directory(p, label)
         attached = p.register()
         p.move(attached, 0)
     for i, path in enumerate(paths):
-        with p.source(f"/linux/maskedPaths/{i}"):
-            absent, folder, again, done = p.label(), p.label(), p.label(), p.label()
-            point = open_in_root(p, root, path, missing=absent)
-            mode = p.load(p.statx(point), STATX_MODE, 2)
-            p.branch(mode, S_IFDIR, folder, mask=S_IFMT)
-            p.free(mode)
-            _cover(p, null, point)
-            p.jump(done)
-            # The first folder gets the tmpfs itself, the others copies of it: before Linux 6.15 a mount that is not
-            # attached anywhere can't be copied.
-            p.place(folder)
-            p.branch(attached, 1, again)
-            p.move_mount(empty, point)
-            p.move(attached, 1)
-            p.jump(done)
-            p.place(again)
-            _cover(p, empty, point)
-            p.place(done)
-            p.close(point)
-            p.place(absent)
+        with p.at(f"/linux/maskedPaths/{i}"):
+            p.do(_mask, root, path, null, empty, constants=(attached,))
     p.close(null)
     p.close(empty)
     p.free(attached)
 
 
+def _mask(p: Program, root: Register, path: Register, null: Register, empty: Register, attached: Register) -> None:
+    absent, directory, again, done = p.label(), p.label(), p.label(), p.label()
+    with p.opened(open_in_root(p, root, path, missing=absent)) as point:
+        with p.held(p.load(p.statx(point), STATX_MODE, 2)) as mode:
+            p.branch(mode, S_IFDIR, directory, mask=S_IFMT)
+        _cover(p, null, point)
+        p.jump(done)
+        # The first directory gets the tmpfs itself, the others copies of it: before Linux 6.15 a mount that is not
+        # attached anywhere can't be copied.
+        p.place(directory)
+        p.branch(attached, 1, again)
+        p.move_mount(empty, point)
+        p.move(attached, 1)
+        p.jump(done)
+        p.place(again)
+        _cover(p, empty, point)
+        p.place(done)
+    p.place(absent)
+
+
 def _cover(p: Program, mount: Register, point: Register) -> None:
-    tree = p.clone_tree(mount)
-    p.move_mount(tree, point)
-    p.close(tree)
+    with p.opened(p.clone_tree(mount)) as tree:
+        p.move_mount(tree, point)
 
 
 def open_null(p: Program, root: Register) -> Register:
@@ -90,15 +93,8 @@ def open_null(p: Program, root: Register) -> Register:
     return null
 
 
-def _empty_folder(p: Program, label: str) -> Register:
-    fs = p.fsopen("tmpfs")
-    p.fsconfig_set_string(fs, "source", "tmpfs")
-    p.fsconfig_set_string(fs, "mode", "755")
-    p.fsconfig_set_string(fs, "nr_blocks", "1")
-    p.fsconfig_set_string(fs, "nr_inodes", "1")
+def _empty_directory(p: Program, label: str) -> Register:
+    options = {"mode": "755", "nr_blocks": "1", "nr_inodes": "1"}
     if label:
-        p.fsconfig_set_string(fs, "context", label)
-    p.fsconfig_create(fs)
-    tree = p.fsmount(fs, MOUNT_ATTR_RDONLY)
-    p.close(fs)
-    return tree
+        options["context"] = label
+    return p.file_system("tmpfs", "tmpfs", options, MOUNT_ATTR_RDONLY)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from errno import EEXIST, EPERM
 
-from pyrun.errors import Error
 from pyrun.kernel.constants import (
     AT_FDCWD,
     AT_RECURSIVE,
@@ -27,9 +26,10 @@ from pyrun.kernel.constants import (
     STATX_MODE,
 )
 from pyrun.machine.messages import COPY_FROM, COPY_UP
-from pyrun.machine.program import Program, Register
+from pyrun.machine.program import Buffer, Program, Register
 from pyrun.plan import cgroup_mount, rootfs, verify
-from pyrun.plan.paths import DIRECTORY, clean, open_in_root
+from pyrun.plan.paths import DIRECTORY, open_in_root
+from pyrun.spec.checks.mounts import BELOW_PROC
 from pyrun.spec.mount_options import (
     ID_MAPS,
     MOUNT_ATTR__ATIME,
@@ -41,6 +41,7 @@ from pyrun.spec.mount_options import (
     MS_SLAVE,
     parse,
 )
+from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,23 +54,8 @@ if TYPE_CHECKING:
 # shared with the host.
 VIRTUAL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
 
-# Only on a real directory: a symbolic link in the image would send it elsewhere (CVE-2019-19921, CVE-2023-27561).
+# Only on a real directory: a symlink in the image would send it elsewhere (CVE-2019-19921, CVE-2023-27561).
 ORDINARY_DIRECTORY = {"proc", "sysfs"}
-
-# What may be mounted below /proc: files that lxcfs fakes. Anything else could stand in for a file that the runtime or
-# a security module trusts (CVE-2019-16884).
-BELOW_PROC = {
-    "/proc/cpuinfo",
-    "/proc/diskstats",
-    "/proc/meminfo",
-    "/proc/stat",
-    "/proc/swaps",
-    "/proc/uptime",
-    "/proc/loadavg",
-    "/proc/slabinfo",
-    "/proc/sys/kernel/ns_last_pid",
-    "/proc/sys/crypto/fips_enabled",
-}
 
 _ID_MAPPED = ("idmap", "ridmap", *ID_MAPS)
 
@@ -80,10 +66,11 @@ _UNLABELLED = {"proc", "sysfs", "mqueue", "cgroup", "cgroup2"}
 _LONGEST_VALUE = 255
 
 
-class Entry:
-    """One mount of the config: where it stands, what its options add up to, and a bind's source once it is open."""
+class MountEntry:
+    """One mount of the config: where it stands, what its options add up to, and where the
+    tree of a bind is kept, once it is open."""
 
-    __slots__ = ("destination", "index", "mount", "options", "pointer", "source", "type")
+    __slots__ = ("destination", "index", "mount", "options", "pointer", "tree", "type")
 
     def __init__(self, index: int, mount: Mount) -> None:
         self.index = index
@@ -92,12 +79,20 @@ class Entry:
         self.options = parse(mount.get("options", []))
         self.destination = clean(mount["destination"])
         self.type = "bind" if self.options.bind else mount.get("type", "")
-        self.source: Register | None = None
-        _refuse(self)
+        self.tree: Buffer | None = None
 
     @property
     def mapped(self) -> bool:
+        """Its ids are to be mapped."""
         return is_mapped(self.mount)
+
+    def target(self, p: Program, root: Register, create: str | Register = DIRECTORY) -> Register:
+        """The mount point, checked: not in a procfs, wherever the image's symlinks lead (CVE-2019-16884)."""
+        flags = O_PATH | O_NOFOLLOW if self.options.dest_nofollow else O_PATH
+        with p.at("destination"):
+            point = open_in_root(p, root, self.destination, flags=flags, create=create)
+            _check(p, self, point, root)
+        return point
 
     @property
     def late_read_only(self) -> bool:
@@ -110,34 +105,12 @@ def is_mapped(mount: Mount) -> bool:
     return "uidMappings" in mount or any(option.startswith(_ID_MAPPED) for option in mount.get("options", ()))
 
 
-def entries(config: Config) -> list[Entry]:
-    """Raises Error for a mount that must not be."""
-    return [Entry(i, mount) for i, mount in enumerate(config.get("mounts", []))]
+def entries(config: Config) -> list[MountEntry]:
+    """The config's mounts, in its order."""
+    return [MountEntry(i, mount) for i, mount in enumerate(config.get("mounts", []))]
 
 
-def _refuse(entry: Entry) -> None:
-    what, pointer, options = f"mount {entry.destination}", entry.pointer, entry.options
-    if entry.destination == "/":
-        raise Error(what, pointer=f"{pointer}/destination", detail="nothing can be mounted over the container's root")
-    if entry.destination.startswith("/proc/") and entry.destination not in BELOW_PROC:
-        raise Error(
-            what,
-            pointer=f"{pointer}/destination",
-            detail="operation not permitted: nothing may be mounted inside /proc",
-            hint=f"except for {', '.join(sorted(BELOW_PROC))}",
-        )
-    if entry.destination == "/proc" and entry.type not in ("proc", "bind"):
-        raise Error(what, pointer=f"{pointer}/type", detail=f"/proc must be of type proc, not {entry.type!r}")
-    if not entry.type and not options.remount:
-        raise Error(what, pointer=pointer, detail="a mount needs a type, or the option bind")
-    if options.bind and options.data:
-        index, key, _ = options.data[0]
-        raise Error(what, pointer=f"{pointer}/options/{index}", detail=f"a bind mount takes no data such as {key!r}")
-    if entry.mapped and not options.bind:
-        raise Error(what, pointer=pointer, detail="only bind mounts can be id-mapped")
-
-
-def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts, user: bool) -> None:
+def open_sources(p: Program, entries: list[MountEntry], config: Config, facts: Facts, has_userns: bool) -> None:
     """Open every bind's source as a detached copy, in its final shape but for the place it goes to.
 
     Done with the host's rights: in a user namespace a bind with submounts, or of what only root can reach, is refused.
@@ -145,59 +118,65 @@ def open_sources(p: Program, entries: list[Entry], config: Config, facts: Facts,
     default = rootfs.received(config)
     for entry in entries:
         options = entry.options
-        if not options.bind or options.remount or entry.index in facts.links:
+        if not options.bind or options.remount or entry.index in facts.symlinks:
             continue
         source = entry.mount.get("source", "")
-        with p.source(entry.pointer):
-            with p.source("source"):
-                # A relative source is relative to the bundle (config.md "Mounts").
-                path = source if source.startswith("/") else f"{facts.bundle}/{source}"
-                flags = OPEN_TREE_CLONE | (AT_RECURSIVE if options.rbind else 0)
-                entry.source = p.open_tree(AT_FDCWD, path, flags | (AT_SYMLINK_NOFOLLOW if options.src_nofollow else 0))
-            wanted = options.propagation[-1][1] if options.propagation else default
-            if wanted & MS_SHARED and not user:
-                propagation = 0  # stays a peer of the host's mount, if that is shared: this is what was asked for
-            else:
-                propagation = MS_SLAVE if wanted & (MS_SHARED | MS_SLAVE) else MS_PRIVATE
-            if propagation:
-                p.mount_setattr(entry.source, propagation=propagation, recursive=True)
-            _attributes(p, entry.source, options)
+        wanted = options.propagation[-1][1] if options.propagation else default
+        if wanted & MS_SHARED and not has_userns:
+            propagation = 0  # stays a peer of the host's mount, if that is shared: this is what was asked for
+        else:
+            propagation = MS_SLAVE if wanted & (MS_SHARED | MS_SLAVE) else MS_PRIVATE
+        with p.at(entry.pointer):
+            # A relative source is relative to the bundle (config.md "Mounts").
+            path = source if source.startswith("/") else f"{facts.bundle}/{source}"
+            flags = OPEN_TREE_CLONE | (AT_RECURSIVE if options.rbind else 0)
+            flags |= AT_SYMLINK_NOFOLLOW if options.src_nofollow else 0
+            tree = p.do(_open_source, path, constants=(flags, propagation))
+            _attributes(p, tree, options)
             if entry.mapped:
-                with p.source("uidMappings" if "uidMappings" in entry.mount else "options"):
+                with p.at("uidMappings" if "uidMappings" in entry.mount else "options"):
                     userns = facts.layout[f"idmap-{entry.index}"]
-                    p.mount_setattr(entry.source, MOUNT_ATTR_IDMAP, userns=userns, recursive=options.ridmap)
+                    p.mount_setattr(tree, MOUNT_ATTR_IDMAP, userns=userns, recursive=options.ridmap)
+            entry.tree = p.keep(tree)
+
+
+def _open_source(p: Program, path: Register, flags: int, propagation: int) -> Register:
+    with p.at("source"):
+        tree = p.open_tree(AT_FDCWD, path, flags)
+    if propagation:
+        p.mount_setattr(tree, propagation=propagation, recursive=True)
+    return tree
 
 
 def _attributes(p: Program, tree: Register, options: MountOptions) -> None:
     if options.attr_set or options.attr_clr:
-        with p.source("options"):
+        with p.at("options"):
             p.mount_setattr(tree, options.attr_set, options.attr_clr)
     _recursive_attributes(p, tree, options)
 
 
 def _recursive_attributes(p: Program, tree: Register, options: MountOptions) -> None:
     if options.recursive_set or options.recursive_clr:
-        with p.source("options"):
+        with p.at("options"):
             p.mount_setattr(tree, options.recursive_set, options.recursive_clr, recursive=True)
 
 
 def make(
     p: Program,
-    entries: list[Entry],
+    entries: list[MountEntry],
     root: Register,
     namespaces: Namespaces,
     facts: Facts,
 ) -> None:
     """Make the mounts, in order."""
-    late = []
     for entry in entries:
-        with p.source(entry.pointer):
+        with p.at(entry.pointer):
             if entry.options.remount:
                 _remount(p, entry, root)
-            elif entry.index in facts.links:
-                _link(p, entry, root, facts.links[entry.index])
-            elif entry.options.bind:
-                _bind(p, entry, root)
+            elif entry.index in facts.symlinks:
+                _symlink(p, entry, root, facts.symlinks[entry.index])
+            elif entry.tree:
+                _bind(p, entry, entry.tree, root)
             elif entry.type == "cgroup" or entry.type == "cgroup2":
                 cgroup_mount.make(p, entry, root, namespaces, facts)
             elif _needs_mount(entry):
@@ -205,79 +184,63 @@ def make(
             else:
                 tree = _file_system(p, entry, root, namespaces, facts)
                 if entry.late_read_only and entry.options.attr_set & MOUNT_ATTR_RDONLY:
-                    late.append((entry, tree))
+                    entry.tree = p.keep(tree)
                 else:
                     p.close(tree)
-    for entry, tree in late:
-        entry.source = tree
 
 
-def finish(p: Program, entries: list[Entry]) -> None:
+def finish(p: Program, entries: list[MountEntry]) -> None:
     """Make read-only what had to be filled first."""
     for entry in entries:
-        if entry.source and entry.late_read_only:
-            with p.source(f"{entry.pointer}/options/{entry.options.index['ro']}"):
-                p.mount_setattr(entry.source, attr_set=MOUNT_ATTR_RDONLY)
-            p.close(entry.source)
+        if entry.tree and entry.late_read_only:
+            with p.at(f"{entry.pointer}/options/{entry.options.index['ro']}"), p.opened(p.fetch(entry.tree)) as tree:
+                p.mount_setattr(tree, attr_set=MOUNT_ATTR_RDONLY)
 
 
-def target(p: Program, entry: Entry, root: Register, create: str | Register = DIRECTORY) -> Register:
-    """The mount point, checked: not in a procfs, wherever the image's links lead (CVE-2019-16884)."""
-    flags = O_PATH | O_NOFOLLOW if entry.options.dest_nofollow else O_PATH
-    with p.source("destination"):
-        return _checked(p, entry, open_in_root(p, root, entry.destination, flags=flags, create=create), root)
-
-
-def _checked(p: Program, entry: Entry, point: Register, root: Register) -> Register:
-    verify.is_not_root(p, point, root)
+def _check(p: Program, entry: MountEntry, point: Register, root: Register) -> None:
     if entry.destination in BELOW_PROC:
-        return point
-    verify.not_on_file_system(p, point, PROC_SUPER_MAGIC, EPERM, "nothing may be mounted inside /proc")
-    return point
+        verify.is_not_root(p, point, root)
+    else:
+        verify.mount_point(p, point, root)
 
 
-def _bind(p: Program, entry: Entry, root: Register) -> None:
-    assert entry.source
-    if entry.destination == "/proc":
-        with p.source("source"):
-            verify.on_file_system(p, entry.source, PROC_SUPER_MAGIC, EPERM, "/proc must be a procfs")
-    point = target(p, entry, root, create=entry.source)
-    p.move_mount(entry.source, point)
-    p.close(point)
-    _propagate(p, entry, entry.source)
-    p.close(entry.source)
-    entry.source = None
+def _bind(p: Program, entry: MountEntry, kept: Buffer, root: Register) -> None:
+    with p.opened(p.fetch(kept)) as tree:
+        if entry.destination == "/proc":
+            with p.at("source"):
+                verify.on_file_system(p, tree, PROC_SUPER_MAGIC, EPERM, "/proc must be a procfs")
+        with p.opened(entry.target(p, root, create=tree)) as point:
+            p.move_mount(tree, point)
+        _propagate(p, entry, tree)
 
 
-def _link(p: Program, entry: Entry, root: Register, text: str) -> None:
-    """copy-symlink: the source is a link, and so will the destination be. One with the same text may be there."""
-    folder, _, name = entry.destination.rpartition("/")
-    with p.source("destination"):
-        parent = open_in_root(p, root, folder or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
-        verify.not_on_file_system(p, parent, PROC_SUPER_MAGIC, EPERM, "nothing may be mounted inside /proc")
-        exists, made = p.label(), p.label()
-        p.call("symlinkat", text, parent, name, errors={EEXIST: exists})
-        p.jump(made)
-        p.place(exists)
-        expected = text.encode() + bytes(8 - len(text.encode()) % 8)
-        found = p.buffer(len(expected))
-        p.call("readlinkat", parent, name, found, len(expected), note="something else than a link is there already")
-        other = p.label()
-        for i in range(0, len(expected), 8):
-            word = p.load(found, i, 8)
-            p.branch_unless(word, int.from_bytes(expected[i : i + 8], "little"), other)
-            p.free(word)
-        p.jump(made)
-        p.place(other)
-        p.fail(EEXIST, "another link is there already")
-        p.place(made)
-        p.close(parent)
+def _symlink(p: Program, entry: MountEntry, root: Register, text: str) -> None:
+    """copy-symlink: the source is a symlink, and so will the destination be. One with the same text may be there."""
+    above, _, name = entry.destination.rpartition("/")
+    with p.at("destination"):
+        where = open_in_root(p, root, above or "/", flags=O_PATH | O_DIRECTORY, create=DIRECTORY)
+        with p.opened(where) as parent:
+            verify.not_on_file_system(p, parent, PROC_SUPER_MAGIC, EPERM, "nothing may be mounted inside /proc")
+            exists, made, other = p.label(), p.label(), p.label()
+            p.call("symlinkat", text, parent, name, errors={EEXIST: exists})
+            p.jump(made)
+            p.place(exists)
+            expected = text.encode() + bytes(8 - len(text.encode()) % 8)
+            found = p.buffer(len(expected))
+            p.call("readlinkat", parent, name, found, len(expected), note="the destination exists and is not a symlink")
+            for i in range(0, len(expected), 8):
+                with p.held(p.load(found, i, 8)) as word:
+                    p.branch_unless(word, int.from_bytes(expected[i : i + 8], "little"), other)
+            p.jump(made)
+            p.place(other)
+            p.fail(EEXIST, "the destination exists and is another symlink")
+            p.place(made)
 
 
-def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespaces, facts: Facts) -> Register:
+def _file_system(p: Program, entry: MountEntry, root: Register, namespaces: Namespaces, facts: Facts) -> Register:
     """Mount a file system by its type; returns its mount."""
     options = entry.options
-    if entry.type == "sysfs" and namespaces.user and not namespaces.own("network"):
+    if entry.type == "sysfs" and namespaces.has_userns and not namespaces.own("network"):
         tree = _host_sysfs(p, entry)
     else:
         tree = _new(p, entry, facts, namespaces.pids)
@@ -286,13 +249,13 @@ def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespace
     elif entry.type == "tmpfs" and not any(key == "mode" for _, key, _ in options.data):
         point = _same_mode(p, entry, root, tree)
     else:
-        point = target(p, entry, root)
+        point = entry.target(p, root)
     if options.tmpcopyup:
-        with p.source(f"options/{options.index['tmpcopyup']}"):
+        with p.at(f"options/{options.index['tmpcopyup']}"):
             # Reading an image is the runtime's: no code that does it runs inside (runtime/host/copyup.py).
             p.say_with(facts.layout.init, COPY_FROM, point)
             p.say_with(facts.layout.init, COPY_UP, tree)
-            p.free(p.await_(COPY_UP))
+            p.heed(COPY_UP)
     p.move_mount(tree, point)
     p.close(point)
     _propagate(p, entry, tree)
@@ -300,17 +263,17 @@ def _file_system(p: Program, entry: Entry, root: Register, namespaces: Namespace
     return tree
 
 
-def _new(p: Program, entry: Entry, facts: Facts, pids: Register | None) -> Register:
+def _new(p: Program, entry: MountEntry, facts: Facts, pids: Register | None) -> Register:
     """A new file system of the entry's type, not attached anywhere yet. `pids`: whose processes a procfs shows, if not
     those of our own namespace."""
     options = entry.options
-    with p.source("type"):
+    with p.at("type"):
         fs = p.fsopen(entry.type)
     source = entry.mount.get("source") or entry.type
-    with p.source("source"):
+    with p.at("source"):
         p.fsconfig_set_string(fs, "source", source)
     for index, key, value in options.data:
-        with p.source(f"options/{index}"):
+        with p.at(f"options/{index}"):
             if value is None:
                 p.fsconfig_set_flag(fs, key)
             else:
@@ -319,18 +282,18 @@ def _new(p: Program, entry: Entry, facts: Facts, pids: Register | None) -> Regis
         p.call("fsconfig", fs, FSCONFIG_SET_FD, "pidns", 0, pids, log=fs)
     label = _label(entry, facts)
     if label:
-        with p.source("/linux/mountLabel"):
+        with p.at("/linux/mountLabel"):
             p.fsconfig_set_string(fs, "context", label)
     for index, flag in options.sb_flags:
         if flag != "ro" or entry.type not in VIRTUAL:
-            with p.source(f"options/{index}"):
+            with p.at(f"options/{index}"):
                 p.fsconfig_set_flag(fs, flag)
     p.fsconfig_create(fs, note=_HINTS.get(entry.type, ""))
     attributes = options.attr_set & ~MOUNT_ATTR_RDONLY if entry.late_read_only else options.attr_set
     tree = p.fsmount(fs, attributes)
     p.close(fs)
     if entry.type == "mqueue" and facts.mount_label:
-        with p.source("/linux/mountLabel"):
+        with p.at("/linux/mountLabel"):
             top = p.openat(tree, ".", O_RDONLY | O_DIRECTORY)
             text = facts.mount_label
             p.call("fsetxattr", top, "security.selinux", text, len(text.encode()), 0)
@@ -338,65 +301,60 @@ def _new(p: Program, entry: Entry, facts: Facts, pids: Register | None) -> Regis
     return tree
 
 
-def _label(entry: Entry, facts: Facts) -> str:
+def _label(entry: MountEntry, facts: Facts) -> str:
     """The SELinux label to mount with: what the options say themselves comes first."""
     if entry.type in _UNLABELLED or any(key == "context" for _, key, _ in entry.options.data):
         return ""
     return facts.mount_label
 
 
-def _host_sysfs(p: Program, entry: Entry) -> Register:
+def _host_sysfs(p: Program, entry: MountEntry) -> Register:
     """Who doesn't own the network namespace can't mount a sysfs, which would show it (EPERM): the host's is bound
     instead, with what is mounted in it, as crun does."""
-    with p.source("type"):
+    with p.at("type"):
         tree = p.clone_tree(AT_FDCWD, "/sys", recursive=True)
-    with p.source("options"):
+    with p.at("options"):
         p.mount_setattr(tree, attr_set=entry.options.attr_set & ~MOUNT_ATTR__ATIME, recursive=True)
     return tree
 
 
-def _ordinary_directory(p: Program, entry: Entry, root: Register) -> Register:
-    with p.source("destination"):
-        # A path that is missing is made; a link on the way, or something else in its place, is refused.
+def _ordinary_directory(p: Program, entry: MountEntry, root: Register) -> Register:
+    with p.at("destination"):
+        # A path that is missing is made; a symlink on the way, or something else in its place, is refused.
         return open_in_root(p, root, entry.destination, create=DIRECTORY, follow=False, note=_ORDINARY)
 
 
-def _same_mode(p: Program, entry: Entry, root: Register, tree: Register) -> Register:
-    """Without mode=, a tmpfs over a folder of the image looks like that folder."""
-    with p.source("destination"):
+def _same_mode(p: Program, entry: MountEntry, root: Register, tree: Register) -> Register:
+    """Without mode=, a tmpfs over a directory of the image looks like that directory."""
+    with p.at("destination"):
         existed = p.register()
         point = open_in_root(p, root, entry.destination, create=DIRECTORY, existed=existed)
-        _checked(p, entry, point, root)
-        fresh = p.label()
-        p.branch(existed, 0, fresh)
-        mode = p.load(p.statx(point), STATX_MODE, 2)
-        p.call("fchmodat", tree, ".", mode)
-        p.place(fresh)
-        p.free(existed)
-        p.free(mode)
+        _check(p, entry, point, root)
+        with p.held(existed), p.unless(existed, 0), p.held(p.load(p.statx(point), STATX_MODE, 2)) as mode:
+            p.call("fchmodat", tree, ".", mode)
     return point
 
 
-def _propagate(p: Program, entry: Entry, tree: Register) -> None:
+def _propagate(p: Program, entry: MountEntry, tree: Register) -> None:
     for index, flag in entry.options.propagation:
         if flag & MS_SLAVE and entry.options.bind:
             continue  # already so since open_sources; once more would cut it off from the host
-        with p.source(f"options/{index}"):
+        with p.at(f"options/{index}"):
             p.mount_setattr(tree, propagation=flag & ~MS_REC, recursive=bool(flag & MS_REC))
 
 
-def _remount(p: Program, entry: Entry, root: Register) -> None:
+def _remount(p: Program, entry: MountEntry, root: Register) -> None:
     """Change the mount that is at the destination."""
     options = entry.options
-    # What changes a whole file system, not the container's mount of it alone, goes by no link of the image: that could
-    # lead to one of the host's.
-    with p.source("destination"):
+    # What changes a whole file system, not the container's mount of it alone, goes by no symlink of the image: that
+    # could lead to one of the host's.
+    with p.at("destination"):
         point = open_in_root(p, root, entry.destination, follow=options.bind)
         verify.is_not_root(p, point, root)
     if not options.bind and (options.sb_flags or options.data):
         fs = p.call("fspick", point, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH, result=True)
         for index, key, value in [*options.data, *((i, flag, None) for i, flag in options.sb_flags)]:
-            with p.source(f"options/{index}"):
+            with p.at(f"options/{index}"):
                 if value is None:
                     p.fsconfig_set_flag(fs, key)
                 else:
@@ -408,29 +366,29 @@ def _remount(p: Program, entry: Entry, root: Register) -> None:
     p.close(point)
 
 
-def _needs_mount(entry: Entry) -> bool:
+def _needs_mount(entry: MountEntry) -> bool:
     """Whether only mount(2) can say it: flags without a name in fsconfig, values too long for it."""
     return bool(entry.options.ms_only) or any(
         value is not None and len(value.encode()) > _LONGEST_VALUE for _, _, value in entry.options.data
     )
 
 
-def _classic(p: Program, entry: Entry, root: Register, facts: Facts) -> None:
+def _classic(p: Program, entry: MountEntry, root: Register, facts: Facts) -> None:
     """mount(2), on "." of the checked mount point: its path is not resolved again."""
     options = entry.options
-    point = _ordinary_directory(p, entry, root) if entry.type in ORDINARY_DIRECTORY else target(p, entry, root)
+    point = _ordinary_directory(p, entry, root) if entry.type in ORDINARY_DIRECTORY else entry.target(p, root)
     data = ",".join(key if value is None else f"{key}={value}" for _, key, value in options.data)
     if label := _label(entry, facts):
         data = f'{data},context="{label}"' if data else f'context="{label}"'
     before = p.openat(AT_FDCWD, ".", O_PATH)
     p.call("fchdir", point)
-    with p.source("options"):
+    with p.at("options"):
         p.call("mount", entry.mount.get("source") or entry.type, ".", entry.type, options.ms_flags, data)
     p.call("fchdir", before)
     p.close(before)
     p.close(point)
     if options.propagation or options.recursive_set or options.recursive_clr:
-        with p.source("destination"):
+        with p.at("destination"):
             made = open_in_root(p, root, entry.destination)
         _propagate(p, entry, made)
         _recursive_attributes(p, made, options)

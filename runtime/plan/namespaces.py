@@ -2,7 +2,8 @@
 
 The process that becomes init is cloned with all new namespaces but cgroup at once. Joined ones are entered before:
 with the rights of the host's root while they last, and only then the user namespace. A user namespace, new or joined,
-gets a process of its own (the middle) that has it before the other namespaces are made, so that they belong to it.
+gets a process of its own (the intermediate one) that has it before the other namespaces are made, so that they belong
+to it.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from pyrun.kernel.constants import (
     PR_SET_PDEATHSIG,
     RESOLVE_BENEATH,
     RESOLVE_NO_XDEV,
-    SIGKILL,
     SIOCSIFFLAGS,
     SOCK_DGRAM,
 )
-from pyrun.machine.messages import CLOCKS, GO, INIT, MAPS, MIDDLE
+from pyrun.kernel.signals import SIGKILL
+from pyrun.machine.messages import BORN, CLOCKS, GO, INIT, INTERMEDIATE, MAPS
 from pyrun.machine.program import Label, Program, Register
 from pyrun.spec.namespaces import (
     CLONE_NEWCGROUP,
@@ -74,7 +75,7 @@ class Namespaces:
                 self.new |= FLAGS[namespace["type"]]
 
     @property
-    def user(self) -> bool:
+    def has_userns(self) -> bool:
         """The container has a user namespace of its own."""
         return bool(self.new & CLONE_NEWUSER) or "user" in self.paths
 
@@ -98,18 +99,25 @@ class Clocks:
         self.proc: Register | None = None
 
 
+def is_born_last(config: Config, facts: Facts) -> bool:
+    """The container joins a pid namespace, in which others live: its process comes into it when all else is done.
+
+    A procfs is of the namespace of who mounts it, or of one that it is told (Linux 6.17). Before that there is no other
+    way than to be inside early, with all rights and the host's root, as with runc and crun."""
+    if "pid" not in Namespaces(config).paths:
+        return False
+    return facts.procfs_takes_namespace or not any(mount.get("type") == "proc" for mount in config.get("mounts", []))
+
+
 def open_joined(p: Program, namespaces: Namespaces) -> dict[str, Register]:
     """Open the namespaces to join; one of another type than the config says is an error (MUST 83)."""
     opened = {}
     for kind, (path, pointer) in namespaces.paths.items():
-        with p.source(pointer):
+        with p.at(pointer):
             fd = p.openat(AT_FDCWD, path, O_RDONLY)
-            right = p.label()
             actual = p.call("ioctl", fd, NS_GET_NSTYPE, result=True, note="not a file of a namespace")
-            p.branch(actual, FLAGS[kind], right)
-            p.fail(EINVAL, f"the file is not a {kind} namespace")
-            p.place(right)
-            p.free(actual)
+            with p.held(actual), p.unless(actual, FLAGS[kind]):
+                p.fail(EINVAL, f"the file is not a {kind} namespace")
             opened[kind] = fd
     return opened
 
@@ -134,17 +142,17 @@ def enter(
     user = joined.pop("user", None)
     # Not before the clone: seen from another cgroup namespace, the container's cgroup may not exist.
     cgroup = joined.pop("cgroup", None)
-    if namespaces.new & CLONE_NEWTIME and not namespaces.user:
+    if namespaces.new & CLONE_NEWTIME and not namespaces.has_userns:
         _clocks(p, namespaces, clocks)
     if facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
-    if not namespaces.user and pid and not born_last:
+    if not namespaces.has_userns and pid and not born_last:
         _set(p, namespaces, "pid", pid)
     clone(
         p,
-        0 if namespaces.user else namespaces.new & _AT_CLONE,
-        MIDDLE if namespaces.user or born_last else INIT,
+        0 if namespaces.has_userns else namespaces.new & _AT_CLONE,
+        INTERMEDIATE if namespaces.has_userns or born_last else INIT,
         host,
         placement,
     )
@@ -155,12 +163,12 @@ def enter(
     placement.enter(p)
     if cgroup and facts.privileged:
         _set(p, namespaces, "cgroup", cgroup)
-    if pid and (namespaces.user or born_last):
+    if pid and (namespaces.has_userns or born_last):
         _set(p, namespaces, "pid", pid, close=not born_last)
-    if namespaces.user:
+    if namespaces.has_userns:
         if staging:
             staging.put(p)
-        _middle(p, namespaces, user, clocks, facts, born_last)
+        _intermediate(p, namespaces, user, clocks, facts, born_last)
     if not facts.privileged:
         for kind, fd in joined.items():
             _set(p, namespaces, kind, fd)
@@ -170,23 +178,23 @@ def enter(
         _set(p, namespaces, "mount", mount)
     if namespaces.new & CLONE_NEWCGROUP:
         # Only now: the new namespace's root is the cgroup that init is in.
-        with p.source(namespaces.pointer("cgroup")):
+        with p.at(namespaces.pointer("cgroup")):
             p.call("unshare", CLONE_NEWCGROUP)
 
 
 def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:
     """Make a time namespace for the process cloned next. Its offsets can be written until that enters it, so not after
     clone3(CLONE_NEWTIME) (time_namespaces(7))."""
-    with p.source(namespaces.pointer("time")):
+    with p.at(namespaces.pointer("time")):
         p.call("unshare", CLONE_NEWTIME)
-    if clocks.proc:
-        with p.source("/linux/timeOffsets"):
-            file = p.openat2(clocks.proc, "self/timens_offsets", O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_XDEV)
-            p.write(file, clocks.offsets)
-            p.close(file)
+    if clocks.proc and clocks.offsets:
+        with p.at("/linux/timeOffsets"):
+            resolve = RESOLVE_BENEATH | RESOLVE_NO_XDEV
+            with p.opened(p.openat2(clocks.proc, "self/timens_offsets", O_WRONLY, resolve)) as file:
+                p.write(file, clocks.offsets)
 
 
-def _middle(
+def _intermediate(
     p: Program, namespaces: Namespaces, user: Register | None, clocks: Clocks, facts: Facts, born_last: bool
 ) -> None:
     """Enter the user namespace and clone init in it, with the namespaces that are to belong to it; with `born_last`
@@ -198,45 +206,41 @@ def _middle(
             # Files in /proc of a process that isn't dumpable belong to root: an unprivileged runtime could not write
             # our id maps.
             p.prctl(PR_SET_DUMPABLE, 1)
-        with p.source(namespaces.pointer("user")):
+        with p.at(namespaces.pointer("user")):
             p.call("unshare", CLONE_NEWUSER)
-        p.say(MAPS)
-        p.free(p.await_(MAPS))
+        p.ask(MAPS)
     become_root(p)
     if namespaces.new & CLONE_NEWTIME:
-        with p.source(namespaces.pointer("time")):
+        with p.at(namespaces.pointer("time")):
             p.call("unshare", CLONE_NEWTIME)
         if clocks.offsets:
             # The file belongs to the host's root here: the runtime writes it.
-            p.say(CLOCKS)
-            p.free(p.await_(CLOCKS))
+            p.ask(CLOCKS)
     if born_last:
-        with p.source("/linux/namespaces"):
+        with p.at("/linux/namespaces"):
             p.call("unshare", namespaces.new & _AT_CLONE)
         return
     parent, child = p.label(), p.label()
-    clone(p, namespaces.new & _AT_CLONE, INIT, parent)
+    clone(p, namespaces.new & _AT_CLONE, BORN, parent)
     p.jump(child)
     p.place(parent)
     p.call("exit_group", 0)
     p.place(child)
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)
-    p.free(p.await_(GO))
+    p.heed(GO)
 
 
 def become_root(p: Program) -> None:
     """Take id 0 of the user namespace just entered. Where 0 isn't mapped we stay who we are."""
-    unmapped = p.label()
-    p.call("setresgid", 0, 0, 0, errors={EINVAL: unmapped})
-    p.call("setresuid", 0, 0, 0, errors={EINVAL: unmapped})
-    p.place(unmapped)
+    p.call("setresgid", 0, 0, 0, ignore=(EINVAL,))
+    p.call("setresuid", 0, 0, 0, ignore=(EINVAL,))
     # setresuid made the process dumpable again and cleared the signal for the parent's death.
     p.prctl(PR_SET_DUMPABLE, 0)
     p.prctl(PR_SET_PDEATHSIG, SIGKILL)
 
 
 def _set(p: Program, namespaces: Namespaces, kind: str, fd: Register, close: bool = True) -> None:
-    with p.source(namespaces.paths[kind][1]):
+    with p.at(namespaces.paths[kind][1]):
         p.call("setns", fd, FLAGS[kind])
     if close:
         p.close(fd)
@@ -248,7 +252,7 @@ def clone(p: Program, flags: int, code: int, parent: Label, placement: Placement
     CLONE_PARENT makes the child the runtime's own, so that init is inherited by whoever called the runtime, as
     conmon and containerd's shim expect; it needs exit_signal 0 in clone_args."""
     child, cloned = p.label(), p.label()
-    with p.source("/linux/namespaces"):
+    with p.at("/linux/namespaces"):
         # struct clone_args: flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid,
         # set_tid_size, cgroup
         size = 8 * 11
@@ -258,14 +262,12 @@ def clone(p: Program, flags: int, code: int, parent: Label, placement: Placement
             p.store(arguments, 0, 8, flags | CLONE_PARENT | CLONE_INTO_CGROUP)
             p.store(arguments, 80, 8, placement.unified)
             denied = p.label()
-            p.call("clone3", arguments, size, errors={EACCES: denied} if placement.optional else None, result=True)
-            p.set_result(pid)
+            p.call("clone3", arguments, size, errors={EACCES: denied} if placement.optional else None, into=pid)
             if placement.optional:
                 p.jump(cloned)
                 p.place(denied)
         if not placement or not placement.unified or placement.optional:
-            p.call("clone3", (flags | CLONE_PARENT).to_bytes(size, "little"), size, result=True)
-            p.set_result(pid)
+            p.call("clone3", (flags | CLONE_PARENT).to_bytes(size, "little"), size, into=pid)
         p.place(cloned)
     p.branch(pid, 0, child)
     p.say(code, pid)
@@ -278,9 +280,6 @@ def loopback(p: Program) -> None:
     """Set `lo` up in a new network namespace."""
     # struct ifreq: 16 bytes of name, then the flags
     request = b"lo".ljust(16, b"\0") + IFF_UP.to_bytes(2, "little") + bytes(22)
-    fd = p.call("socket", AF_INET, SOCK_DGRAM, 0, result=True)
-    # A kernel without the interface has nothing to set up.
-    absent = p.label()
-    p.call("ioctl", fd, SIOCSIFFLAGS, request, errors={ENODEV: absent})
-    p.place(absent)
-    p.close(fd)
+    with p.opened(p.call("socket", AF_INET, SOCK_DGRAM, 0, result=True)) as fd:
+        # A kernel without the interface has nothing to set up.
+        p.call("ioctl", fd, SIOCSIFFLAGS, request, ignore=(ENODEV,))

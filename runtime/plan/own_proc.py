@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
 
-# Within one procfs; its own links, self and thread-self, are followed.
+# Within one procfs; its own symlinks, self and thread-self, are followed.
 WITHIN = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS
 
 

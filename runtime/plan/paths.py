@@ -23,6 +23,7 @@ from pyrun.kernel.constants import (
     STATX_MODE,
 )
 from pyrun.machine.program import Label, Program, Register
+from pyrun.spec.paths import clean
 
 DIRECTORY = "directory"
 FILE = "file"
@@ -31,21 +32,10 @@ _IN_ROOT = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 _ONE_STEP = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 
 
-def clean(path: str) -> str:
-    """`path` as an absolute one, lexically: no empty, "." or ".." components ("/" at least)."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
-
-
 def open_in_root(
     p: Program,
     root: Register,
-    path: str,
+    path: str | Register,
     *,
     flags: int = O_PATH,
     create: str | Register = "",
@@ -57,17 +47,17 @@ def open_in_root(
     """A descriptor (O_PATH unless `flags` say otherwise) of `path` inside `root`.
 
     create   what to make when there is nothing: DIRECTORY, FILE, or whichever a register with an open file is
-    follow   False: a symbolic link anywhere in the path is an error
+    follow   False: a symlink anywhere in the path is an error
     missing  where to go when there is nothing and nothing is to be made
     existed  a register that is set to 1 when nothing had to be made, else to 0
     """
     resolve = _IN_ROOT if follow else _IN_ROOT | RESOLVE_NO_SYMLINKS
-    if not create:
+    if not create or isinstance(path, Register):
+        assert not create  # what is made is made by name
         return p.openat2(root, path, flags, resolve, {ENOENT: missing} if missing else None, note=note)
     found = p.register()
     absent, done = p.label(), p.label()
-    p.openat2(root, path, flags, resolve, {ENOENT: absent}, note=note)
-    p.set_result(found)
+    p.openat2(root, path, flags, resolve, {ENOENT: absent}, note=note, into=found)
     if existed:
         p.move(existed, 1)
     p.jump(done)
@@ -79,76 +69,78 @@ def open_in_root(
     return found
 
 
-def open_place(p: Program, folder: Register, name: str) -> Register:
-    """A descriptor of `name` in `folder` to mount a file on; made empty when it isn't there. It is never opened for
-    use: it could be a fifo, which would wait, or a device. A link is refused."""
-    exists = p.label()
-    p.call("mknodat", folder, name, S_IFREG | 0o600, 0, errors={EEXIST: exists})
-    p.place(exists)
-    return p.openat2(folder, name, O_PATH, _ONE_STEP)
+def open_place(p: Program, directory: Register, name: str | Register) -> Register:
+    """A descriptor of `name` in `directory` to mount a file on; made empty when it isn't there. It is never opened for
+    use: it could be a fifo, which would wait, or a device. A symlink is refused."""
+    p.call("mknodat", directory, name, S_IFREG | 0o600, 0, ignore=(EEXIST,))
+    return p.openat2(directory, name, O_PATH, _ONE_STEP)
+
+
+def place_for(p: Program, directory: Register, name: str | Register, tree: Register) -> Register:
+    """A new mount point `name` in `directory` for the file or directory that `tree` is."""
+    return p.do(_new_like, directory, name, tree)
 
 
 def _make(p: Program, root: Register, path: str, kind: str | Register, into: Register, resolve: int) -> None:
-    """Make `path` and every missing folder above it.
+    """Make `path` and every missing directory above it.
 
-    Each prefix is opened from the root: opened from its parent, an absolute link in it would start at the parent.
+    Each prefix is opened from the root: opened from its parent, an absolute symlink in it would start at the parent.
     What is made is made by name in a parent that is held open, and opened again only in that parent, as what it is.
     """
     names = path[1:].split("/")
     parent = root
     for depth, name in enumerate(names[:-1], 1):
-        parent = _make_directory(p, root, parent, name, "/" + "/".join(names[:depth]), resolve)
-    _make_as(p, parent, names[-1], kind, into)
+        above, prefix = parent, "/" + "/".join(names[:depth])
+        parent = p.do(_directory, root, above, name, prefix, constants=(resolve,))
+        if above is not root:
+            p.close(above)
+    if isinstance(kind, str):
+        p.do(_new_directory if kind == DIRECTORY else _new_file, parent, names[-1], into=into)
+    else:
+        p.do(_new_like, parent, names[-1], kind, into=into)
     if parent is not root:
         p.close(parent)
 
 
-def _make_directory(p: Program, root: Register, parent: Register, name: str, prefix: str, resolve: int) -> Register:
+def _directory(
+    p: Program, root: Register, parent: Register, name: Register, prefix: Register, resolve: int
+) -> Register:
+    """The directory `prefix` of the root, made by its name in its parent where there is none."""
     found = p.register()
     absent, done = p.label(), p.label()
-    p.openat2(root, prefix, O_PATH | O_DIRECTORY, resolve, {ENOENT: absent})
-    p.set_result(found)
+    p.openat2(root, prefix, O_PATH | O_DIRECTORY, resolve, {ENOENT: absent}, into=found)
     p.jump(done)
     p.place(absent)
-    p.call("mkdirat", parent, name, 0o755, note=_DANGLING)
-    p.openat2(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, _ONE_STEP)
-    p.set_result(found)
+    with p.held(_new_directory(p, parent, name)) as new:
+        p.move(found, new)
     p.place(done)
-    if parent is not root:
-        p.close(parent)
     return found
 
 
-def place_for(p: Program, folder: Register, name: str, tree: Register) -> Register:
-    """A new mount point `name` in `folder` for the file or folder that `tree` is."""
-    into = p.register()
-    _make_as(p, folder, name, tree, into)
-    return into
+def _new_directory(p: Program, parent: Register, name: Register) -> Register:
+    p.call("mkdirat", parent, name, 0o755, note=_DANGLING)
+    return p.openat2(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, _ONE_STEP)
 
 
-def _make_as(p: Program, parent: Register, name: str, kind: str | Register, into: Register) -> None:
-    if isinstance(kind, str):
-        _make_last(p, parent, name, kind, into)
-        return
-    as_file, made = p.label(), p.label()
-    mode = p.load(p.statx(kind), STATX_MODE, 2)
-    p.branch_unless(mode, S_IFDIR, as_file, mask=S_IFMT)
-    p.free(mode)
-    _make_last(p, parent, name, DIRECTORY, into)
-    p.jump(made)
+def _new_file(p: Program, parent: Register, name: Register) -> Register:
+    p.call("mknodat", parent, name, S_IFREG | 0o644, 0, note=_DANGLING)
+    return p.openat2(parent, name, O_PATH | O_NOFOLLOW, _ONE_STEP)
+
+
+def _new_like(p: Program, parent: Register, name: Register, tree: Register) -> Register:
+    """A mount point for the file or directory that is open."""
+    made = p.register()
+    as_file, done = p.label(), p.label()
+    with p.held(p.load(p.statx(tree), STATX_MODE, 2)) as mode:
+        p.branch_unless(mode, S_IFDIR, as_file, mask=S_IFMT)
+    with p.held(_new_directory(p, parent, name)) as new:
+        p.move(made, new)
+    p.jump(done)
     p.place(as_file)
-    _make_last(p, parent, name, FILE, into)
-    p.place(made)
+    with p.held(_new_file(p, parent, name)) as new:
+        p.move(made, new)
+    p.place(done)
+    return made
 
 
-def _make_last(p: Program, parent: Register, name: str, kind: str, into: Register) -> None:
-    if kind == DIRECTORY:
-        p.call("mkdirat", parent, name, 0o755, note=_DANGLING)
-        p.openat2(parent, name, O_PATH | O_DIRECTORY | O_NOFOLLOW, _ONE_STEP)
-    else:
-        p.call("mknodat", parent, name, S_IFREG | 0o644, 0, note=_DANGLING)
-        p.openat2(parent, name, O_PATH | O_NOFOLLOW, _ONE_STEP)
-    p.set_result(into)
-
-
-_DANGLING = "EEXIST here means: the image has a symbolic link there that leads nowhere"
+_DANGLING = "EEXIST here means: the image has a symlink there that leads nowhere"

@@ -29,27 +29,22 @@ class Placement:
         self.optional = facts.cgroups_optional
         self.unified: Register | None = None
         self._tasks: list[tuple[str, Register]] = []
-        with p.source(POINTER):
+        with p.at(POINTER):
             if facts.unified_cgroup:
                 self.unified = p.openat(AT_FDCWD, facts.unified_cgroup, O_RDONLY | O_DIRECTORY)
-            for folder in facts.v1_cgroups:
-                denied = p.label()
-                errors = {EACCES: denied, EPERM: denied} if self.optional else None
-                fd = p.openat(AT_FDCWD, f"{folder}/tasks", O_WRONLY, errors=errors)
-                p.place(denied)
-                self._tasks.append((folder, fd))
+            for directory in facts.v1_cgroups:
+                denied = (EACCES, EPERM) if self.optional else ()
+                fd = p.openat(AT_FDCWD, f"{directory}/tasks", O_WRONLY, ignore=denied)
+                self._tasks.append((directory, fd))
 
     def enter(self, p: Program) -> None:
         """Move the process that runs this into those of v1: `tasks`, unlike cgroup.procs, takes no global lock."""
-        with p.source(POINTER):
-            for folder, fd in self._tasks:
+        with p.at(POINTER):
+            for directory, fd in self._tasks:
                 # With `optional` the descriptor may be an errno: EBADF then.
-                denied, closed = p.label(), p.label()
-                errors = {EACCES: denied, EPERM: denied, EBADF: denied} if self.optional else None
-                p.write(fd, "0", errors=errors, note=f"moving init to {folder}")
-                p.place(denied)
-                p.call("close", fd, errors={EBADF: closed} if self.optional else None)
-                p.place(closed)
+                refused = (EACCES, EPERM, EBADF) if self.optional else ()
+                p.write(fd, "0", ignore=refused, note=f"moving init to {directory}")
+                p.call("close", fd, ignore=refused)
                 p.free(fd)
             if self.unified:
                 p.close(self.unified)

@@ -41,39 +41,41 @@ def hand_over_stdio(p: Program, process: Process, root: Register) -> None:
 
     The host's /dev/null keeps its owner, whatever the user (crun 1.8 changes it)."""
     uid = process.get("user", {}).get("uid", 0)
-    with p.source("/process/user/uid"):
+    with p.at("/process/user/uid"):
         none, some = p.label(), p.label()
         for fd in (0, 1, 2):
-            closed = p.label()
-            device = p.load(p.statx(fd, errors={ANY_ERROR: closed}), STATX_RDEV, 8)
-            p.branch(device, verify.rdev(*NULL), some)
-            p.place(closed)
-            p.free(device)
+            with p.held(p.do(_device, fd)) as device:
+                p.branch(device, verify.rdev(*NULL), some)
         p.jump(none)
         p.place(some)
-        null = open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY)
-        verify.is_node(p, null, S_IFCHR, NULL, EINVAL, "/dev/null in the container is not the null device")
-        for fd in (0, 1, 2):
-            other = p.label()
-            device = p.load(p.statx(fd, errors={ANY_ERROR: other}), STATX_RDEV, 8)
-            p.branch_unless(device, verify.rdev(*NULL), other)
-            p.call("dup3", null, fd, 0)
-            p.place(other)
-            p.free(device)
-        p.close(null)
+        with p.opened(open_in_root(p, root, "/dev/null", flags=O_RDWR | O_NONBLOCK | O_NOCTTY)) as null:
+            verify.is_node(p, null, S_IFCHR, NULL, EINVAL, "/dev/null in the container is not the null device")
+            for fd in (0, 1, 2):
+                with p.held(p.do(_device, fd)) as device, p.when(device, verify.rdev(*NULL)):
+                    p.call("dup3", null, fd, 0)
         p.place(none)
         for fd in (0, 1, 2):
-            kept = p.label()
-            stat = p.statx(fd, errors={ANY_ERROR: kept})
-            device = p.load(stat, STATX_RDEV, 8)
-            p.branch(device, verify.rdev(*NULL), kept)
-            owner = p.load(stat, STATX_UID, 4)
-            p.branch(owner, uid, kept)
-            # A pipe on a read-only file system, or an owner without mapping, keeps its owner.
-            p.call("fchown", fd, uid, _UNCHANGED, errors={ANY_ERROR: kept})
-            p.place(kept)
-            p.free(device)
-            p.free(owner)
+            p.do(_give, fd, uid)
+
+
+def _device(p: Program, fd: Register) -> Register:
+    """The device that the descriptor is of; 0 for none, and where the descriptor is closed."""
+    found, closed = p.register(), p.label()
+    p.move(found, 0)
+    with p.held(p.load(p.statx(fd, errors={ANY_ERROR: closed}), STATX_RDEV, 8)) as device:
+        p.move(found, device)
+    p.place(closed)
+    return found
+
+
+def _give(p: Program, fd: Register, uid: Register) -> None:
+    closed = p.label()
+    stat = p.statx(fd, errors={ANY_ERROR: closed})
+    device, owner = p.load(stat, STATX_RDEV, 8), p.load(stat, STATX_UID, 4)
+    with p.held(device), p.held(owner), p.unless(device, verify.rdev(*NULL)), p.unless(owner, uid):
+        # A pipe on a read-only file system, or an owner without mapping, keeps its owner.
+        p.call("fchown", fd, uid, _UNCHANGED, ignore=(ANY_ERROR,))
+    p.place(closed)
 
 
 class WorkingDirectory:
@@ -82,7 +84,7 @@ class WorkingDirectory:
     __slots__ = ("entered", "fd")
 
     def __init__(self, p: Program, process: Process, root: Register, make: bool = True) -> None:
-        with p.source("/process/cwd"):
+        with p.at("/process/cwd"):
             # A missing one is made, as runc and crun do; for a container, not for an exec.
             create = DIRECTORY if make else ""
             self.fd = open_in_root(p, root, process["cwd"], flags=O_PATH | O_DIRECTORY, create=create)
@@ -94,20 +96,14 @@ class WorkingDirectory:
             p.place(later)
 
     def enter(self, p: Program) -> None:
-        """As the user; then look whether it is inside: a folder can be renamed out of the root (CVE-2024-21626)."""
-        with p.source("/process/cwd"):
-            done = p.label()
-            p.branch(self.entered, 1, done)
-            p.call("fchdir", self.fd)
-            p.place(done)
+        """As the user; then look whether it is inside: a directory can be renamed out of the root (CVE-2024-21626)."""
+        with p.at("/process/cwd"):
+            with p.unless(self.entered, 1):
+                p.call("fchdir", self.fd)
             path = p.scratch()
-            inside = p.label()
             p.call("getcwd", path, path.size)
-            first = p.load(path, 0, 1)
-            p.branch(first, ord("/"), inside)
-            p.fail(ENOENT, "the working directory is outside of the container's root")
-            p.place(inside)
-            p.free(first)
+            with p.held(p.load(path, 0, 1)) as first, p.unless(first, ord("/")):
+                p.fail(ENOENT, "the working directory is outside of the container's root")
             p.close(self.fd)
             p.free(self.entered)
 
@@ -116,32 +112,28 @@ def find_executable(p: Program, process: Process) -> Register:
     """A register that points to the path of args[0], looked up with the rights of the user, before `created`."""
     name = process["args"][0]
     path = p.register()
-    with p.source("/process/args/0"):
+    with p.at("/process/args/0"):
         if "/" in name:
-            mode = p.load(p.statx(AT_FDCWD, name), STATX_MODE, 2)
-            file = p.label()
-            p.branch_unless(mode, S_IFDIR, file, mask=S_IFMT)
-            p.fail(EACCES, "a directory, not an executable")
-            p.place(file)
-            p.free(mode)
+            with p.held(p.load(p.statx(AT_FDCWD, name), STATX_MODE, 2)) as mode, p.when(mode, S_IFDIR, mask=S_IFMT):
+                p.fail(EACCES, "a directory, not an executable")
             p.call("faccessat2", AT_FDCWD, name, _X_OK, AT_EACCESS)
             p.move(path, name)
         else:
             found = p.label()
-            for folder in search_path(process):
-                _try(p, f"{folder}/{name}", path, found)
+            for directory in search_path(process):
+                _try(p, f"{directory}/{name}", path, found)
             p.fail(ENOENT, "executable file not found in $PATH")
             p.place(found)
     return path
 
 
 def search_path(process: Process) -> list[str]:
-    """The folders of PATH in process.env, not in the runtime's own environment; only absolute ones."""
+    """The directories of PATH in process.env, not in the runtime's own environment; only absolute ones."""
     value = ""
     for entry in process.get("env", []):
         if entry.startswith("PATH="):
             value = entry[5:]
-    return [folder.rstrip("/") for folder in value.split(":") if folder.startswith("/")]
+    return [directory.rstrip("/") for directory in value.split(":") if directory.startswith("/")]
 
 
 def _try(p: Program, candidate: str, path: Register, found: Label) -> None:
@@ -163,8 +155,8 @@ def ask_home(p: Program, process: Process | None, facts: Facts) -> Buffer | None
     # struct message, with the text behind it
     home = p.buffer(16 + HOME_ROOM)
     layout = facts.layout
-    without, said, answered = p.label(), p.label(), p.label()
-    with p.source("/process/env"):
+    without, said = p.label(), p.label()
+    with p.at("/process/env"):
         passwd = p.openat(AT_FDCWD, "/etc/passwd", O_RDONLY | O_NONBLOCK | O_NOCTTY, errors={ANY_ERROR: without})
         p.say_with(layout.init, HOME, passwd)
         p.close(passwd)
@@ -173,10 +165,8 @@ def ask_home(p: Program, process: Process | None, facts: Facts) -> Buffer | None
         p.say(HOME)
         p.place(said)
         got = p.call("read", layout.init, home, 16 + HOME_ROOM, result=True)
-        p.branch_unless(got, 0, answered)
-        p.call("exit_group", 1)
-        p.place(answered)
-        p.free(got)
+        with p.held(got), p.when(got, 0):
+            p.call("exit_group", 1)
     return home
 
 
@@ -192,16 +182,17 @@ class Command:
 
     def __init__(self, p: Program, process: Process, path: Register, home: Buffer | None) -> None:
         self._path = path
-        with p.source("/process/args"):
+        with p.at("/process/args"):
             self._argv = p.strings(process["args"])
-        with p.source("/process/env"):
+        with p.at("/process/env"):
             env = environment(process)
             self._envp = p.strings([*env, ""] if home else env)
             if home:
                 p.store(self._envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))
 
     def execute(self, p: Program) -> None:
-        with p.source("/process/args/0"):
+        """execve(2)."""
+        with p.at("/process/args/0"):
             p.call("execve", self._path, self._argv, self._envp)
 
 

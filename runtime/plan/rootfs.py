@@ -16,29 +16,18 @@ from pyrun.kernel.constants import (
 from pyrun.machine.messages import ROOT
 from pyrun.machine.program import ANY_ERROR, Program, Register
 from pyrun.plan import verify
-from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_SHARED, MS_SLAVE, MS_UNBINDABLE
+from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MS_PRIVATE, MS_REC, MS_SLAVE, MS_UNBINDABLE, PROPAGATION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
 
-# rootfsPropagation -> (MS_ flag, recursive)
-PROPAGATION = {
-    "shared": (MS_SHARED, False),
-    "rshared": (MS_SHARED, True),
-    "slave": (MS_SLAVE, False),
-    "rslave": (MS_SLAVE, True),
-    "private": (MS_PRIVATE, False),
-    "rprivate": (MS_PRIVATE, True),
-    "unbindable": (MS_UNBINDABLE, False),
-    "runbindable": (MS_UNBINDABLE, True),
-}
-
 
 def propagation(config: Config) -> tuple[int, bool]:
     """(MS_ flag, recursive) of linux.rootfsPropagation; (0, False) when it isn't set."""
-    return PROPAGATION.get(config.get("linux", {}).get("rootfsPropagation", ""), (0, False))
+    flag = PROPAGATION.get(config.get("linux", {}).get("rootfsPropagation", ""), 0)
+    return flag & ~MS_REC, bool(flag & MS_REC)
 
 
 def received(config: Config) -> int:
@@ -54,54 +43,51 @@ def path(config: Config, bundle: str) -> str:
 
 
 class Root:
-    """tree: the detached copy that becomes the root. folder: where it lies on the host."""
+    """tree: the detached copy that becomes the root. directory: where it lies on the host."""
 
-    __slots__ = ("folder", "tree")
+    __slots__ = ("directory", "tree")
 
-    def __init__(self, folder: Register, tree: Register) -> None:
-        self.folder = folder
+    def __init__(self, directory: Register, tree: Register) -> None:
+        self.directory = directory
         self.tree = tree
 
 
 def open_tree(p: Program, config: Config, facts: Facts) -> Root:
     """A detached copy of the root file system's mounts.
 
-    It is opened with the host's rights: in a new user namespace a root below a folder of mode 0700 can't be reached."""
-    with p.source("/root/path"):
-        folder = p.openat(AT_FDCWD, path(config, facts.bundle), O_PATH | O_DIRECTORY)
-        tree = p.clone_tree(folder, recursive=True)
+    It is opened with the host's rights: in a user namespace a root below a directory of mode 0700 can't be reached."""
+    with p.at("/root/path"):
+        directory = p.openat(AT_FDCWD, path(config, facts.bundle), O_PATH | O_DIRECTORY)
+        tree = p.clone_tree(directory, recursive=True)
         # An untouched copy of a shared mount stays its peer: what is mounted in it would appear on the host.
         p.mount_setattr(tree, propagation=received(config), recursive=True)
-    return Root(folder, tree)
+    return Root(directory, tree)
 
 
 def attach(p: Program, root: Root, config: Config, own: bool, facts: Facts) -> None:
     """Put the tree where it lies, but in init's mount namespace: hooks look for the container's mounts there. (Without
     a mount namespace of the container's own that is the host's, and `delete` takes it off again.)"""
     if not own:
-        with p.source("/root/path"):
-            top = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
-            verify.differs(p, root.folder, top, EBUSY, _HOSTS_ROOT)
-            p.close(top)
+        with p.at("/root/path"):
+            with p.opened(p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)) as top:
+                verify.differs(p, root.directory, top, EBUSY, _HOSTS_ROOT)
             # Known before it is there: whatever happens, nobody else's mount is taken for this one.
-            identity = p.load(p.statx(root.tree, more=STATX_MNT_ID_UNIQUE), STATX_MNT_ID, 8)
-            p.say(ROOT, identity)
-            p.free(identity)
-            p.free(p.await_(ROOT))
-            p.move_mount(root.tree, root.folder)
-            p.close(root.folder)
+            with p.held(p.load(p.statx(root.tree, more=STATX_MNT_ID_UNIQUE), STATX_MNT_ID, 8)) as identity:
+                p.ask(ROOT, identity)
+            p.move_mount(root.tree, root.directory)
+            p.close(root.directory)
         return
-    with p.source("/linux/rootfsPropagation" if propagation(config)[0] else "/root"):
+    with p.at("/linux/rootfsPropagation" if propagation(config)[0] else "/root"):
         p.mount_setattr(AT_FDCWD, path="/", propagation=received(config), recursive=True)
-    with p.source("/root/path"):
-        p.close(root.folder)  # of the host's namespace, where nothing is to be mounted
+    with p.at("/root/path"):
+        p.close(root.directory)  # of the host's namespace, where nothing is to be mounted
         unreachable, attached = p.label(), p.label()
         elsewhere = {EACCES: unreachable, ENOENT: unreachable}
-        folder = p.openat(AT_FDCWD, path(config, facts.bundle), O_PATH | O_DIRECTORY, errors=elsewhere)
-        p.move_mount(root.tree, folder)
-        p.close(folder)
+        lies = p.openat(AT_FDCWD, path(config, facts.bundle), O_PATH | O_DIRECTORY, errors=elsewhere)
+        with p.opened(lies) as directory:
+            p.move_mount(root.tree, directory)
         p.jump(attached)
-        # A user namespace below a folder of mode 0700, a joined mount namespace: `/` can always be reached.
+        # A user namespace below a directory of mode 0700, a joined mount namespace: `/` can always be reached.
         p.place(unreachable)
         p.call("move_mount", root.tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH)
         p.place(attached)
@@ -109,13 +95,13 @@ def attach(p: Program, root: Root, config: Config, own: bool, facts: Facts) -> N
 
 def pivot(p: Program, root: Root, own: bool, facts: Facts) -> None:
     """Make the tree `/` and let go of the host's."""
-    with p.source("/root/path"):
+    with p.at("/root/path"):
         if not own:
             p.call("fchdir", root.tree)
         elif facts.pivot:
             old = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
             p.call("fchdir", root.tree)
-            # Old and new root both at ".": no folder for the old one is needed in the image.
+            # Old and new root both at ".": no directory for the old one is needed in the image.
             p.call("pivot_root", ".", ".", note=_INITRAMFS)
             p.call("fchdir", old)
             # What lies at "." now is a copy of the host's tree that tells the host nothing of its end (attach).
@@ -124,10 +110,8 @@ def pivot(p: Program, root: Root, own: bool, facts: Facts) -> None:
             p.close(old)
         else:
             # The host's tree stays below: what could be used to get back to it is taken off, as far as may be.
-            for folder in ("/proc", "/sys"):
-                left = p.label()
-                p.call("umount2", folder, MNT_DETACH, errors={ANY_ERROR: left})
-                p.place(left)
+            for directory in ("/proc", "/sys"):
+                p.call("umount2", directory, MNT_DETACH, ignore=(ANY_ERROR,))
             p.call("move_mount", root.tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH)
             p.call("fchdir", root.tree)
         p.call("chroot", ".")
@@ -138,10 +122,10 @@ def finish(p: Program, root: Root, config: Config) -> None:
     """What must come after everything that is made in the root."""
     flag, recursive = propagation(config)
     if flag:
-        with p.source("/linux/rootfsPropagation"):
+        with p.at("/linux/rootfsPropagation"):
             p.mount_setattr(root.tree, propagation=flag, recursive=recursive)
     if config["root"].get("readonly"):
-        with p.source("/root/readonly"):
+        with p.at("/root/readonly"):
             p.mount_setattr(root.tree, attr_set=MOUNT_ATTR_RDONLY)
 
 

@@ -56,14 +56,14 @@ def load(p: Program, facts: Facts) -> None:
     """Load the filter, if there is one; a listener goes to the runtime, and is closed here."""
     if not facts.seccomp:
         return
-    with p.source("/linux/seccomp"):
+    with p.at("/linux/seccomp"):
         filter_ = _guarded(p, facts.seccomp)
         # struct sock_fprog: how many, where
         fprog = p.buffer(16)
         p.store(fprog, 0, 2, filter_.size // _SOCK_FILTER.size)
         p.store(fprog, 8, 8, filter_)
         operands = SECCOMP_SET_MODE_FILTER, facts.seccomp_flags, fprog
-        if not facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER:
+        if not notifies(facts):
             p.call("seccomp", *operands, note=_FILTER)
             return
         listener = p.call("seccomp", *operands, result=True, note=_LISTENER)
@@ -72,9 +72,14 @@ def load(p: Program, facts: Facts) -> None:
         else:
             # Without privilege nobody can take it (pidfd_getfd(2)).
             p.say_with(facts.layout.init, LISTENER, listener)
-        p.free(p.await_(LISTENER))
+        p.heed(LISTENER)
         p.call("close_range", listener, listener, 0, 0, 0, PASS)
         p.free(listener)
+
+
+def notifies(facts: Facts) -> bool:
+    """Calls are told to an agent, which gets a listener."""
+    return bool(facts.seccomp_flags & SECCOMP_FILTER_FLAG_NEW_LISTENER)
 
 
 def _guarded(p: Program, program: bytes) -> Buffer:

@@ -17,14 +17,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import Config
 
-# Within one procfs, by nothing but names: a mount or a link in the way is an error (CVE-2025-52881).
+# Within one procfs, by nothing but names: a mount or a symlink in the way is an error (CVE-2025-52881).
 _STRICT = RESOLVE_BENEATH | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS
 
 
 def write(p: Program, proc: Register, config: Config) -> None:
     """Write each through `proc`, the runtime's own procfs, which shows the writer's namespaces."""
     for key, value in config.get("linux", {}).get("sysctl", {}).items():
-        with p.source(f"/linux/sysctl/{escape(key)}"):
-            fd = p.openat2(proc, f"sys/{sysctls.path(key)}", O_WRONLY, _STRICT)
-            p.write(fd, value)
-            p.close(fd)
+        with p.at(f"/linux/sysctl/{escape(key)}"):
+            file = p.openat2(proc, f"sys/{sysctls.path(key)}", O_WRONLY, _STRICT)
+            with p.opened(file):
+                p.write(file, value)

@@ -19,9 +19,9 @@ import pytest
 from harness import open_to_all
 
 import pyrun
-from pyrun.cgroups import files
+from pyrun.cgroups import directories
 from pyrun.cgroups.cgroup import Cgroup
-from pyrun.cgroups.devices import v2_device_program
+from pyrun.cgroups.controllers.devices import v2_device_program
 from pyrun.cgroups.host import host
 from pyrun.errors import CgroupError
 from pyrun.spec.faults import Fault
@@ -214,7 +214,7 @@ def test_cgroups_deeper_than_a_path(cgroup: Cgroup, sleeper: subprocess.Popen[by
     os.write(procs, str(sleeper.pid).encode())
     os.close(procs)
     os.close(above)
-    assert files.processes(str(path)) == [sleeper.pid]
+    assert directories.processes(str(path)) == [sleeper.pid]
     sleeper.kill()
     sleeper.wait()
 
@@ -355,7 +355,7 @@ def test_delegate(cgroup: Cgroup) -> None:
 
 ROOTLESS = """
 import sys
-from pyrun.cgroups import files
+from pyrun.cgroups import directories
 from pyrun.cgroups.cgroup import Cgroup
 from pyrun.errors import CgroupError
 from pyrun.cgroups.host import host

@@ -96,14 +96,14 @@ def test_copy_symlink_where_another_is(container: Container, link: Path, text: s
     container.script("/etc/x", "")
     (container.rootfs / "etc/name").symlink_to(text)
     container.mount("/etc/name", "bind", str(link), "bind", "copy-symlink")
-    container.refused("/mounts/", "destination", "another link is there already")
+    container.refused("/mounts/", "destination", "the destination exists and is another symlink")
 
 
 @pytest.mark.pyrun_only("crun 1.8 overwrites what is there")
 def test_copy_symlink_where_a_file_is(container: Container, link: Path) -> None:
     container.script("/etc/name", "mine")
     container.mount("/etc/name", "bind", str(link), "bind", "copy-symlink")
-    container.refused("/mounts/", "destination", "something else than a link")
+    container.refused("/mounts/", "destination", "the destination exists and is not a symlink")
 
 
 def test_copy_symlink_of_a_file_binds_it(container: Container, link: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,9 +181,9 @@ def test_a_very_long_value(container: Container, shared: Path) -> None:
         ("/tmp", "nonsense", "x", [], ["/mounts/7/type", "no such device"]),
         ("/tmp", "bind", "/no/such", ["bind"], ["/mounts/7/source", "no such file or directory"]),
         ("/tmp", "bind", "/etc", ["bind", "size=1"], ["/mounts/7/options/1", "size=1"]),
-        ("/bin/busybox", "tmpfs", "tmpfs", [], ["/mounts/7", "on a folder"]),
+        ("/bin/busybox", "tmpfs", "tmpfs", [], ["/mounts/7", "on a directory"]),
         ("/bin/busybox/x", "tmpfs", "tmpfs", [], ["/mounts/7/destination", "not a directory"]),
-        ("/etc", "bind", "/etc/passwd", ["bind"], ["/mounts/7", "on a folder"]),
+        ("/etc", "bind", "/etc/passwd", ["bind"], ["/mounts/7", "on a directory"]),
         ("/", "tmpfs", "tmpfs", [], ["/mounts/7/destination"]),
     ],
 )
@@ -192,3 +193,20 @@ def test_what_goes_wrong_is_named(
 ) -> None:
     container.mount(destination, kind, source, *options)
     container.refused(*parts)
+
+
+@pytest.mark.pyrun_only("crun takes seconds for each, runc's limit is that of open files")
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_a_thousand_binds(container: Container, user_namespace: bool) -> None:
+    """Their trees are open at once: more than the soft limit of open files, which the program itself has as it was."""
+    if user_namespace:
+        container.user_namespace()
+    for i in range(1100):
+        container.mount(f"/tmp/{i}", "bind", "/etc", "bind", "ro")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        container.process.pop("rlimits", None)
+        assert container.sees("grep -c ' /tmp/' /proc/self/mounts; ulimit -Sn").split() == ["1100", "1024"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

@@ -336,12 +336,14 @@ def test_memory_and_swap_go_in_the_order_that_the_kernel_takes(running: Containe
 
 
 @pytest.mark.pyrun_only("the peers leave what was written before")
-def test_all_or_nothing(running: Container) -> None:
+def test_all_or_nothing(running: Container, tmp_path: Path) -> None:
     before = limits(running)
-    bad = ["--cpu-quota", "500", "--cpu-period", "10"]  # µs that no kernel takes
-    done = running.runtime("update", "--memory", "48m", "--pids-limit", "33", *bad, running.id)
+    absent = [{"major": 4095, "minor": 0, "rate": 1}]  # no such device: the kernel says so when others are written
+    wanted = {"memory": {"limit": 48 << 20}, "pids": {"limit": 33}, "blockIO": {"throttleReadBpsDevice": absent}}
+    (tmp_path / "wanted").write_text(json.dumps(wanted))
+    done = running.runtime("update", "--resources", str(tmp_path / "wanted"), running.id)
     assert done.code == 1
-    assert "/linux/resources/cpu" in done.err
+    assert "/linux/resources/blockIO" in done.err
     assert limits(running) == before
 
 

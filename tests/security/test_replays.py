@@ -74,7 +74,7 @@ def test_the_runtimes_executables_cannot_be_reached(container: Container, way: s
     the interpreter nor the executor on the disk."""
     python = tmp_path / "python3"
     shutil.copy("/usr/bin/python3", python)
-    executor = next((CHECKOUT / "runtime/executor").glob("executor"), CHECKOUT / "build/executor.x86_64")
+    executor = CHECKOUT / "runtime/machine/executor"
     launcher = tmp_path / "pyrun"
     lines = PYRUN.read_text().splitlines(keepends=True)
     launcher.write_text("".join([f"#!{python} -IS\n", *lines[1:]]))

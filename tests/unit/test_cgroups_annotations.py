@@ -10,7 +10,7 @@ import pytest
 
 from pyrun.cgroups import gvariant
 from pyrun.cgroups.annotations import _CONDUCT, _FIXED, _FORMS, _LIMITS, annotated, contested
-from pyrun.cgroups.resources import v1_writes, v2_writes
+from pyrun.cgroups.resources import compile_writes
 from pyrun.spec.faults import Invalid
 
 PREFIX = "org.systemd.property."
@@ -179,7 +179,7 @@ def test_one_property_twice() -> None:
 )
 def test_limits_of_the_config_win(resources: Any, name: str, text: str, where: str | None) -> None:
     wanted = annotated({PREFIX + name: text}, v2=True)
-    writes = v2_writes(resources)
+    writes = compile_writes(resources, v2=True)
     if where is None:
         contested(wanted, writes, v2=True)
         return
@@ -199,4 +199,4 @@ def test_limits_of_the_config_win(resources: Any, name: str, text: str, where: s
 def test_limits_of_the_config_win_on_version_1(resources: Any, name: str, where: str) -> None:
     wanted = annotated({PREFIX + name: "uint64 1"}, v2=False)
     with pytest.raises(Invalid, match=f"{name} is set by /linux/resources/{where} already"):
-        contested(wanted, v1_writes(resources), v2=False)
+        contested(wanted, compile_writes(resources, v2=False), v2=False)

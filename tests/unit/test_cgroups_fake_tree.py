@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups.controller import Write
 from pyrun.cgroups.host import Hierarchies, Hierarchy
-from pyrun.cgroups.resources import Write
 from pyrun.errors import CgroupError
 
 POINTER = "/linux/resources/memory/limit"
@@ -226,5 +226,5 @@ def test_a_cgroup_that_goes_while_it_is_killed(top: Path, monkeypatch: pytest.Mo
         leaf.rmdir()
         raise OSError(errno.ENODEV, "No such device", path)
 
-    monkeypatch.setattr("pyrun.cgroups.files.write", write)
+    monkeypatch.setattr("pyrun.kernel.files.write", write)
     c.kill(9)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from pyrun.cgroups.host import Hierarchies, Hierarchy
-from pyrun.cgroups.paths import clean, directories
+from pyrun.cgroups.paths import locate
 from pyrun.spec.faults import Invalid
+from pyrun.spec.paths import cgroup_path
 
 V1 = Hierarchies(
     "v1", [Hierarchy(("memory",), "/cg/memory", "/", "/a/b"), Hierarchy(("cpu",), "/cg/cpu", "/docker/x", "/docker/x")]
@@ -29,16 +30,16 @@ V2 = Hierarchies("v2", [Hierarchy((), "/cg", "/", "/user.slice/me.scope")])
     ],
 )
 def test_directories(hierarchies: Hierarchies, path: str | None, expected: list[str]) -> None:
-    assert [directory for _, directory in directories(hierarchies, "id", path)] == expected
+    assert [directory for _, directory in locate(hierarchies, "id", path)] == expected
 
 
 @pytest.mark.parametrize(("path", "cleaned"), [("//a///b/./c/", "/a/b/c"), ("./a", "a"), ("/a..b/...", "/a..b/...")])
 def test_clean(path: str, cleaned: str) -> None:
-    assert clean(path) == cleaned
+    assert cgroup_path(path) == cleaned
 
 
 @pytest.mark.parametrize("path", ["..", "/..", "/a/../b", "a/..", "/", "//", ".", "/./", "/a\0b", "/a\nb", "/\ud800"])
 def test_refused(path: str) -> None:
     with pytest.raises(Invalid) as caught:
-        directories(V1, "id", path)
+        locate(V1, "id", path)
     assert [fault.pointer for fault in caught.value.faults] == ["/linux/cgroupsPath"]

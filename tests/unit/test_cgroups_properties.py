@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pyrun.cgroups.properties import INFINITY, device_rules, limits
+from pyrun.cgroups.controllers.devices import device_properties
+from pyrun.cgroups.properties import INFINITY, limits
 
 MIB = 1 << 20
 DRIVERS = "Character devices:\n  1 mem\n 10 misc\n136 pts\n\nBlock devices:\n  8 sd\n259 blkext\n"
@@ -77,7 +78,7 @@ def test_unified_is_written_last() -> None:
 
 def test_devices() -> None:
     rules = [DENY_ALL, {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"}]
-    policy, allowed = device_rules(rules, DRIVERS)
+    policy, allowed = device_properties(rules, DRIVERS)
     assert (policy.name, policy.value) == ("DevicePolicy", "strict")
     assert ("/dev/char/10:229", "rw") in allowed.value
     assert ("/dev/char/1:3", "rwm") in allowed.value
@@ -87,22 +88,22 @@ def test_devices() -> None:
 
 def test_devices_of_a_driver_and_of_all() -> None:
     rules = [DENY_ALL, {"allow": True, "type": "b", "major": 8, "access": "r"}, {"allow": True, "access": "w"}]
-    _, allowed = device_rules(rules, DRIVERS)
+    _, allowed = device_properties(rules, DRIVERS)
     # One line a device: of two systemd would take the last.
     assert allowed.value[:3] == [("block-sd", "r"), ("block-*", "wm"), ("char-*", "wm")]
 
 
 def test_what_is_denied_again_is_not_allowed() -> None:
-    _, allowed = device_rules([{"allow": True, "access": "rwm"}, DENY_ALL], DRIVERS)
+    _, allowed = device_properties([{"allow": True, "access": "rwm"}, DENY_ALL], DRIVERS)
     assert ("char-*", "rwm") not in allowed.value
 
 
 @pytest.mark.parametrize("rule", [{"minor": 3}, {"type": "c", "major": 250}])
 def test_devices_that_systemd_has_no_words_for(rule: dict[str, Any]) -> None:
     """It would allow less than the rules."""
-    rows = device_rules([DENY_ALL, {"allow": True, "access": "rwm", **rule}], DRIVERS)
+    rows = device_properties([DENY_ALL, {"allow": True, "access": "rwm", **rule}], DRIVERS)
     assert [(row.name, row.value) for row in rows] == [("DevicePolicy", "auto")]
 
 
 def test_no_rules_say_nothing() -> None:
-    assert device_rules([], DRIVERS) == []
+    assert device_properties([], DRIVERS) == []

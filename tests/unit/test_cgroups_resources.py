@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
-from pyrun.cgroups.resources import Write, v1_writes, v2_writes
+from pyrun.cgroups.controller import Write
+from pyrun.cgroups.resources import compile_writes
 from pyrun.spec.faults import Fault, Invalid
 
+v1_writes = partial(compile_writes, v2=False)
+v2_writes = partial(compile_writes, v2=True)
 DEVICE = {"major": 8, "minor": 16}
 
 
@@ -122,73 +126,21 @@ def test_writes(resources: dict[str, Any], v1: list[str] | None, v2: list[str] |
             assert lines(compile_(resources)) == expected
 
 
-# resources, pointer below /linux/resources, words of the problem: faults on both versions
-FAULTS: list[tuple[dict[str, Any], str, str]] = [
-    ({"memory": {"limit": -2}}, "memory/limit", "must be -1"),
-    ({"memory": {"swap": -2}}, "memory/swap", "must be -1"),
-    ({"memory": {"limit": 4096, "swap": 4095}}, "memory/swap", "less than memory"),
-    ({"cpu": {"burst": 2000, "quota": 1999}}, "cpu/burst", "above the quota"),
-    ({"cpu": {"burst": -1}}, "cpu/burst", "negative"),
-    ({"cpu": {"period": -1}}, "cpu/period", "negative"),
-    ({"cpu": {"shares": -1}}, "cpu/shares", "negative"),
-    ({"cpu": {"idle": 2}}, "cpu/idle", "0 or 1"),
-    ({"pids": {"limit": -2}}, "pids/limit", "must be -1"),
-    ({"blockIO": {"weight": 9}}, "blockIO/weight", "10 to 1000"),
-    ({"blockIO": {"weight": 1001}}, "blockIO/weight", "10 to 1000"),
-    ({"blockIO": {"weightDevice": [DEVICE]}}, "blockIO/weightDevice/0", "needs weight"),
-    (
-        {"blockIO": {"weightDevice": [{"major": -1, "minor": 0, "weight": 10}]}},
-        "blockIO/weightDevice/0/major",
-        "number",
-    ),
-    (
-        {"blockIO": {"throttleReadBpsDevice": [{**DEVICE, "rate": -1}]}},
-        "blockIO/throttleReadBpsDevice/0/rate",
-        "negative",
-    ),
-    ({"hugepageLimits": [{"pageSize": "../2MB", "limit": 1}]}, "hugepageLimits/0/pageSize", "page size"),
-    ({"hugepageLimits": [{"pageSize": "2M", "limit": 1}]}, "hugepageLimits/0/pageSize", "page size"),
-    ({"hugepageLimits": [{"pageSize": "2MB", "limit": -1}]}, "hugepageLimits/0/limit", "negative"),
-    ({"rdma": {"a/b": {"hcaHandles": 1}}}, "rdma/a~1b", "name"),
-    ({"rdma": {"mlx": {}}}, "rdma/mlx", "needs hcaHandles"),
-    ({"rdma": {"mlx": {"hcaHandles": -1}}}, "rdma/mlx/hcaHandles", "0 to"),
-]
-
-
-@pytest.mark.parametrize(("resources", "pointer", "words"), FAULTS)
-@pytest.mark.parametrize("compile_", [v1_writes, v2_writes])
-def test_faults(compile_: Any, resources: dict[str, Any], pointer: str, words: str) -> None:
-    with pytest.raises(Invalid) as caught:
-        compile_(resources)
-    assert [fault.pointer for fault in caught.value.faults] == [f"/linux/resources/{pointer}"]
-    assert words in caught.value.faults[0].problem
-
-
-@pytest.mark.parametrize("key", ["", "a/b", "../memory.max", "..", "a\0b", "a b", "a\nb"])
-def test_unified_keys(key: str) -> None:
-    with pytest.raises(Invalid):
-        v2_writes({"unified": {key: "1"}})
-
-
-@pytest.mark.parametrize("name", ["", "eth 0", "eth0\n", "a/b"])
-def test_v1_interface_names(name: str) -> None:
-    with pytest.raises(Invalid):
-        v1_writes({"network": {"priorities": [{"name": name, "priority": 1}]}})
-
-
-def test_v1_swappiness_range() -> None:
-    with pytest.raises(Invalid):
-        v1_writes({"memory": {"swappiness": 101}})
-
-
 def test_v2_swap_needs_limit() -> None:
     with pytest.raises(Invalid, match="plus swap needs memory"):
         v2_writes({"memory": {"swap": 4096}})
+    assert v1_writes({"memory": {"swap": 4096}})  # an update, of a cgroup that has a limit
+
+
+def test_v1_memory_without_a_limit_has_no_limit_with_swap() -> None:
+    with pytest.raises(Invalid, match="memory and swap together"):
+        v1_writes({"memory": {"limit": -1, "swap": 4096}})
+    assert v2_writes({"memory": {"limit": -1, "swap": 4096}})
 
 
 def test_all_faults_are_found_at_once() -> None:
     with pytest.raises(Invalid) as caught:
-        v2_writes({"pids": {"limit": -9}, "cpu": {"idle": 7}, "memory": {"swappiness": 1}})
+        v2_writes({"network": {"classID": 9}, "cpu": {"realtimePeriod": 7}, "memory": {"swappiness": 1}})
     assert len(caught.value.faults) == 3
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pyrun.cgroups.units import folder, unit_of
+from pyrun.cgroups.units import slice_directory, unit_of
 from pyrun.spec.faults import Invalid
 
 
@@ -56,10 +56,10 @@ def test_what_is_refused(path: str, words: str) -> None:
     ],
 )
 def test_a_slice_is_below_others(slice_: str, path: str) -> None:
-    assert folder(slice_) == path
+    assert slice_directory(slice_) == path
 
 
 @pytest.mark.parametrize("slice_", ["system", "a--b.slice", "-a.slice", "a-.slice", ".slice", "a.scope"])
 def test_what_is_no_slice(slice_: str) -> None:
     with pytest.raises(Invalid, match="is no slice"):
-        folder(slice_)
+        slice_directory(slice_)

@@ -14,9 +14,9 @@ from harness import PYRUN
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pyrun.caller import Caller
 from pyrun.check import bundle, host
-from pyrun.container.bundle import Options
-from pyrun.log import Log
+from pyrun.container.bundle import CreateOptions
 from pyrun.spec import config, strictjson
 from pyrun.spec.audit import audit
 from pyrun.spec.example import example
@@ -221,7 +221,7 @@ def test_ids_that_do_not_fit(folder: Path, edit: Edit, pointer: str) -> None:
 def host_pointers(folder: Path, *edits: Edit) -> tuple[list[str], list[str]]:
     document = write(folder, *edits)
     found = config.load(json.dumps(document).encode())
-    this = host.Host(found, Options(str(folder)), Log())
+    this = host.Host(found, CreateOptions(bundle=str(folder)), Caller())
     return [f.pointer for f in host.errors(this)], [f.pointer for f in host.warnings(this)]
 
 
@@ -306,9 +306,12 @@ def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
     else:
         assert found.config is not None
         folder = tmp_path_factory.getbasetemp()
-        options = Options(str(folder))
-        for fault in (*bundle.errors(found.config, options), *bundle.warnings(found.config, options)):
+        options = CreateOptions(bundle=str(folder))
+        for fault in (
+            *bundle.errors(found.config, options, sound=not found.errors),
+            *bundle.warnings(found.config, options),
+        ):
             assert str(fault)
-        this = host.Host(found.config, options, Log())
+        this = host.Host(found.config, options, Caller())
         for fault in (*host.errors(this), *host.warnings(this)):
             assert str(fault)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrun.cli.table import COMMANDS, GLOBAL
+from pyrun.cli.table import COMMANDS, GLOBAL, Option
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = CHECKOUT / "docs/commands"
@@ -15,12 +15,12 @@ PAGES = CHECKOUT / "docs/commands"
 
 @pytest.mark.parametrize("name", ["global", *COMMANDS])
 def test_a_page_has_the_options_of_its_command(name: str) -> None:
-    options = GLOBAL if name == "global" else COMMANDS[name].options
+    options = [Option(row) for row in (GLOBAL if name == "global" else COMMANDS[name].options)]
     rows = re.findall(r"^\| (`-.*?) \|", (PAGES / f"{name}.md").read_text(), re.MULTILINE)
     said = {frozenset(re.findall(r"(?<![\w-])--?[\w-]+", row)): row for row in rows}
-    assert set(said) == {frozenset(names) for names, *_ in options}
-    for names, metavar, _, _ in options:
-        assert said[frozenset(names)].split("`")[-2].partition(" ")[2] == metavar
+    assert set(said) == {frozenset(option.names) for option in options}
+    for option in options:
+        assert said[frozenset(option.names)].split("`")[-2].partition(" ")[2] == option.metavar
 
 
 def test_every_page_is_about_a_command() -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pyrun.container.bundle import Options
+from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.machine.program import NO_FD
 from pyrun.plan.create import compile_container
@@ -35,7 +35,11 @@ def program() -> bytes:
     """The program of the bundle that `pyrun spec` writes."""
     config = spec_config.load(strictjson.dumps(example(False, False, 0, 0)).encode())
     facts = Facts(
-        layout(Options(), {}), "/bundle", "test", cgroup_v2=False, cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")]
+        layout=layout(CreateOptions(bundle="/bundle"), {}),
+        bundle="/bundle",
+        container="test",
+        cgroup_v2=False,
+        cgroups=[("cpu", "/sys/fs/cgroup/cpu", "/x")],
     )
     return compile_container(config, facts).encode(5, NO_FD, "x86_64")
 
@@ -110,14 +114,14 @@ def test_random_instructions(run: Run) -> None:
         (1 << 64) - 1,
     ]
     seen = []
-    for seed in range(250):
+    for seed in range(350):
         count, size = draw.randrange(1, 12), 64
         code = b""
         for i in range(count):
             kinds = sum(draw.choice((0, 0, 1, 2)) << 2 * at for at in range(6)) & (
                 0xFFF if draw.random() < 0.98 else 0xFFFF
             )
-            code += bytes((draw.randrange(9), draw.choice((0, 5, 255)), draw.choice((255, 255, 3)), draw.randrange(3)))
+            code += bytes((draw.randrange(11), draw.choice((0, 5, 255)), draw.choice((255, 255, 3)), draw.randrange(3)))
             code += kinds.to_bytes(2, "little") + draw.choice((0, 1, 1, 2, 4, 8)).to_bytes(2, "little")
             for _ in range(3):
                 error = draw.choice((0, 0, 1, 0xFFFF))
@@ -126,8 +130,9 @@ def test_random_instructions(run: Run) -> None:
             for _ in range(6):
                 operand = draw.choice(edges) if draw.random() < 0.02 else draw.randrange(size - 7)
                 code += operand.to_bytes(8, "little")
-        header = b"PYRN\x02\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
-        header += (4).to_bytes(4, "little") + draw.choice((NO_FD, 5)).to_bytes(4, "little") + bytes(12)
+        header = b"PYRN\x03\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
+        header += (4).to_bytes(4, "little") + draw.choice((NO_FD, 5)).to_bytes(4, "little")
+        header += draw.choice((count, count, draw.randrange(count + 2))).to_bytes(4, "little") + bytes(8)
         seen.append(run(header + code + bytes(size), seed))
     assert min(map(seen.count, (ENDED, GAVE_UP, REFUSED))) > 10
 

@@ -14,7 +14,7 @@ import pytest
 
 from pyrun.kernel.constants import AT_FDCWD
 from pyrun.machine.launch import PROGRAM_FD, parse_message
-from pyrun.machine.program import ANY_ERROR, ERROR, NO_FD, Program
+from pyrun.machine.program import ANY_ERROR, ERROR, NO_FD, Program, Register
 
 CHECKOUT = Path(__file__).parents[2]
 CHANNEL, PIPE, OTHER, TRACE = range(PROGRAM_FD + 1, PROGRAM_FD + 5)
@@ -131,6 +131,13 @@ def every_instruction() -> Program:
     copy = p.register()
     p.move(copy, answer)
     p.say(12, copy)
+    # a routine, called twice: its parameters, its result, and what is alive around it
+    double = p.register()
+    p.do(chosen, copy, 1, into=double)
+    p.say(14, double)
+    p.do(chosen, double, 2, into=double)
+    p.say(15, double)
+    p.say(16, copy)
     p.channel(OTHER)
     p.say(13)
     p.fail(ENOTDIR, "the end")
@@ -139,9 +146,62 @@ def every_instruction() -> Program:
     return p
 
 
+def chosen(p: Program, value: Register, by: Register) -> Register:
+    """`value` for 1, what the kernel returns for 2."""
+    two, others = p.label(), p.label()
+    found = p.register()
+    p.move(found, value)
+    p.branch(by, 2, two)
+    p.branch(by, 1, others)
+    p.fail(EPERM, "another parameter")
+    p.place(two)
+    p.move(found, p.call("write", PIPE, "ab", by, result=True))
+    p.place(others)
+    return found
+
+
+def test_a_failure_in_a_routine_tells_which_call(machine: str) -> None:
+    p = Program()
+    for by in (1, 2, 3):
+        with p.at(f"/calls/{by}"):
+            p.do(chosen, 7, by, into=p.register())
+    running = start(machine, p)
+    code, index, value, _ = running.hears()
+    assert (code, value & 0xFFFFFFFF, (value >> 32) - 1) == (ERROR, EPERM, 2)
+    assert p.resolve(index, 2).pointer == "/calls/3"
+    assert running.end() == 1
+    close(running)
+
+
+@pytest.mark.parametrize("wrong", ["into", "out", "call inside", "return outside"])
+def test_what_would_not_end_is_refused(machine: str, wrong: str) -> None:
+    """Nothing jumps into a routine or out of one; none calls another; only one returns."""
+    p = Program()
+    away = p.label()
+    if wrong == "out":
+        p.place(away)
+    p.call("umask", 0)
+    p.do(lambda p: p.branch(0, 0, away) if wrong == "out" else p.call("umask", 0))
+    if wrong == "into":
+        p.jump(away)
+    p.link()
+    if wrong == "into":
+        away.index = p.main + 1
+    elif wrong == "call inside":
+        p.instructions[p.main] = p.instructions[1]
+    elif wrong == "return outside":
+        p.instructions[0] = p.instructions[-1]
+    if wrong == "out":
+        away.index = 0
+    running = start(machine, p)
+    assert running.end() == 2
+    close(running)
+
+
 def test_every_instruction(machine: str) -> None:
     program = every_instruction()
-    assert {i.op for i in program.instructions} == set(range(9))
+    program.link()
+    assert {i.op for i in program.instructions} == set(range(11))
     running = start(machine, program)
     value = 0x1122334455667788
     for width in (1, 2, 4, 8):
@@ -152,9 +212,10 @@ def test_every_instruction(machine: str) -> None:
     assert os.read(running.pipe, 100) == b"from data, from a pointer"
     running.tell(11, 1 << 40)
     assert running.hears()[::2] == (12, 1 << 40)
+    assert [running.hears()[::2] for _ in range(3)] == [(14, 1 << 40), (15, 2), (16, 1 << 40)]
     assert running.hears(running.other)[::2] == (13, 0)
     # FAIL reports its own place, and waits for leave to die.
-    assert running.hears(running.other)[:3] == (ERROR, len(program.instructions) - 2, ENOTDIR)
+    assert running.hears(running.other)[:3] == (ERROR, program.main - 2, ENOTDIR)
     assert os.waitpid(running.pid, os.WNOHANG) == (0, 0)
     assert running.end() == 1
     close(running)

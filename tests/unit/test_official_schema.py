@@ -145,7 +145,7 @@ def name_of(place: tuple[str | int, ...]) -> str:
 
 
 def around(document: dict[str, Any], place: tuple[str | int, ...]) -> dict[str, Any]:
-    """The document without most of what the place has nothing to do with: it is judged elsewhere, and takes long."""
+    """The document without most of what the place has nothing to do with: that is judged elsewhere, and takes time."""
     document = {key: value for key, value in document.items() if key in (*REQUIRED, place[0])}
     if place[0] == "linux" and len(place) > 1:
         document["linux"] = {place[1]: document["linux"][place[1]]}

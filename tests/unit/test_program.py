@@ -48,7 +48,7 @@ def test_operands_by_kind() -> None:
     assert kinds >> 2 & 3 == p.DATA
     assert data[operands[1] : operands[1] + 3] == b"/x\0"
     kinds, operands = code[1][4], code[1][13:]
-    assert [kinds >> 2 * i & 3 for i in range(3)] == [p.REGISTER, p.DATA, p.IMMEDIATE]
+    assert [kinds >> 2 * i & 3 for i in range(3)] == [p.REGISTER, p.DATA, 0]
     assert operands[1] == buffer.offset
 
 
@@ -80,16 +80,16 @@ def test_rules_and_labels() -> None:
     assert code[0][6:10] == (EEXIST, 1, ENOENT, 2)
 
 
-def test_sources_nest_and_end() -> None:
+def test_pointers_nest_and_end() -> None:
     program = p.Program()
-    with program.source("/mounts/3"):
+    with program.at("/mounts/3"):
         program.call("setsid")
-        with program.source("options/1"):
+        with program.at("options/1"):
             program.call("setsid")
-        with program.source("/root/path"):
+        with program.at("/root/path"):
             program.call("setsid")
     program.call("setsid")
-    assert [i.source for i in program.instructions] == ["/mounts/3", "/mounts/3/options/1", "/root/path", ""]
+    assert [i.pointer for i in program.instructions] == ["/mounts/3", "/mounts/3/options/1", "/root/path", ""]
 
 
 def test_registers_are_used_again_once_closed() -> None:
@@ -99,10 +99,64 @@ def test_registers_are_used_again_once_closed() -> None:
     assert program.openat(AT_FDCWD, "/", 0).index == first.index
 
 
+def routine(program: p.Program, fd: p.Register, name: p.Register, mode: int) -> p.Register:
+    with program.at("name"):
+        program.call("mkdirat", fd, name, mode)
+    return program.openat(fd, name, 0)
+
+
+def test_a_routine_is_compiled_once_for_each_of_its_constants() -> None:
+    program = p.Program()
+    fd = program.openat(AT_FDCWD, "/", 0)
+    for name, mode in (("a", 0o755), ("b", 0o755), ("c", 0o700)):
+        with program.at(f"/{name}"):
+            program.close(program.do(routine, fd, name, constants=(mode,)))
+    program.link()
+    assert program.main == 7
+    assert [i.op for i in program.instructions[7:]] == [p.SYSCALL, p.SYSCALL, p.RETURN] * 2
+    # An error in one is about the call.
+    there = program.resolve(7, 3)
+    assert (there.pointer, there.operands) == ("/b/name", (fd, "b", 0o755))
+    # What is alive around the call is not touched by it.
+    assert {i.destination.index for i in program.instructions[7:] if i.destination} == {p.ROUTINE}
+
+
+def test_a_routine_that_calls_one_has_it_in_place() -> None:
+    def outer(program: p.Program, fd: p.Register) -> None:
+        program.close(program.do(routine, fd, "x", constants=(1,)))
+
+    program = p.Program()
+    program.do(outer, AT_FDCWD)
+    program.link()
+    assert [i.op for i in program.instructions] == [p.CALL, *[p.SYSCALL] * 3, p.RETURN]
+
+
+def test_labels_in_a_routine_are_where_it_is() -> None:
+    def jumping(program: p.Program, value: p.Register) -> None:
+        with program.when(value, 1):
+            program.call("setsid")
+
+    program = p.Program()
+    program.call("setsid")
+    program.do(jumping, 1)
+    program.link()
+    branch = program.instructions[2]
+    assert branch.op == p.BRANCH and branch.rules
+    assert branch.rules[1].index == 4
+    assert program.instructions[4].op == p.RETURN
+
+
+def test_what_may_fail_goes_on() -> None:
+    program = p.Program()
+    program.call("setsid", ignore=(1, 2))
+    rules = program.instructions[0].rules
+    assert rules and {error: label.index for error, label in rules.items()} == {1: 1, 2: 1}
+
+
 def test_too_many_open_at_once_is_an_error() -> None:
     program = p.Program()
     with pytest.raises(OverflowError):
-        for _ in range(p.REGISTERS + 1):
+        for _ in range(p.ROUTINE + 1):
             program.register()
 
 

@@ -62,6 +62,9 @@ GOOD: list[dict[str, Any]] = [
     {"/mounts/-": {"destination": "/x", "source": "y", "options": ["rbind", "ro", "", "rro", "rslave"]}},
     {"/mounts/-": {"destination": "/x", "type": "tmpfs", "options": ["tmpcopyup", "size=1m"]}},
     {"/mounts/-": {"destination": "/x", "options": ["remount", "ro"]}},
+    {"/mounts/-": {"destination": "/proc//uptime", "source": "/y", "options": ["bind"]}},
+    {"/mounts/0": {"destination": "/proc", "source": "/proc", "options": ["rbind"]}},
+    {"/mounts/-": {"destination": "/x", "source": "y", "options": ["bind", "idmap=uids=0-1-2;gids=0-1-2#5-6-7"]}},
     {
         "/mounts/-": {
             "destination": "/x",
@@ -91,7 +94,13 @@ GOOD: list[dict[str, Any]] = [
     {"/linux/resources/memory": {"limit": 100, "swap": 0}},
     {"/linux/resources/memory": {"limit": -1, "swap": 5}},
     {"/linux/resources/cpu": {"quota": -1, "burst": 5}},
-    {"/linux/resources/cpu": {"quota": 5, "burst": 5, "idle": 1}},
+    {"/linux/resources/cpu": {"quota": 5000, "burst": 5000, "idle": 1, "period": 1000}},
+    {"/linux/resources/cpu": {"quota": 0, "period": 0, "burst": 1 << 50}},
+    *({"/linux/resources/cpu": {"cpus": text}} for text in ("", "0", "0-2, 7", "all", "N", "0-31:2/4", "0-N\n")),
+    {"/linux/resources/pids": {"limit": -1}},
+    {"/linux/resources/pids": {"limit": 4 << 20}},
+    {"/linux/resources/network": {"classID": 0xFFFFFFFF, "priorities": [{"name": "eth0.1", "priority": 3}]}},
+    {"/linux/resources/devices": [{"allow": True, "type": "", "major": 0xFFFFFFFF}]},
     {
         "/linux/resources/blockIO": {
             "weight": 0,
@@ -146,6 +155,8 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
     one("/hooks/prestart", [{"path": "x"}], "/hooks/prestart/0/path", "MUST 63", 'not "x"'),
     one("/hooks/poststop", [{"path": "/x"}, {"path": ""}], "/hooks/poststop/1/path", "MUST 63", "absolute"),
     one("/hooks/poststart", [{"path": "/x", "timeout": 0}], "/hooks/poststart/0/timeout", "MUST 64", "not 0"),
+    one("/hooks/poststart", [{"path": "/x", "args": ["", "x"]}], "/hooks/poststart/0/args/0", "", "not be empty"),
+    one("/hooks/poststop", [{"path": "/x", "env": ["A=", "B"]}], "/hooks/poststop/0/env/1", "", "NAME=VALUE"),
     # mounts
     one("/mounts/-", {"destination": "/x"}, "/mounts/7/type", "", "is required"),
     one("/mounts/-", {"destination": "/x", "type": "bind", "source": "/y"}, "/mounts/7/type", "", "no filesystem"),
@@ -197,6 +208,33 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
         "/mounts/7/gidMappings/0/size",
         "",
         "at least 1",
+    ),
+    one("/mounts/-", {"destination": "/x/..", "type": "tmpfs"}, "/mounts/7/destination", "", "container's root"),
+    one("/mounts/-", {"destination": "/proc/self/attr", "type": "x"}, "/mounts/7/destination", "", "not permitted"),
+    one("/mounts/-", {"destination": "proc/../proc/", "type": "tmpfs"}, "/mounts/7/type", "", 'not "tmpfs"'),
+    *(
+        one(
+            "/mounts/-",
+            {"destination": "/x", "type": "tmpfs", "options": ["ro", name]},
+            "/mounts/7/options/1",
+            "",
+            "for b",
+        )
+        for name in ("copy-symlink", "src-nofollow")
+    ),
+    *(
+        one(
+            "/mounts/-",
+            {"destination": "/x", "source": "/y", "options": ["bind", option]},
+            "/mounts/7/options/1",
+            "",
+            words,
+        )
+        for option, words in (
+            ("idmap=uids=0-1-2", "must have uids and gids"),
+            ("ridmap=what", "ID-HOSTID-SIZE"),
+            ("idmap=uids=0-1-0;gids=0-1-1", "at least 1"),
+        )
     ),
     # process
     one("/process/cwd", "x", "/process/cwd", "MUST 54", 'not "x"'),
@@ -289,6 +327,8 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
     one("/linux/netDevices", {"e": {"name": "x"}, "x": {}}, "/linux/netDevices/x/name", "MUST 91", "two devices"),
     # paths
     one("/linux/cgroupsPath", "/a/../../b", "/linux/cgroupsPath", "MUST 100", "must not go up"),
+    one("/linux/cgroupsPath", "/./", "/linux/cgroupsPath", "MUST 100", "must name a cgroup"),
+    one("/linux/cgroupsPath", "/a\nb", "/linux/cgroupsPath", "MUST 100", "newline"),
     one("/linux/maskedPaths", ["/a", "b"], "/linux/maskedPaths/1", "MUST 134", "absolute"),
     one("/linux/readonlyPaths", [""], "/linux/readonlyPaths/0", "MUST 135", "absolute"),
     # sysctl
@@ -369,8 +409,36 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
     resource("devices", [{"allow": True, "access": "rwx"}], "/0/access", "", "r, w and m"),
     resource("devices", [{"allow": True, "major": -2}], "/0/major", "", "-1 for any"),
     resource("memory", {"limit": 100, "swap": 99}, "/swap", "", "at least the limit"),
+    resource("memory", {"swap": 99}, "/swap", "", "needs memory.limit"),
     resource("memory", {"swappiness": 101}, "/swappiness", "", "at most 100"),
-    resource("cpu", {"quota": 5, "burst": 6}, "/burst", "MUST 105", "at most the quota"),
+    resource("devices", [{"allow": True, "minor": 1 << 32}], "/0/minor", "", "-1 for any"),
+    *(resource("devices", [{"allow": True, "type": kind}], "/0/type", "MUST 80", "a, b or c") for kind in ("p", "u")),
+    resource("cpu", {"quota": 5000, "burst": 5001}, "/burst", "MUST 105", "at most the quota"),
+    resource("cpu", {"burst": 1 << 62}, "/burst", "", "at most"),
+    *(resource("cpu", {"quota": value}, "/quota", "", "from 1000") for value in (1, 999, 1 << 44)),
+    *(resource("cpu", {"period": value}, "/period", "", "from 1000") for value in (1, 999, 1_000_001)),
+    resource("cpu", {"realtimePeriod": (1 << 64) - 1}, "/realtimePeriod", "", "at most"),
+    *(resource("cpu", {"cpus": text}, "/cpus", "", "a list such as") for text in ("x", "0-", "-1", "0:1/2", "0-3:1")),
+    resource("cpu", {"mems": "0 1"}, "/mems", "", "a list such as"),
+    *(resource("pids", {"limit": value}, "/limit", "", "from 0") for value in (-2, -5, (4 << 20) + 1)),
+    resource("network", {"priorities": [{"name": "eth 0", "priority": 1}]}, "/priorities/0/name", "", "no name"),
+    resource(
+        "blockIO",
+        {"throttleReadBpsDevice": [{"major": 1 << 40, "minor": 0}]},
+        "/throttleReadBpsDevice/0/major",
+        "",
+        "4095",
+    ),
+    resource(
+        "blockIO",
+        {"throttleWriteIOPSDevice": [{"major": 8, "minor": -1, "rate": 1}]},
+        "/throttleWriteIOPSDevice/0/minor",
+        "",
+        "1048575",
+    ),
+    resource(
+        "blockIO", {"weightDevice": [{"major": -1, "minor": 0, "weight": 10}]}, "/weightDevice/0/major", "", "from 0"
+    ),
     resource("cpu", {"idle": 2}, "/idle", "", "0 or 1"),
     resource("blockIO", {"weight": 9}, "/weight", "", "from 10 to 1000"),
     resource("blockIO", {"leafWeight": 1001}, "/leafWeight", "", "from 10 to 1000"),
@@ -379,8 +447,16 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
         resource("hugepageLimits", [{"pageSize": size, "limit": 1}], "/0/pageSize", "", "a size such as")
         for size in ("", "MB", "0MB", "2mb", "2M", "02MB", "../2MB")
     ),
-    resource("rdma", {"a/b": {}}, "/a~1b", "MUST 107", "hcaHandles or hcaObjects"),
-    *(resource("unified", {name: "1"}, f"/{name}", "", "file of cgroup v2") for name in ("", ".", "..", "x")),
+    resource("rdma", {"mlx": {}}, "/mlx", "MUST 107", "hcaHandles or hcaObjects"),
+    *(
+        resource("rdma", {name: {"hcaObjects": 1}}, f"/{name.replace('/', '~1')}", "", "no name of an RDMA device")
+        for name in ("a/b", "a b", "", "a\n")
+    ),
+    resource("rdma", {"mlx": {"hcaHandles": 1 << 31}}, "/mlx/hcaHandles", "", "at most"),
+    *(
+        resource("unified", {name: "1"}, f"/{name}", "", "file of cgroup v2")
+        for name in ("", ".", "..", "x", "a.b c", "a.\n")
+    ),
     resource("unified", {"../memory.high": "1"}, "/..~1memory.high", "", "file of cgroup v2"),
 ]
 

@@ -109,8 +109,8 @@ def test_load_resources() -> None:
         "memory": {"limit": 67108864, "swap": 134217728},
         "cpu": {"shares": 512},
     }
-    with pytest.raises(Invalid, match=r"^/cpu/burst: must be at most the quota, 5, not 6$"):
-        config.load_resources(b'{"cpu": {"quota": 5, "burst": 6}}')
+    with pytest.raises(Invalid, match=r"^/cpu/burst: must be at most the quota, 5000, not 6000$"):
+        config.load_resources(b'{"cpu": {"quota": 5000, "burst": 6000}}')
     with pytest.raises(Invalid, match=r"^/pids/limit: must be a whole number"):
         config.load_resources(b'{"pids": {"limit": "many"}}')
 

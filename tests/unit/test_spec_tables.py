@@ -6,12 +6,25 @@ import os
 import resource
 import signal
 import stat
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pyrun.spec import devices, namespaces, ranges, signals, sysctls
+from pyrun.spec import (
+    devices,
+    execution,
+    mount_options,
+    namespaces,
+    ranges,
+    schema,
+    seccomp,
+    signals,
+    sysctls,
+)
 from pyrun.spec.capabilities import CAPABILITIES, mask
+from pyrun.spec.checks.document import HOOKS
 from pyrun.spec.faults import Invalid
 from pyrun.spec.rlimits import RLIMITS
 
@@ -101,6 +114,37 @@ def test_signal_names_can_be_read_back() -> None:
         37,
         64,
     ]
+
+
+# a table; the schema's part and the way to the enum; names which the enum has besides
+ENUMS: list[tuple[Collection[str], str, str, set[str]]] = [
+    (namespaces.NAMESPACES, "linux", "namespaces/items/type", set()),
+    (devices.TYPES, "linux", "devices/items/type", set()),
+    (mount_options.PROPAGATION, "linux", "rootfsPropagation", {""}),
+    (execution.DOMAINS, "linux", "personality/domain", set()),
+    (execution.MODES, "linux", "memoryPolicy/mode", set()),
+    (execution.MODE_FLAGS, "linux", "memoryPolicy/flags/items", set()),
+    (execution.POLICIES, "process", "scheduler/policy", {"SCHED_ISO"}),  # no kernel has it: a check says so
+    (execution.SCHED_FLAGS, "process", "scheduler/flags/items", set()),
+    (execution.IO_CLASSES, "process", "ioPriority/class", set()),
+    (seccomp.ACTIONS, "seccomp", "defaultAction", set()),
+    (seccomp.ACTIONS, "seccomp", "syscalls/items/action", set()),
+    (seccomp.FLAGS, "seccomp", "flags/items", set()),
+    (seccomp.OPERATORS, "seccomp", "syscalls/items/args/items/op", set()),
+]
+
+
+@pytest.mark.parametrize(("table", "part", "way", "more"), ENUMS, ids=[f"{row[1]}/{row[2]}" for row in ENUMS])
+def test_tables_have_the_names_of_the_schema(table: Collection[str], part: str, way: str, more: set[str]) -> None:
+    node: Any = schema.load("config", part)
+    for name in way.split("/"):
+        node = node["items"] if name == "items" else node["properties"][name]
+    assert set(node["enum"]) == set(table) | more
+
+
+def test_hooks_are_those_of_the_schema() -> None:
+    assert set(schema.load("config", "hooks")["properties"]) == set(HOOKS)
+    assert set(seccomp.WITH_ERRNO) < set(seccomp.ACTIONS)
 
 
 def test_namespaces_agree_with_proc() -> None:

@@ -1,4 +1,4 @@
-"""linux.resources.devices: an ordered list of rules (MUST 103) → version 1 writes, or a version 2 eBPF program.
+"""devices: an ordered list of rules (MUST 103) → version 1 writes, a version 2 eBPF program, or systemd's words.
 
 What the rules mean, the same on both versions: of a request (device, some of read, write, mknod) each bit is decided by
 the *last* rule that matches the device and names the bit; where there is none, it is denied. The request is granted
@@ -9,14 +9,18 @@ An empty list asks for nothing: no write, no program.
 from __future__ import annotations
 
 from _struct import Struct
+from errno import EPERM
 
-from pyrun.cgroups.resources import POINTER as RESOURCES
-from pyrun.cgroups.resources import Write
-from pyrun.spec.faults import Fault, Invalid, show
+from pyrun.cgroups.controller import POINTER as RESOURCES
+from pyrun.cgroups.controller import Controller, Write
+from pyrun.spec.faults import Fault, Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyrun.cgroups.controller import Wanted
+    from pyrun.cgroups.properties import Property
 
     Rule = tuple[bool, str, int, int, int]
     """allow, type ("a", "b" or "c"), major, minor (-1: any), access (a sum of MKNOD, READ, WRITE)"""
@@ -46,32 +50,25 @@ DEFAULT_RULES: tuple[Rule, ...] = (
 _EVERYTHING_DENIED: Rule = (False, "a", _ANY, _ANY, _ALL)
 
 
-def parse(rules: list[dict[str, Any]], pointer: str = POINTER) -> list[Rule]:
-    """The rules as tuples. Absent type, major, minor, access mean any. Raises Invalid."""
-    faults = []
-    result: list[Rule] = []
-    for i, rule in enumerate(rules):
-        kind = rule.get("type") or "a"
-        if kind not in ("a", "b", "c"):
-            faults.append(Fault(f"{pointer}/{i}/type", f"must be a, b or c, not {show(kind)}", "MUST 80"))
-        numbers = []
-        for member in ("major", "minor"):
-            number = rule.get(member)
-            number = _ANY if number is None else number
-            if not _ANY <= number <= 0xFFFFFFFF:
-                faults.append(Fault(f"{pointer}/{i}/{member}", f"is no device number: {number}", "MUST 80"))
-            numbers.append(number)
-        access = 0
-        for letter in rule.get("access") or "rwm":
-            if letter not in _ACCESS:
-                text = f"must be made of r, w and m, not {show(rule['access'])}"
-                faults.append(Fault(f"{pointer}/{i}/access", text, "MUST 80"))
-                break
-            access |= _ACCESS[letter]
-        result.append((rule["allow"], kind, numbers[0], numbers[1], access))
-    if faults:
-        raise Invalid(faults)
-    return result
+class Devices(Controller):
+    hints = {("devices.allow", EPERM): "the parent cgroup itself may not use this device"}
+
+    def v1(self, wanted: Wanted) -> None:
+        wanted.writes += v1_device_writes(wanted.resources.get("devices") or [], f"{wanted.pointer}/devices")
+
+
+def parse(rules: list[dict[str, Any]]) -> list[Rule]:
+    """The rules as tuples. Absent type, major, minor, access mean any."""
+    return [
+        (
+            rule["allow"],
+            rule.get("type") or "a",
+            rule.get("major", _ANY),
+            rule.get("minor", _ANY),
+            sum(_ACCESS[letter] for letter in {*(rule.get("access") or "rwm")}),
+        )
+        for rule in rules
+    ]
 
 
 # Version 1 ------------------------------------------------------------------------------------------------------------
@@ -85,7 +82,7 @@ def v1_device_writes(rules: list[dict[str, Any]], pointer: str = POINTER) -> lis
     back an exception only does so for the very same numbers, so it is written once for each exception that it covers.
     Taking back a part of an exception with wildcards would silently do nothing: that raises Invalid.
     """
-    parsed = parse(rules, pointer)
+    parsed = parse(rules)
     if not parsed:
         return []
     writes = []
@@ -124,8 +121,11 @@ def v1_device_writes(rules: list[dict[str, Any]], pointer: str = POINTER) -> lis
 
 def _line(key: tuple[str, int, int], access: int) -> str:
     kind, major, minor = key
-    letters = "".join(letter for letter in "rwm" if _ACCESS[letter] & access)
-    return f"{kind} {'*' if major == _ANY else major}:{'*' if minor == _ANY else minor} {letters}"
+    return f"{kind} {'*' if major == _ANY else major}:{'*' if minor == _ANY else minor} {_letters(access)}"
+
+
+def _letters(access: int) -> str:
+    return "".join(letter for letter in "rwm" if _ACCESS[letter] & access)
 
 
 def _overlap(a: tuple[str, int, int], b: tuple[str, int, int]) -> bool:
@@ -158,13 +158,13 @@ _HEAD = b"".join(
 _ANSWER = tuple(_INSTRUCTION(_MOVE, _R0, 0, answer) + _INSTRUCTION(_EXIT, 0, 0, 0) for answer in (0, 1))
 
 
-def v2_device_program(rules: list[dict[str, Any]], pointer: str = POINTER) -> bytes:
+def v2_device_program(rules: list[dict[str, Any]]) -> bytes:
     """A BPF_PROG_TYPE_CGROUP_DEVICE program for the rules and DEFAULT_RULES after them; b"" for no rules.
 
     It goes through the rules from the last to the first with the bits still undecided in a register: a deny rule that
     names one of them ends in "denied", an allow rule takes its bits out, and when none is left the answer is "allowed".
     """
-    parsed = parse(rules, pointer)
+    parsed = parse(rules)
     return _program((*parsed, *DEFAULT_RULES)) if parsed else b""
 
 
@@ -190,3 +190,61 @@ def _program(rules: tuple[Rule, ...]) -> bytes:
             return b"".join(code)
     code.append(_ANSWER[0])
     return b"".join(code)
+
+
+# systemd --------------------------------------------------------------------------------------------------------------
+
+
+def device_properties(rules: list[dict[str, Any]], drivers: str) -> list[Property]:
+    """DevicePolicy and DeviceAllow, which allow all that the rules allow; drivers: the text of /proc/devices.
+
+    On version 2 systemd's program and pyrun's own are both asked, so that more than the rules allow is no hole here; on
+    version 1 it is what remains of them after a daemon-reload. systemd knows a whole driver by its name only: where
+    the rules can't be said it is told to leave devices alone."""
+    from pyrun.cgroups.properties import Property  # for this driver alone
+
+    parsed = parse(rules)
+    if not parsed:
+        return []
+    allowed: list[tuple[str, int, int, int]] = []
+    for allow, kind, major, minor, access in (*parsed, *DEFAULT_RULES):
+        if allow:
+            allowed += [(k, major, minor, access) for k in (("b", "c") if kind == "a" else (kind,))]
+        elif (kind, major, minor, access) == _EVERYTHING_DENIED[1:]:
+            allowed.clear()
+    names = _drivers(drivers)
+    lines: dict[str, int] = {}  # systemd takes the last of two entries for one device
+    for kind, major, minor, access in allowed:
+        line = _said(kind, major, minor, names)
+        if not line:
+            return [Property(POINTER, "DevicePolicy", "s", "auto")]
+        lines[line] = lines.get(line, 0) | access
+    said = [(line, _letters(bits)) for line, bits in lines.items()]
+    return [Property(POINTER, "DevicePolicy", "s", "strict"), Property(POINTER, "DeviceAllow", "a(ss)", said)]
+
+
+def _said(kind: str, major: int, minor: int, names: dict[tuple[str, int], str]) -> str:
+    """As DeviceAllow= names a device, or all of a driver's; "" for what it can't say."""
+    group = {"b": "block", "c": "char"}[kind]
+    if major >= 0 and minor >= 0:
+        return f"/dev/{group}/{major}:{minor}"
+    if major < 0:
+        return f"{group}-*" if minor < 0 else ""
+    name = names.get((kind, major), "")
+    return f"{group}-{name}" if name else ""
+
+
+def _drivers(text: str) -> dict[tuple[str, int], str]:
+    """(b or c, major) → name (proc(5), /proc/devices)."""
+    found = {}
+    kind = ""
+    for line in text.splitlines():
+        if line.endswith("devices:"):
+            kind = line[0].lower()
+        elif kind and line.strip():
+            major, _, name = line.strip().partition(" ")
+            found[kind, int(major)] = name
+    return found
+
+
+CONTROLLER = Devices()

@@ -7,17 +7,16 @@ import posix
 import select
 
 from pyrun.kernel.constants import TIOCSWINSZ
-from pyrun.kernel.signals import pidfd_send_signal, set_wakeup_fd, signal
+from pyrun.kernel.signals import SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, pidfd_send_signal, set_wakeup_fd, signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pyrun.container.notify import Notifications
+    from pyrun.cli.service import Notifications
 
-_SIGCHLD, _SIGURG, _SIGWINCH, _SIGPIPE = 17, 23, 28, 13
 # Not to be caught, libc's own, or not the container's business.
-_KEPT = {9, 19, 32, 33, _SIGCHLD, _SIGURG, _SIGPIPE}
+_KEPT = {9, 19, 32, 33, SIGCHLD, SIGURG, SIGPIPE}
 _TIOCGWINSZ = 0x5413
 _CHUNK = 1 << 16
 
@@ -122,7 +121,7 @@ class Foreground:
 
     def _forward(self, numbers: bytes) -> None:
         for number in numbers:
-            if number == _SIGWINCH and self.console >= 0:
+            if number == SIGWINCH and self.console >= 0:
                 _copy_size(self.console)
                 continue
             try:

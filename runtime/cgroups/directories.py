@@ -8,6 +8,7 @@ from select import POLLPRI, poll
 from time import monotonic
 
 from pyrun.cgroups.errors import refused
+from pyrun.kernel.files import read, read_all, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 # What a cgroup that has been removed says: to its path, and to a descriptor of something in it.
 GONE = (errno.ENOENT, errno.ENODEV)
-_FOLDER = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 class Directory:
@@ -154,13 +155,13 @@ def _try_rmdir(path: str, parent: int | None = None) -> bool:
 
 def below(path: str) -> Iterator[tuple[int, int, str]]:
     """All cgroups below a cgroup, the deepest first: (descriptor of it, of the one above, its name). Both are
-    good until the next step; the cgroup may be removed in it. Links are not followed (cgroupfs has none).
+    good until the next step; the cgroup may be removed in it. Symlinks are not followed (cgroupfs has none).
 
     What is inside was made by the container: it may lie deeper than a path can be long, or than Python can recurse, and
     be more than there are descriptors to be had. So this goes down and up step by step, and holds two at most.
     """
     try:
-        here = posix.open(path, _FOLDER)
+        here = posix.open(path, _DIRECTORY)
     except FileNotFoundError:
         return
     above = -1
@@ -171,7 +172,7 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
             if ahead:
                 child = ahead.pop()
                 try:
-                    down = posix.open(child, _FOLDER, dir_fd=here)
+                    down = posix.open(child, _DIRECTORY, dir_fd=here)
                 except OSError as error:
                     if error.errno in GONE:
                         continue
@@ -183,7 +184,7 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
             trail.pop()
             if not trail:
                 return
-            above = posix.open("..", _FOLDER, dir_fd=here)
+            above = posix.open("..", _DIRECTORY, dir_fd=here)
             yield here, above, name
             posix.close(here)
             here, above = above, -1
@@ -240,53 +241,3 @@ def wait_frozen(path: str, seconds: float = 2.0) -> bool:
     finally:
         posix.close(fd)
     return True
-
-
-def number(path: str, key: str = "") -> int | None:
-    """The number in a file ("max": None), or that after the key in a file of "key number" lines."""
-    text = read(path)
-    if key:
-        for line in text.splitlines():
-            name, _, value = line.partition(" ")
-            if name == key:
-                return int(value)
-        return None
-    text = text.strip()
-    return int(text) if text.isdigit() else None
-
-
-def exists(path: str) -> bool:
-    try:
-        posix.stat(path)
-    except OSError:
-        return False
-    return True
-
-
-def read(path: str) -> str:
-    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return read_all(fd).decode("utf-8", "surrogateescape")
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        posix.close(fd)
-
-
-def read_all(fd: int) -> bytes:
-    parts = []
-    while part := posix.read(fd, 65536):
-        parts.append(part)
-    return b"".join(parts)
-
-
-def write(path: str, value: str | bytes) -> None:
-    fd = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
-    try:
-        posix.write(fd, value.encode() if isinstance(value, str) else value)
-    except OSError as error:
-        error.filename = path
-        raise
-    finally:
-        posix.close(fd)

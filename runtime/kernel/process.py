@@ -1,0 +1,45 @@
+"""Processes: known by more than a number that may be given to another (proc(5), pidfd_open(2))."""
+
+from __future__ import annotations
+
+import posix
+import select
+
+from pyrun.kernel.files import read_bytes
+
+
+def start_time(pid: int) -> int:
+    """When the process began, in clock ticks after boot (proc(5), stat field 22); 0 when it has ended or is a zombie.
+
+    With it a pid is known again although its number may have been given to another process since."""
+    try:
+        stat = read_bytes(f"/proc/{pid}/stat")
+    except OSError:
+        return 0
+    # The second field is a name in parentheses, which may hold anything.
+    fields = stat[stat.rindex(b")") + 2 :].split()
+    return 0 if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
+
+
+def is_child(pid: int) -> bool:
+    """The process is a child of ours that has not been waited for (waitid(2))."""
+    try:
+        posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
+def reap(pid: int) -> int | None:
+    """Wait for a child to end: its wait status, or None when it isn't ours (any more)."""
+    try:
+        return posix.waitpid(pid, 0)[1]
+    except ChildProcessError:
+        return None
+
+
+def has_ended(pidfd: int, seconds: float) -> bool:
+    """Wait for the process to end, at most so long."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))

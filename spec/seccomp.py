@@ -1,0 +1,37 @@
+"""Names of linux.seccomp, and the kernel's and libseccomp's numbers for them (linux/seccomp.h, seccomp.h)."""
+
+from __future__ import annotations
+
+# What a filter returns, without the number that some of them carry (seccomp(2)).
+ACTIONS = {
+    "SCMP_ACT_KILL": 0x00000000,
+    "SCMP_ACT_KILL_THREAD": 0x00000000,
+    "SCMP_ACT_KILL_PROCESS": 0x80000000,
+    "SCMP_ACT_TRAP": 0x00030000,
+    "SCMP_ACT_ERRNO": 0x00050000,
+    "SCMP_ACT_TRACE": 0x7FF00000,
+    "SCMP_ACT_NOTIFY": 0x7FC00000,
+    "SCMP_ACT_LOG": 0x7FFC0000,
+    "SCMP_ACT_ALLOW": 0x7FFF0000,
+}
+# Those which carry one, of errnoRet.
+WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
+
+# Flags of seccomp(2), SECCOMP_SET_MODE_FILTER.
+FLAGS = {
+    "SECCOMP_FILTER_FLAG_TSYNC": 0x01,
+    "SECCOMP_FILTER_FLAG_LOG": 0x02,
+    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 0x04,
+    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 0x20,
+}
+
+# enum scmp_compare
+OPERATORS = {
+    "SCMP_CMP_NE": 1,
+    "SCMP_CMP_LT": 2,
+    "SCMP_CMP_LE": 3,
+    "SCMP_CMP_EQ": 4,
+    "SCMP_CMP_GE": 5,
+    "SCMP_CMP_GT": 6,
+    "SCMP_CMP_MASKED_EQ": 7,
+}
