@@ -349,6 +349,36 @@ def read_to_end(master: int) -> str:
     return said.decode().replace("\r\n", "\n")
 
 
+class MountLine:
+    """A line of mountinfo (proc_pid_mountinfo(5))."""
+
+    def __init__(self, text: str) -> None:
+        fields = text.split()
+        dash = fields.index("-")
+        self.point = fields[4]
+        self.options = set(fields[5].split(","))
+        self.tags = {field.partition(":")[0] for field in fields[6:dash]}
+        self.kind = fields[dash + 1]
+        self.source = fields[dash + 2]
+        self.super_options = set(fields[dash + 3].split(","))
+
+
+def mount_lines(container: Container) -> list[MountLine]:
+    """What the container sees mounted."""
+    return [MountLine(line) for line in container.sees("cat /proc/self/mountinfo").splitlines()]
+
+
+def mount_at(container: Container, point: str) -> MountLine:
+    """The topmost mount there."""
+    return [line for line in mount_lines(container) if line.point == point][-1]
+
+
+def process_status(container: Container) -> dict[str, str]:
+    """/proc/self/status of the container's process, by name."""
+    container.args = ["/bin/cat", "/proc/self/status"]
+    return dict(line.split(":\t", 1) for line in container.sees("").splitlines() if ":\t" in line)
+
+
 def mounts() -> set[str]:
     return set(Path("/proc/self/mountinfo").read_text().splitlines())
 

@@ -363,3 +363,20 @@ def listener(tmp_path: Path) -> Iterator[Listener]:
     made = Listener(tmp_path / "s")
     yield made
     made.close()
+
+
+@pytest.fixture
+def shared(container: Container) -> Iterator[Path]:
+    """A shared tmpfs of the host's with another one below it."""
+    top = container.path / "shared"
+    top.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "top", top], check=True)
+    try:
+        subprocess.run(["mount", "--make-shared", top], check=True)
+        (top / "below").mkdir()
+        subprocess.run(["mount", "-t", "tmpfs", "below", top / "below"], check=True)
+        (top / "mark").write_text("top")
+        (top / "below/mark").write_text("below")
+        yield top
+    finally:
+        subprocess.run(["umount", "-R", top], check=True)

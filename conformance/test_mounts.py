@@ -3,59 +3,17 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from conformance.harness import Container
-
-
-class Line:
-    """A line of mountinfo (proc_pid_mountinfo(5))."""
-
-    def __init__(self, text: str) -> None:
-        fields = text.split()
-        dash = fields.index("-")
-        self.point = fields[4]
-        self.options = set(fields[5].split(","))
-        self.tags = {field.partition(":")[0] for field in fields[6:dash]}
-        self.kind = fields[dash + 1]
-        self.source = fields[dash + 2]
-        self.super_options = set(fields[dash + 3].split(","))
-
-
-def seen(container: Container) -> list[Line]:
-    return [Line(line) for line in container.sees("cat /proc/self/mountinfo").splitlines()]
-
-
-def at(container: Container, point: str) -> Line:
-    """The topmost mount there."""
-    return [line for line in seen(container) if line.point == point][-1]
-
-
-@pytest.fixture
-def shared(container: Container) -> Iterator[Path]:
-    """A shared tmpfs of the host's with another one below it."""
-    top = container.path / "shared"
-    top.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "top", top], check=True)
-    try:
-        subprocess.run(["mount", "--make-shared", top], check=True)
-        (top / "below").mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "below", top / "below"], check=True)
-        (top / "mark").write_text("top")
-        (top / "below/mark").write_text("below")
-        yield top
-    finally:
-        subprocess.run(["umount", "-R", top], check=True)
+from conformance.harness import Container, MountLine, mount_at, mount_lines
 
 
 @pytest.mark.must(28)
 def test_the_default_mounts(container: Container) -> None:
-    found = {line.point: line for line in seen(container)}
+    found = {line.point: line for line in mount_lines(container)}
     kinds = {"/proc": "proc", "/dev": "tmpfs", "/dev/pts": "devpts", "/dev/shm": "tmpfs", "/dev/mqueue": "mqueue"}
     assert {point: found[point].kind for point in kinds} == kinds
     assert found["/sys"].kind == "sysfs"
@@ -112,7 +70,7 @@ def test_options_of_a_tmpfs(
     container: Container, options: list[str], there: set[str], absent: set[str], superblock: set[str]
 ) -> None:
     container.mount("/tmp", "tmpfs", "tmpfs", *options)
-    line = at(container, "/tmp")
+    line = mount_at(container, "/tmp")
     assert line.kind == "tmpfs"
     assert there <= line.options
     assert not absent & line.options
@@ -137,7 +95,7 @@ def test_propagation_of_a_bind(container: Container, shared: Path, option: str, 
     if "shared" in option:
         container.linux["rootfsPropagation"] = "shared"
     container.mount("/tmp", "bind", str(shared), "rbind", option)
-    found = {line.point: line.tags for line in seen(container) if line.point.startswith("/tmp")}
+    found = {line.point: line.tags for line in mount_lines(container) if line.point.startswith("/tmp")}
     assert tags <= found["/tmp"]
     assert "shared" in tags or "shared" not in found["/tmp"]
     if option.startswith("r") and option != "rshared":
@@ -192,10 +150,10 @@ def test_a_copy_that_is_unbindable(container: Container, shared: Path) -> None:
 def test_options_of_a_bind(container: Container, shared: Path, option: str) -> None:
     """Of the mount that is made, not of its source, nor of what is mounted below it."""
     container.mount("/tmp", "bind", str(shared), "rbind", option)
-    found = {line.point: line.options for line in seen(container) if line.point.startswith("/tmp")}
+    found = {line.point: line.options for line in mount_lines(container) if line.point.startswith("/tmp")}
     assert option in found["/tmp"]
     assert option not in found["/tmp/below"]
-    host = [Line(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    host = [MountLine(line) for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     assert [line.options & {option} for line in host if line.point == str(shared)] == [set()]
 
 
@@ -203,7 +161,7 @@ def test_options_of_a_bind(container: Container, shared: Path, option: str) -> N
 @pytest.mark.parametrize("option", ["rro", "rnosuid", "rnodev", "rnoexec", "rnoatime", "rnodiratime"])
 def test_recursive_options_of_a_bind(container: Container, shared: Path, option: str) -> None:
     container.mount("/tmp", "bind", str(shared), "rbind", option)
-    found = {line.point: line.options for line in seen(container) if line.point.startswith("/tmp")}
+    found = {line.point: line.options for line in mount_lines(container) if line.point.startswith("/tmp")}
     assert {point for point, options in found.items() if option.removeprefix("r") in options} == {"/tmp", "/tmp/below"}
 
 
@@ -223,7 +181,7 @@ def test_tmpcopyup(container: Container) -> None:
 def test_remount_changes_what_is_there(container: Container) -> None:
     container.mount("/tmp", "tmpfs", "tmpfs")
     container.mount("/tmp", "tmpfs", "tmpfs", "remount", "ro", "noexec")
-    assert {"ro", "noexec"} <= at(container, "/tmp").options
+    assert {"ro", "noexec"} <= mount_at(container, "/tmp").options
 
 
 SELINUX = Path("/sys/fs/selinux/enforce").exists()
@@ -254,7 +212,7 @@ def test_the_order_is_kept(container: Container) -> None:
     container.mount("/tmp", "tmpfs", "first")
     container.mount("/tmp/below", "tmpfs", "second")
     container.mount("/tmp/below", "tmpfs", "third")
-    found = [line.source for line in seen(container) if line.point.startswith("/tmp")]
+    found = [line.source for line in mount_lines(container) if line.point.startswith("/tmp")]
     assert found == ["first", "second", "third"]
 
 

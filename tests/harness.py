@@ -14,14 +14,18 @@ from conformance.harness import (
     Bundle,
     Done,
     Listener,
+    MountLine,
     Runtime,
     cgroups,
     descriptors,
     hear,
     libc,
+    mount_at,
+    mount_lines,
     mounts,
     numbers,
     own_cgroup,
+    process_status,
     processes,
     read_to_end,
     tidy,
@@ -29,8 +33,9 @@ from conformance.harness import (
 from conformance.harness import Container as AnyContainer
 
 __all__ = [
-    "APPLETS", "CHECKOUT", "PYRUN", "Bundle", "Container", "Done", "Listener", "Runtime", "cgroups", "descriptors",
-    "hear", "libc", "message", "mounts", "numbers", "open_to_all", "own_cgroup", "processes", "read_to_end", "tidy",
+    "APPLETS", "CHECKOUT", "PYRUN", "Bundle", "Container", "Done", "Listener", "MountLine", "Runtime", "cgroups",
+    "descriptors", "hear", "libc", "message", "mount_at", "mount_lines", "mounts", "numbers", "open_to_all",
+    "own_cgroup", "process_status", "processes", "read_to_end", "tidy",
 ]  # fmt: skip
 
 CHECKOUT = Path(__file__).parents[1]

@@ -11,25 +11,6 @@ KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 AT_CREATE = KINDS[:3]
 
 
-def trail(container: Container) -> list[str]:
-    file = container.path / "trail"
-    return file.read_text().split() if file.exists() else []
-
-
-def trace(container: Container, *kinds: str) -> None:
-    """Hooks that leave their names in the bundle, and their state beside it; the folder is bound at /bundle too, for
-    those that look from inside."""
-    container.config["root"]["readonly"] = False
-    container.mount("/bundle", "bind", str(container.path), "rbind")
-    for kind in kinds:
-        folder = "/bundle" if kind == "startContainer" else container.path
-        script = f"echo {kind} >> {folder}/trail; cat > {folder}/state-{kind}"
-        container.hook(kind, script)
-        if kind == "createContainer":
-            # Its path is the runtime's, but it runs in the container's mount namespace before pivot_root.
-            container.config["hooks"][kind][-1]["args"][2] = script
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_descriptors(container: Container, kind: str) -> None:
     """A hook has its stdio and nothing else."""

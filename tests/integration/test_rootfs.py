@@ -11,15 +11,6 @@ from harness import Container
 pytestmark = pytest.mark.guest
 
 
-def root_line(container: Container) -> list[str]:
-    """The line of `/` in the container's mountinfo, as fields."""
-    for line in container.sees("cat /proc/self/mountinfo").splitlines():
-        fields = line.split()
-        if fields[4] == "/":
-            return fields
-    raise AssertionError("no root")
-
-
 def test_the_path_may_be_a_link(container: Container) -> None:
     (container.path / "link").symlink_to("rootfs")
     container.config["root"]["path"] = "link"

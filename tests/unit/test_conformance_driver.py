@@ -83,7 +83,7 @@ def program(checkout: Path, name: str, script: str) -> Path:
         ("echo 1..3; echo ok 1", "3 planned, 1 run"),
         ("cat runtimetest rootfs-amd64.tar.gz > both; test -s both && echo ok 1 || echo not ok 1 - files", ""),
         ('test "$RUNTIME" = /bin/true && echo ok 1 || echo not ok 1 - runtime', ""),
-        ("head -c 1000000 /dev/zero | tr '\\0' '\\n'; echo ok 1", ""),
+        slow("head -c 1000000 /dev/zero | tr '\\0' '\\n'; echo ok 1", ""),
     ],
 )
 def test_what_a_program_says(checkout: Path, script: str, why: str) -> None:
@@ -232,6 +232,7 @@ def test_what_is_expected(tmp_path: Path, deviations: str, code: int, said: str)
     assert done.returncode == code
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_failure_that_was_expected_and_is_none(tmp_path: Path) -> None:
     (tmp_path / "deviations.toml").write_text('[it]\n"test_lifecycle.py::test_an_unknown_id[start]" = "why"\n')
@@ -269,6 +270,7 @@ def test_a_runtime_that_does_nothing_fails(tmp_path: Path, expected: str) -> Non
         assert "FAIL" in done.stdout
 
 
+@pytest.mark.slow
 def test_no_such_runtime() -> None:
     done = pytest_of("--runtime=/no/such", "-k", "life", suite=LIFECYCLE)
     assert done.returncode == 4
