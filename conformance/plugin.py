@@ -59,8 +59,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.runtime = os.environ.get("RUNTIME") or default_runtime()
     if config.getoption("runtime"):
         config.option.runtime = shutil.which(config.option.runtime) or config.option.runtime
+    config.addinivalue_line("markers", "deviates: what pyrun does otherwise on purpose (deviations.toml)")
     config.addinivalue_line("markers", "cgroupfs: about paths that only the cgroupfs driver takes")
-    config.addinivalue_line("markers", "systemd: about what systemd makes, and worth a run with --systemd-cgroup")
+    config.addinivalue_line("markers", "systemd: worth a run with --systemd-cgroup as well")
     config.pluginmanager.register(Report(config), "conformance-report")
     if config.getoption("systemd_cgroup"):
         Runtime.wide = ("--systemd-cgroup",)

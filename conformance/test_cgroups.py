@@ -328,6 +328,7 @@ def test_rules_as_the_kernel_lists_them(container: Container) -> None:
     assert [line for line in listed if line in asked] == asked
 
 
+@pytest.mark.deviates
 @pytest.mark.must(103)
 def test_a_default_device_that_is_denied(container: Container) -> None:
     """By a later rule than the one that allows it."""

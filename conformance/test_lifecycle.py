@@ -200,6 +200,7 @@ def test_without_a_process_start_fails(container: Container) -> None:
     container.delete()
 
 
+@pytest.mark.deviates
 @pytest.mark.must(39)
 def test_delete_of_a_created_container(container: Container) -> None:
     """The letter of the spec; the runtimes in use kill it, and their callers rely on that."""

@@ -24,8 +24,8 @@ LATER = {
     "start": ["container.container"],
     "state": ["container.container"],
     "kill": ["container.container"],
-    "delete": ["cgroups.cgroup"],
-    "exec": ["container.container", "cgroups.cgroup", "cli.foreground"],
+    "delete": ["cgroups.drivers"],
+    "exec": ["container.container", "cgroups.drivers", "cli.foreground"],
     "run": ["cgroups.resources", *LIMITS, "cli.foreground"],
 }
 

@@ -10,7 +10,7 @@ from pyrun.spec import strictjson
 
 
 class Log:
-    """Where messages go.
+    """Where messages go. One that can't be written is lost: what the command does doesn't depend on it.
 
     Without --log that is stderr. With it, an error is also shown bare on stderr, and nothing else is: go-runc reads
     stdout and stderr as one, and podman reads the log as exactly one JSON object.
@@ -26,7 +26,8 @@ class Log:
             # O_APPEND: a caller lets every command of a container write to one file.
             flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC
             try:
-                self.fd = posix.open(path, flags, 0o644)
+                # A fifo that nobody reads is an error (ENXIO), and nothing to wait for.
+                self.fd = posix.open(path, flags | posix.O_NONBLOCK, 0o644)
             except OSError as e:
                 raise Error("open the log", call=f"open {path}", errno=e.errno) from None
 
@@ -34,7 +35,7 @@ class Log:
         """A line at level error, and with --log the bare text on stderr."""
         self._write("error", message)
         if self.fd != 2:
-            posix.write(2, f"{message}\n".encode(errors="replace"))
+            _put(2, f"{message}\n")
 
     def warning(self, message: str) -> None:
         """A line at level warning; with --log only with --debug."""
@@ -53,4 +54,11 @@ class Log:
             line = strictjson.dumps({"level": level, "msg": message, "time": moment})
         else:
             line = f'time="{moment}" level={level} msg={strictjson.dumps(message)}'
-        posix.write(self.fd, f"{line}\n".encode(errors="replace"))
+        _put(self.fd, f"{line}\n")
+
+
+def _put(fd: int, line: str) -> None:
+    try:
+        posix.write(fd, line.encode(errors="replace"))
+    except OSError:  # a full disk, a reader that is gone
+        return

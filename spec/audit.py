@@ -56,7 +56,7 @@ def _shape(value: Any) -> list[Fault]:
     if fault is None:
         return []
     try:
-        from pyrun.spec import wording
+        from pyrun.spec import wording  # lazy: loads jsonschema
     except ImportError:  # jsonschema is missing: the one fault known is better than none
         return [fault]
     return wording.all_faults(value, "config") or [fault]

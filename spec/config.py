@@ -298,7 +298,7 @@ def _load(raw: bytes, part: str, checks: Callable[[Any], list[Fault]]) -> Any:
     fault = schema.first_fault(value, schema.load("config", part))
     if fault is not None:
         try:
-            from pyrun.spec import wording
+            from pyrun.spec import wording  # lazy: loads jsonschema, and only for a fault
         except ImportError:
             # The one fault known is better than none: jsonschema may be missing.
             raise Invalid([fault]) from None

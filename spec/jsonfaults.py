@@ -1,13 +1,13 @@
 """Where a document breaks the rules of strict JSON. Cold: called when pyrun.spec.strictjson has met a breach.
 
-The same scanner goes over the text with hooks that keep what is wrong in the tree, so that a walk finds its pointers.
+The same scanner goes over the text with `hooks`, which keep what is wrong in the tree, so that a walk finds its
+pointers.
 """
 
 from __future__ import annotations
 
 import math
 
-from pyrun.spec import strictjson
 from pyrun.spec.faults import Fault, escape
 
 TYPE_CHECKING = False
@@ -30,31 +30,25 @@ class _Bad:
         self.problem = problem
 
 
-def _kept_integer(digits: str) -> _Bad | None:
-    if len(digits) <= strictjson.MAX_DIGITS:
-        return None
-    return _Bad(f"a number of {len(digits)} digits, the limit is {strictjson.MAX_DIGITS}")
+def hooks(max_digits: int) -> tuple[object, ...]:
+    """For strictjson.scanner_with(): what is called for objects, integers, other numbers, NaN and its like."""
+
+    def integer(digits: str) -> _Bad | None:
+        if len(digits) <= max_digits:
+            return None
+        return _Bad(f"a number of {len(digits)} digits, the limit is {max_digits}")
+
+    def other(digits: str) -> _Bad | None:
+        bad = integer(digits)
+        if bad is None and float(digits) in (math.inf, -math.inf):
+            bad = _Bad(f"{digits} is too large a number")
+        return bad
+
+    return _Object, integer, other, lambda name: _Bad(f"{name} is not JSON")
 
 
-def _kept_float(digits: str) -> _Bad | None:
-    bad = _kept_integer(digits)
-    if bad is None and float(digits) in (math.inf, -math.inf):
-        bad = _Bad(f"{digits} is too large a number")
-    return bad
-
-
-def _kept_constant(name: str) -> _Bad:
-    return _Bad(f"{name} is not JSON")
-
-
-def find(text: str) -> list[Fault]:
-    """All faults of a text whose syntax is good, in the order of the document."""
-    tree = strictjson.scan(text, strictjson.scanner_with(_Object, _kept_integer, _kept_float, _kept_constant))
-    return [fault for fault in _walk(tree) if fault is not None]
-
-
-def in_strings(value: Any) -> list[Fault]:
-    """The faults of all strings in a value, in the order of the document."""
+def find(value: Any) -> list[Fault]:
+    """All faults in a value, plain or as scanned with `hooks`, in the order of the document."""
     return [fault for fault in _walk(value) if fault is not None]
 
 

@@ -50,14 +50,14 @@ def loads(raw: bytes, drop_nulls: bool = False) -> Any:
     try:
         value = scan(text, _DROPPING if drop_nulls else _KEEPING)
     except _Refused:
-        from pyrun.spec import jsonfaults
+        from pyrun.spec import jsonfaults  # lazy: a fault
 
-        raise Invalid(jsonfaults.find(text)) from None
+        raise Invalid(jsonfaults.find(scan(text, scanner_with(*jsonfaults.hooks(MAX_DIGITS))))) from None
     # Only an escape can bring these in: UTF-8 has no surrogates, and the scanner refuses bare control characters.
     if b"\\u0000" in raw or b"\\ud" in raw or b"\\uD" in raw:
-        from pyrun.spec import jsonfaults
+        from pyrun.spec import jsonfaults  # lazy: hardly ever
 
-        faults = jsonfaults.in_strings(value)
+        faults = jsonfaults.find(value)
         if faults:
             raise Invalid(faults)
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
@@ -76,7 +76,7 @@ def dumps(value: Any, indent: int | None = None) -> str:
     Raises TypeError for what JSON can't say, ValueError for NaN, Infinity and circular values.
     """
     if indent is not None:
-        import json
+        import json  # lazy: takes longer than a whole start
 
         return json.dumps(value, indent=indent, allow_nan=False)
     return "".join(_encoder()(value, 0))
@@ -90,7 +90,7 @@ def scan(text: str, scanner: Scanner) -> Any:
             value, end = scanner(text, start)
         except SystemError:
             # Before Python 3.12, _json can raise its JSONDecodeError only when json.decoder has been imported.
-            import json.decoder  # noqa: F401
+            import json.decoder  # noqa: F401  # lazy: takes longer than a whole start
 
             value, end = scanner(text, start)
     except StopIteration as stop:

@@ -57,10 +57,6 @@ class Cgroup:
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Cgroup:
         """The cgroup that `to_state` told of."""
-        if cls is Cgroup and state["driver"] == "systemd":
-            from pyrun.cgroups.systemd import SystemdCgroup
-
-            return SystemdCgroup.from_state(state)
         self = cls.__new__(cls)
         self.mode = state["mode"]
         self.rootless = state["rootless"]
@@ -193,7 +189,7 @@ class Cgroup:
         On version 2 device rules are a program (controllers/devices.py). Raises Invalid.
         """
         # Imported here: of all commands only create and update compile, and kill or delete need not load it.
-        from pyrun.cgroups.resources import compile_writes
+        from pyrun.cgroups.resources import compile_writes  # lazy: only create and update set limits
 
         if not devices:
             resources = {section: members for section, members in resources.items() if section != "devices"}

@@ -29,7 +29,7 @@ def refused(pointer: str, what: str, path: str, error: OSError) -> CgroupError:
 
 def _hint(file: str, number: int) -> str:
     # Imported here: kill, delete and exec need no controllers while all goes well.
-    from pyrun.cgroups.controllers import controllers
+    from pyrun.cgroups.controllers import controllers  # lazy: an error
 
     tables = (_HINTS, *(controller.hints for controller in controllers()))
     return next((table[file, number] for table in tables if (file, number) in table), "")

@@ -63,7 +63,7 @@ class SystemdCgroup(Cgroup):
         self._container = container
         self._annotated: list[Property] = []
         if annotations:
-            from pyrun.cgroups.annotations import annotated
+            from pyrun.cgroups.annotations import annotated  # lazy: only create
 
             self._annotated = annotated(annotations, v2=self.mode == "v2")
         below = f"{slice_directory(self._slice)}/{self.unit}"
@@ -128,13 +128,13 @@ class SystemdCgroup(Cgroup):
 
     def writes(self, resources: Resources, *, devices: bool = True, warnings: list[Fault] | None = None) -> list[Write]:
         """As there; the properties for the same resources are kept for `create` and `change`."""
-        from pyrun.cgroups import properties
-        from pyrun.cgroups.controllers.devices import device_properties
+        from pyrun.cgroups import properties  # lazy: only create and update
+        from pyrun.cgroups.controllers.devices import device_properties  # lazy: only create and update
 
         writes = super().writes(resources, devices=devices, warnings=warnings)
         self._limits = properties.limits(resources, v2=self.mode == "v2")
         if self._annotated:
-            from pyrun.cgroups.annotations import contested
+            from pyrun.cgroups.annotations import contested  # lazy: only with annotations
 
             contested(self._annotated, writes, v2=self.mode == "v2")
         # The manager of a user has no right to filter devices.
@@ -183,7 +183,7 @@ class SystemdCgroup(Cgroup):
             raise CgroupError(f"{what}: {words}", pointer=POINTER, hint=hint)
 
     def _properties(self, pid: int) -> list[Property]:
-        from pyrun.cgroups.properties import Property
+        from pyrun.cgroups.properties import Property  # lazy: only create
 
         wanted = self._limits + self._annotated
         chosen = {row.name for row in wanted}
@@ -296,7 +296,7 @@ class SystemdCgroup(Cgroup):
 
     def _ask(self, what: str, properties: list[Property], act: Callable[[Manager], T]) -> T:
         """Let `act` ask; what is refused is worded with the property that the refusal names."""
-        from pyrun.cgroups.bus import RefusedError
+        from pyrun.cgroups.bus import RefusedError  # lazy: loads jeepney
 
         try:
             return act(self._connected())
@@ -316,7 +316,7 @@ class SystemdCgroup(Cgroup):
     def _connected(self) -> Manager:
         if self._manager is None:
             try:
-                from pyrun.cgroups.bus import Manager
+                from pyrun.cgroups.bus import Manager  # lazy: loads jeepney
             except ImportError:
                 raise CgroupError("the systemd driver needs the library jeepney", hint="pip install jeepney") from None
             self._manager = Manager(self.rootless and privilege.rootless())

@@ -221,7 +221,7 @@ def seccomp(host: Host) -> Iterator[Fault]:
     profile = host.linux.get("seccomp")
     if not profile:
         return
-    from pyrun.host.seccomp import compile_filter
+    from pyrun.host.seccomp import compile_filter  # lazy: only with a profile
 
     try:
         compile_filter(profile, host.log)
@@ -237,7 +237,7 @@ def intel_rdt(host: Host) -> Iterator[Fault]:
     wanted = host.linux.get("intelRdt")
     if wanted is None:
         return
-    from pyrun.host.resctrl import Group
+    from pyrun.host.resctrl import Group  # lazy: only with linux.intelRdt
 
     try:
         Group.of(wanted, "check")

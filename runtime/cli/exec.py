@@ -6,7 +6,7 @@ from pyrun.container.bundle import absolute
 from pyrun.container.exec import ExecOptions, execute
 from pyrun.container.gather import seccomp_filter
 from pyrun.errors import ConfigError, DoesNotExistError, Error
-from pyrun.kernel.files import read_bytes
+from pyrun.kernel.files import read_document
 from pyrun.plan import labels
 from pyrun.spec import config as spec_config
 from pyrun.spec.checks import process_faults, process_warnings
@@ -75,7 +75,7 @@ def _process(config: Config, values: Values, command: list[str]) -> Process:
     try:
         if values["process"]:
             try:
-                raw = read_bytes(absolute(values.text("process")))
+                raw = read_document(absolute(values.text("process")))
             except OSError as e:
                 raise Error("read the process", call=f"open {values['process']}", errno=e.errno) from None
             process = spec_config.load_process(raw)

@@ -50,7 +50,7 @@ class Foreground:
             self._relay()
         finally:
             if self._attributes:
-                import termios
+                import termios  # lazy: only with a terminal
 
                 termios.tcsetattr(0, termios.TCSANOW, self._attributes)
         code = posix.waitstatus_to_exitcode(posix.waitpid(self.pid, 0)[1])
@@ -73,7 +73,7 @@ class Foreground:
             events = dict(poll.poll())
             if self._wake in events:
                 self._forward(posix.read(self._wake, 256))
-            if self._notifications and notified in events and self._notifications.receive():
+            if self._notifications and notified in events and self._notifications.relay():
                 poll.unregister(notified)
                 self._notifications.close()
                 self._notifications = None
@@ -132,7 +132,7 @@ class Foreground:
 
 def _raw(fd: int) -> list[Any] | None:
     """Make the caller's terminal raw; returns its attributes as they were, None when it isn't a terminal."""
-    import termios
+    import termios  # lazy: only with a terminal
 
     try:
         before = termios.tcgetattr(fd)

@@ -40,7 +40,7 @@ def usage(error: UsageError) -> int:
 
 def _help(name: str) -> str:
     try:
-        import click
+        import click  # lazy: only for help
     except ImportError:
         return "click is not installed: see the manual for the options"
     program = group()
@@ -53,7 +53,7 @@ def _help(name: str) -> str:
 
 def group() -> click.Group:
     """The whole command line as click sees it; completion scripts come from it too."""
-    import click
+    import click  # lazy: only for help
 
     program = click.Group(
         "pyrun", help="An OCI runtime that says what it will do.", params=_params(GLOBAL), add_help_option=False
@@ -73,7 +73,7 @@ def group() -> click.Group:
 
 
 def _params(table: tuple[Row, ...]) -> list[click.Parameter]:
-    import click
+    import click  # lazy: only for help
 
     return [
         click.Option([*o.names, o.key], is_flag=o.kind == "switch", metavar=o.metavar or None, help=o.help)

@@ -53,7 +53,9 @@ class Context:
         root = wide.text("root")
         self.explicit_root = bool(root)
         if root and not root.startswith("/"):
-            root = f"{posix.getcwd()}/{root}"
+            from pyrun.container.bundle import absolute  # lazy: managers name it by an absolute path
+
+            root = absolute(root)
         self.root = root.rstrip("/") or caller.default_root()
         if root and not root.strip("/"):
             raise Error("--root must not be /", hint="the containers' directories would lie there")
@@ -80,7 +82,7 @@ def main(argv: list[str]) -> int:
     try:
         wide, name, values, arguments = parse(argv)
         if not name or values["help"]:
-            from pyrun.cli.help import show
+            from pyrun.cli.help import show  # lazy: cold
 
             return show(wide, name)
         _check_preserved(values)
@@ -93,7 +95,7 @@ def main(argv: list[str]) -> int:
             signal(signum, _interrupt)
         return int(_module(name).run(Context(wide, Caller(log)), values, arguments))
     except UsageError as e:
-        from pyrun.cli.help import usage
+        from pyrun.cli.help import usage  # lazy: an error
 
         return usage(e)
     except Error as e:
@@ -107,13 +109,14 @@ def main(argv: list[str]) -> int:
     except Exception as e:
         if log.debugging:
             raise
+        failed = _EXEC_FAILED if name == "exec" else 1
         if isinstance(e, OSError) and e.errno in _EXHAUSTED:
             log.error(str(Error(name, call=f"open {e.filename}" if e.filename else "", errno=e.errno)))
-            return 1
+            return failed
         what = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         path = f" {e.filename}" if isinstance(e, OSError) and e.filename else ""
         log.error(f"pyrun itself failed: {type(e).__name__}{path}: {what} (--debug shows where)")
-        return 1
+        return failed
 
 
 def _check_preserved(values: Values) -> None:

@@ -22,15 +22,17 @@ if TYPE_CHECKING:
 
 _MOST = 1 << 16
 _BARRIER_SECONDS = 30
+_SECONDS = 5
 
 
 class Notifications:
     """The socket in the container's directory, where init says when it is ready. Raises Error when it can't be made."""
 
-    __slots__ = ("_address", "_pid", "_socket")
+    __slots__ = ("_address", "_log", "_pid", "_socket")
 
     def __init__(self, container: Container, address: bytes) -> None:
         self._address = address
+        self._log = container.caller.log
         self._pid = container.state["pid"]
         self._socket = socket(AF_UNIX, SOCK_DGRAM)
         # By way of the descriptor: the path itself may be longer than an address can be.
@@ -69,6 +71,14 @@ class Notifications:
         _tell(self._address, b"READY=1\nMAINPID=%d" % self._pid)
         return True
 
+    def relay(self) -> bool:
+        """The same for who has more to do: a service manager that can't be told is a warning."""
+        try:
+            return self.receive()
+        except Error as e:
+            self._log.warning(str(e))
+            return True
+
     def wait(self) -> None:
         """Until the program is ready or has ended; then until what was said of it has been read: our end comes next,
         and nothing can be known of the sender of a message any more then."""
@@ -99,6 +109,8 @@ def _tell(address: bytes, words: bytes, fd: int = -1) -> None:
     path = b"\0" + address[1:] if address[:1] == b"@" else address
     out = socket(AF_UNIX, SOCK_DGRAM)
     try:
+        # A manager that has stopped reading must not stop us.
+        out.settimeout(_SECONDS)
         out.connect(path)
         out.sendmsg([words], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))] if fd >= 0 else [])
     except OSError as e:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrun.container.bundle import absolute
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.files import read_all, read_bytes
+from pyrun.kernel.files import read_bounded, read_document
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -76,7 +76,7 @@ def _options(values: Values) -> Resources:
 def _document(path: str) -> Resources:
     """Resources as in config.json, from a file, or from stdin for `-`."""
     try:
-        raw = read_all(0) if path == "-" else read_bytes(absolute(path))
+        raw = read_bounded(0, "stdin") if path == "-" else read_document(absolute(path))
     except OSError as e:
         raise Error("read the resources", call=f"open {path}", errno=e.errno) from None
     return _checked(raw)

@@ -6,7 +6,7 @@ import posix
 from errno import ENOENT
 
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.files import read_bytes
+from pyrun.kernel.files import read_document
 from pyrun.record import Record
 from pyrun.spec import config as spec_config
 from pyrun.spec.faults import Invalid
@@ -45,7 +45,13 @@ class CreateOptions(Record):
 
 def absolute(path: str) -> str:
     """`path` from the root on, without what only decorates it; `..` stays, since a symlink may stand before it."""
-    parts = path.split("/") if path.startswith("/") else f"{posix.getcwd()}/{path}".split("/")
+    if not path.startswith("/"):
+        try:
+            path = f"{posix.getcwd()}/{path}"
+        except OSError as e:
+            hint = "the current directory is gone: name files by absolute paths"
+            raise Error(f"find {path}", call="getcwd", errno=e.errno, hint=hint) from None
+    parts = path.split("/")
     return "/" + "/".join(part for part in parts if part not in ("", "."))
 
 
@@ -53,7 +59,7 @@ def read_raw(options: CreateOptions) -> bytes:
     """The text of the bundle's config. Raises Error."""
     path = absolute(options.config) if options.config else f"{options.bundle}/config.json"
     try:
-        return read_bytes(path)
+        return read_document(path)
     except OSError as e:
         if e.errno == ENOENT:
             raise Error(f"JSON specification file {path} not found", hint="--bundle names its directory") from None

@@ -14,7 +14,8 @@ from pyrun.caller import Caller
 from pyrun.cgroups.frozen import has_inner, is_frozen
 from pyrun.container.store import ContainerDir, containers
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
-from pyrun.kernel.process import has_ended, start_time
+from pyrun.kernel.files import read
+from pyrun.kernel.process import INIT_NAME, has_ended, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pyrun.container.store import State, Status
     from pyrun.spec.config import Process, Resources
 
+_PAUSE = 0.001  # between two looks at what takes the kernel a moment
 _SECONDS = 10  # how long the end of a process that was killed may take
 OUT_OF_MEMORY = "org.pyrun.out-of-memory"  # an annotation that a stopped container's state may have
 
@@ -137,9 +139,12 @@ class Container:
 
     def cgroup(self) -> Cgroup:
         """Its cgroup, as create recorded it."""
-        from pyrun.cgroups.cgroup import Cgroup  # lazy: `state` and `start` only ask whether it is frozen
+        from pyrun.cgroups import drivers  # lazy: `state` and `start` only ask whether it is frozen
 
-        return Cgroup.from_state(self.state["cgroup"])
+        try:
+            return drivers.from_state(self.state["cgroup"])
+        except (KeyError, TypeError, ValueError) as e:
+            raise Error(f"container {self.id}: state.json is broken", detail=f"cgroup: {e!r}") from None
 
     def out_of_memory(self) -> str:
         """What the OOM killer has done to processes of the container; "" for nothing, or when nobody knows."""
@@ -320,6 +325,24 @@ class Container:
                 raise Error(what, pointer="/process", detail="the config has none")
             hint = HINTS.get(("execve", errno), "")
             raise ExecutableError(f'exec "{name}"', pointer="/process/args/0", call="execve", errno=errno, hint=hint)
+        self._require_execve(pidfd)
+
+    def _require_execve(self, pidfd: int) -> None:
+        """init's end of the fifo is closed: by execve, or by its death on the way there (a seccomp profile kills what
+        calls execve, somebody has killed it). execve gives the process another name, and a zombie keeps the old one."""
+        while True:
+            ended = has_ended(pidfd, 0)  # asked first: what the name is after that is what it died with
+            try:
+                name = read(f"/proc/{self.state['pid']}/comm").strip()
+            except OSError:
+                return  # it is gone, and whoever has waited for it knows how it ended
+            if name != INIT_NAME:
+                return
+            if ended:
+                hint = "does its seccomp profile forbid execve, or has somebody killed it?"
+                detail = "init was killed before it became the program"
+                raise Error("the program has not run", pointer="/process/args/0", detail=detail, hint=hint)
+            has_ended(pidfd, _PAUSE)
 
     def _kill_cgroup(self, signal: int, but: int = 0) -> None:
         """Send the signal to the processes of the container's cgroup, `but` that one; unless another container of this
@@ -410,15 +433,21 @@ def delete(root: str, name: str, caller: Caller, force: bool = False) -> None:
         try:
             if force:
                 _kill_first(directory, caller)
-            directory.lock()
+                directory.lock_by_force(caller.log)
+            else:
+                directory.lock()
             try:
-                state = directory.read()
-            except Error:
+                state: State | None = directory.read()
+            except Error as e:
                 if not force:
                     raise
+                state = directory.salvage()
+                if not state:
+                    caller.log.warning(f"{e.what}: what it may have left running, or mounted, is not known any more")
+            if state:
+                Container(directory, state, caller).delete(force)
+            else:
                 directory.remove()
-                return
-            Container(directory, state, caller).delete(force)
         finally:
             directory.close()
     except DoesNotExistError:

@@ -11,7 +11,7 @@ from pyrun.container.container import Container
 from pyrun.container.home import answer
 from pyrun.container.pid_file import write_pid_file
 from pyrun.container.session import Session
-from pyrun.container.store import ContainerDir, now
+from pyrun.container.store import FORMAT, ContainerDir, now
 from pyrun.container.undo import Undo
 from pyrun.errors import ConfigError, Error
 from pyrun.kernel.files import write
@@ -106,6 +106,7 @@ class _Creation:
     def _first_state(self, name: str) -> State:
         config, hooks = self.config, self.config.get("hooks", {})
         state: State = {
+            "format": FORMAT,
             "ociVersion": SPEC_VERSION,
             "id": name,
             "bundle": self.options.bundle,
@@ -161,9 +162,10 @@ class _Creation:
 
             group = Group.of(self.linux["intelRdt"], state["id"])
             state["resctrl"] = group.to_state()
-        # What has a state has all of its config.
-        directory.write_file("config.json", self.raw)
+        # What has a state has all of its config; and config.json alone would be a bundle.
+        directory.write_file(".config.json", self.raw)
         directory.write(state)
+        directory.rename(".config.json", "config.json")
         warnings: list[Fault] = []
         writes = cgroup.writes(gather.resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]
         if not cgroup.needs_process:

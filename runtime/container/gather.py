@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.cgroups.cgroup import Cgroup
+from pyrun.cgroups import drivers
 from pyrun.kernel import privilege
 from pyrun.machine.launch import Layout
 from pyrun.plan import labels, mounts
@@ -14,6 +14,7 @@ from pyrun.plan.namespaces import Namespaces
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.caller import Caller
+    from pyrun.cgroups.cgroup import Cgroup
     from pyrun.cgroups.host import Hierarchies
     from pyrun.container.bundle import CreateOptions
     from pyrun.log import Log
@@ -37,14 +38,9 @@ def own_cgroup(options: CreateOptions, hierarchies: Hierarchies, container: str,
     """The container's cgroup, not made yet, by the driver that the command line asks for. Raises Invalid."""
     path = config.get("linux", {}).get("cgroupsPath")
     rootless = privilege.rootless() if options.rootless is None else options.rootless
-    if options.cgroup_manager == "systemd":
-        from pyrun.cgroups.systemd import SystemdCgroup
-
-        annotations = config.get("annotations", {})
-        return SystemdCgroup(hierarchies, container, path, rootless=rootless, annotations=annotations)
-    if options.cgroup_manager == "disabled":
-        return Cgroup.disabled(hierarchies)
-    return Cgroup(hierarchies, container, path, rootless=rootless)
+    annotations = config.get("annotations", {})
+    manager = options.cgroup_manager
+    return drivers.new(manager, hierarchies, container, path, rootless=rootless, annotations=annotations)
 
 
 def cgroup_owner(config: Config) -> int:
@@ -124,12 +120,12 @@ def facts(
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
     nested = privilege.nested()
     if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
-        from pyrun.cgroups.controllers.devices import v2_device_program
+        from pyrun.cgroups.controllers.devices import v2_device_program  # lazy: only on v2
 
         device_filter = v2_device_program(resources(config, cgroup)["devices"])  # type: ignore[arg-type]
     filter_, flags = seccomp_filter(config, caller, cache)
     if labels.wanted(config.get("process")):
-        from pyrun.host import lsm
+        from pyrun.host import lsm  # lazy: only with labels
 
         lsm.require(config["process"])
     return Facts(
@@ -182,7 +178,7 @@ def _symlinks(config: Config, bundle: str) -> dict[int, str]:
 def _mount_label(config: Config, log: Log) -> str:
     label = config.get("linux", {}).get("mountLabel", "")
     if label:
-        from pyrun.host import lsm
+        from pyrun.host import lsm  # lazy: only with labels
 
         if not lsm.selinux():
             log.warning("/linux/mountLabel: has no effect: selinux is not in force on this host")
@@ -195,6 +191,6 @@ def seccomp_filter(config: Config, caller: Caller, cache: bool = True) -> tuple[
     profile = config.get("linux", {}).get("seccomp")
     if not profile:
         return b"", 0
-    from pyrun.host import seccomp
+    from pyrun.host import seccomp  # lazy: only with a profile
 
     return seccomp.program(profile, caller.cache("seccomp") if cache else "", caller.log), seccomp.flags(profile)

@@ -5,6 +5,7 @@ One message with one descriptor and at least a byte of data: conmon and containe
 from __future__ import annotations
 
 import posix
+import time
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import Struct
 
@@ -17,16 +18,26 @@ _SO_SNDTIMEO = 21
 
 def send(fd: int, path: str, data: bytes) -> None:
     """Send `data`, and `fd` with its first byte, to the stream socket at `path`. Raises OSError; BlockingIOError when
-    it isn't taken within SECONDS."""
+    not all of it is taken within SECONDS."""
     connection = socket(AF_UNIX, SOCK_STREAM)
+    end = time.monotonic() + SECONDS
     try:
-        connection.setsockopt(SOL_SOCKET, _SO_SNDTIMEO, Struct("@ll").pack(SECONDS, 0))
+        _within(connection, end)
         connection.connect(path)
+        _within(connection, end)
         sent = connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
         while sent < len(data):
+            _within(connection, end)
             sent += connection.send(data[sent:])
     finally:
         connection.close()
+
+
+def _within(connection: socket, end: float) -> None:
+    """What is sent next may take until then (socket(7), SO_SNDTIMEO). A timeout of Python's own would not do: it makes
+    the socket non-blocking, and connect(2) then fails at once where the other side is busy (unix(7))."""
+    left = max(end - time.monotonic(), 0.001)
+    connection.setsockopt(SOL_SOCKET, _SO_SNDTIMEO, Struct("@ll").pack(int(left), int(left % 1 * 1e6)))
 
 
 def send_terminal(master: int, path: str) -> None:

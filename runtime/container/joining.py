@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.cgroups.frozen import is_frozen
 from pyrun.errors import Error, NotRunningError
 from pyrun.kernel import files, privilege
 from pyrun.plan.facts import Facts
@@ -38,6 +39,10 @@ def facts(container: Container, layout: Layout, below: Sequence[str] = (), **mor
             unified = path
         else:
             unified = _habitable(directory, state["pid"]) if cgroup.mode == "v2" else path
+    # Who joins a frozen cgroup waits without end.
+    if cgroup.mode == "v2" and is_frozen(unified) and not is_frozen(state.get("freezer", "")):
+        hint = "the container itself has frozen it: pyrun resume doesn't reach that"
+        raise Error("enter the container's cgroup", detail=f"{unified} is frozen", hint=hint)
     return Facts(
         layout=layout,
         bundle=state["bundle"],

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DIRECTORY = "notify"
 NAME = "notify.sock"
 _INSIDE = "/run/notify"
+_DEEPEST = 100
+_DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
 
 
 def prepare(directory: ContainerDir, config: Config, options: CreateOptions) -> None:
@@ -39,12 +41,30 @@ def prepare(directory: ContainerDir, config: Config, options: CreateOptions) -> 
 
 
 def remove(directory: ContainerDir) -> None:
-    """The directory, if there is one."""
+    """The directory, if there is one, with whatever a container has put there that could write to its mount."""
     try:
-        posix.unlink(f"{DIRECTORY}/{NAME}", dir_fd=directory.fd)
-    except FileNotFoundError:
-        pass
-    try:
-        posix.rmdir(DIRECTORY, dir_fd=directory.fd)
+        fd = posix.open(DIRECTORY, _DIRECTORY, dir_fd=directory.fd)
     except FileNotFoundError:
         return
+    try:
+        _empty(fd)
+    finally:
+        posix.close(fd)
+    posix.rmdir(DIRECTORY, dir_fd=directory.fd)
+
+
+def _empty(directory: int, depth: int = 0) -> None:
+    """By descriptors, and through no symlink."""
+    for name in posix.listdir(directory):
+        try:
+            posix.unlink(name, dir_fd=directory)
+            continue
+        except IsADirectoryError:
+            if depth == _DEEPEST:
+                raise
+        fd = posix.open(name, _DIRECTORY, dir_fd=directory)
+        try:
+            _empty(fd, depth + 1)
+        finally:
+            posix.close(fd)
+        posix.rmdir(name, dir_fd=directory)

@@ -17,8 +17,10 @@ import time
 from errno import EEXIST, ENOENT
 
 from pyrun.errors import DoesNotExistError, Error
-from pyrun.kernel.files import read_all
+from pyrun.kernel.files import read, read_bounded, write_all
 from pyrun.kernel.ownership import open_directory, open_file, open_owned
+from pyrun.kernel.process import children
+from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 
@@ -26,16 +28,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict
 
+    from pyrun.log import Log
     from pyrun.spec.config import Hooks, Process, Seccomp
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
     class State(TypedDict, total=False):
-        """What is in state.json. `pid` is 0 until there is an init; `started` is its start time (proc(5), field 22).
-        `process` and `seccomp`, as in the config, are there for startContainer hooks only. `namespaces`: CLONE_NEW*
-        flags of those that are not the host's, `joined`: of those among them that were there before.
-        `mounted`: (path, unique id) of the mount that is the root of a container without a mount namespace."""
+        """What is in state.json. `format`: FORMAT of who wrote it. `pid` is 0 until there is an init; `started` is its
+        start time (proc(5), field 22). `process` and `seccomp`, as in the config, are there for startContainer hooks
+        only. `namespaces`: CLONE_NEW* flags of those that are not the host's, `joined`: of those among them that were
+        there before. `mounted`: (path, unique id) of the mount that is the root of a container without a mount
+        namespace."""
 
+        format: int
         ociVersion: str
         id: str
         bundle: str
@@ -59,7 +64,38 @@ if TYPE_CHECKING:
 
 
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
-_FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", "state.json", ".state.json")
+# The version of the form of state.json: what has another one was written by another pyrun.
+FORMAT = 1
+# What a state has at least, and what else it may have.
+_REQUIRED: dict[str, type] = {
+    "format": int,
+    "ociVersion": str,
+    "id": str,
+    "bundle": str,
+    "rootfs": str,
+    "created": str,
+    "owner": str,
+    "annotations": dict,
+    "pid": int,
+    "started": int,
+    "namespaces": int,
+    "joined": int,
+    "hooks": dict,
+    "executable": str,
+}
+_OPTIONAL: dict[str, type] = {
+    "creating": bool,
+    "cgroup": dict,
+    "freezer": str,
+    "resctrl": dict,
+    "process": dict,
+    "seccomp": dict,
+    "mounted": list,
+}
+_CGROUP: dict[str, type] = {"driver": str, "mode": str, "rootless": bool, "directories": list}
+_RESCTRL: dict[str, type] = {"top": str, "directory": str, "made": bool, "monitoring": str}
+
+_FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", ".state.json", "state.json")
 
 
 def check_id(container: str) -> None:
@@ -135,6 +171,66 @@ class ContainerDir:
     def lock(self) -> None:
         """Wait for the lock. Raises DoesNotExistError when the container is gone by then."""
         fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self._has_lock()
+
+    def lock_by_force(self, log: Log, seconds: float = 10) -> None:
+        """The same; but a command that holds the lock for longer than that is killed, and said to be: it waits for what
+        may never come (a hook, a seccomp agent, a file system). Raises Error when it holds on even so."""
+        if not self._lock_within(seconds):
+            holder = self._holder()
+            log.warning(f"process {holder} has held container {self.container} for {seconds:g} s: it is killed")
+            self._end_holder(holder)
+            if not self._lock_within(seconds):
+                raise Error(f"container {self.container} is held", detail=f"by process {holder}, which does not end")
+        self._has_lock()
+
+    def _lock_within(self, seconds: float) -> bool:
+        end = time.monotonic() + seconds
+        pause = 0.001
+        while True:
+            try:
+                fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return False
+                time.sleep(pause)
+                pause = min(2 * pause, 0.1)
+            else:
+                return True
+
+    def _holder(self) -> int:
+        """Who holds the lock, by the kernel's list of locks (proc(5)). Raises Error when that can't be seen."""
+        mine = posix.fstat(self.fd)
+        key = f"{posix.major(mine.st_dev):02x}:{posix.minor(mine.st_dev):02x}:{mine.st_ino}"
+        for line in read("/proc/locks").splitlines():
+            fields = line.split()
+            if fields[1:2] == ["FLOCK"] and fields[-3:-2] == [key] and fields[-4].isdigit() and int(fields[-4]):
+                return int(fields[-4])
+        raise Error(f"container {self.container} is held", detail="by a process that can't be seen from here")
+
+    def _end_holder(self, holder: int) -> None:
+        """By a pidfd, opened before it is known that the process still is the holder."""
+        try:
+            pidfd = posix.pidfd_open(holder)
+        except ProcessLookupError:
+            return
+        try:
+            if self._holder() == holder:
+                # Its children are what it has made, a hook among them that would outlive it.
+                made = children(holder)
+                pidfd_send_signal(pidfd, SIGKILL)
+                for child in made:
+                    try:
+                        pidfd_send_signal(child, SIGKILL)
+                    except ProcessLookupError:
+                        pass
+                    posix.close(child)
+        except (Error, ProcessLookupError):
+            return  # it has ended meanwhile
+        finally:
+            posix.close(pidfd)
+
+    def _has_lock(self) -> None:
         self.locked = True
         try:
             there = posix.stat(self.path, follow_symlinks=False)
@@ -169,16 +265,38 @@ class ContainerDir:
         posix.close(self.fd)
 
     def read(self) -> State:
-        """Raises Error when state.json isn't there or can't be understood: `delete --force` takes such a container."""
+        """Raises Error when state.json isn't there or isn't one: `delete --force` takes such a container."""
+        name = self.container
         try:
-            state: State = strictjson.trusted(self.read_file("state.json"))
+            raw = self.read_file("state.json")
         except FileNotFoundError:
-            raise Error(f"container {self.container} has no state", hint="delete --force removes it") from None
-        except (Invalid, ValueError):
-            raise Error(f"container {self.container}: state.json is broken", hint="delete --force removes it") from None
-        if not isinstance(state, dict) or not isinstance(state.get("pid"), int):
-            raise Error(f"container {self.container}: state.json is broken", hint="delete --force removes it")
-        return state
+            if not self.abandoned():
+                raise Error(f"container {name} is being created", hint="try again") from None
+            raise Error(f"container {name} has no state", hint="delete --force removes it") from None
+        found = _parsed(raw)
+        problem = _problem(found)
+        if problem:
+            raise Error(f"container {name}: state.json is broken", detail=problem, hint="delete --force removes it")
+        return found  # type: ignore[return-value]
+
+    def salvage(self) -> State | None:
+        """What can be believed of a state that `read` refuses: enough to end and remove what is the container's by its
+        identity, and nothing that is run. None when that is nothing."""
+        try:
+            found = _parsed(self.read_file("state.json"))
+        except (OSError, Error):
+            return None
+        state: Any = {name: kind() for name, kind in _REQUIRED.items()} | {"format": FORMAT, "id": self.container}
+        for name in ("pid", "started", "namespaces", "joined", "cgroup", "resctrl", "mounted", "freezer", "creating"):
+            kind = _REQUIRED.get(name) or _OPTIONAL[name]
+            if type(found.get(name)) is kind and not _problem_within(name, found[name]):
+                state[name] = found[name]
+        # An init without the moment when it began could be anybody.
+        if not (state["pid"] > 0 and state["started"] > 0):
+            state["pid"] = state["started"] = 0
+            # Nor is it known that what lives in its cgroup ends with init.
+            state["namespaces"] = 0
+        return state if state["pid"] or "cgroup" in state or "mounted" in state or "resctrl" in state else None
 
     def write(self, state: State) -> None:
         """Replace state.json, all at once (rename(2))."""
@@ -193,7 +311,7 @@ class ContainerDir:
         """The content of a file in it. Raises OSError; Error for one that can't be believed."""
         fd = open_file(name, self.fd, self.path)
         try:
-            return read_all(fd)
+            return read_bounded(fd, f"{self.path}/{name}")
         finally:
             posix.close(fd)
 
@@ -202,8 +320,7 @@ class ContainerDir:
         flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC | posix.O_NOFOLLOW
         fd = posix.open(name, flags, 0o600, dir_fd=self.fd)
         try:
-            while content:
-                content = content[posix.write(fd, content) :]
+            write_all(fd, content)
         finally:
             posix.close(fd)
 
@@ -237,19 +354,30 @@ class ContainerDir:
             return
 
     def remove(self) -> None:
-        """Remove the directory and what is in it; only while locked."""
-        for name in _FILES:
-            self.unlink(name)
+        """Remove the directory and what is in it, state.json last; only while locked. Raises Error, and has removed
+        nothing, when it holds what no container's directory does."""
+        if strange := self._strangers():
+            what, hint = f"remove container {self.container}", f"is {self.path} a container's directory?"
+            raise Error(what, detail=f"it holds {strange[0]}, which is not a container's", hint=hint)
         if posix.fstat(self.fd).st_nlink > 2:
-            from pyrun.container.notify import remove
+            from pyrun.container.notify import remove  # lazy: only under a service manager
 
             remove(self)
+        for name in _FILES:
+            self.unlink(name)
         try:
             posix.rmdir(self.path)
         except FileNotFoundError:
             return
         except OSError as e:
             raise Error(f"remove container {self.container}", call=f"rmdir {self.path}", errno=e.errno) from None
+
+    def _strangers(self) -> list[str]:
+        """Names in it that are none of ours. config.json alone makes a bundle's directory, not a container's."""
+        names = posix.listdir(f"/proc/self/fd/{self.fd}")
+        if "config.json" in names and not {"state.json", ".state.json", ".config.json"} & set(names):
+            return ["config.json and no state"]
+        return sorted(set(names) - {*_FILES, "notify"})
 
 
 def containers(root: str) -> list[str]:
@@ -267,6 +395,45 @@ def containers(root: str) -> list[str]:
     finally:
         posix.close(parent)
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    """{} for what is no JSON object."""
+    try:
+        found = strictjson.trusted(raw)
+    except (Invalid, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _problem(state: dict[str, Any]) -> str:
+    """What is wrong with a state, or ""."""
+    if not state:
+        return "it is not a JSON object"
+    if state.get("format") != FORMAT:
+        return f"it has format {state.get('format', 0)!r:.20}, and this pyrun reads {FORMAT}"
+    for name, kind in _REQUIRED.items():
+        if type(state.get(name)) is not kind:
+            return f"{name} is missing, or of another type"
+    if state["pid"] < 0 or (state["pid"] > 0 and state["started"] <= 0):
+        return "pid has no start time"
+    for name, kind in _OPTIONAL.items():
+        if name in state and (type(state[name]) is not kind or _problem_within(name, state[name])):
+            return f"{name} is of another type"
+    return ""
+
+
+def _problem_within(name: str, value: Any) -> bool:
+    """The value, of the right type itself, holds what it must not."""
+    if name == "mounted":
+        return [type(item) for item in value] != [str, int]
+    shape = {"cgroup": _CGROUP, "resctrl": _RESCTRL}.get(name, {})
+    if any(type(value.get(member)) is not kind for member, kind in shape.items()):
+        return True
+    return name == "cgroup" and not all(
+        type(row) is list and len(row) >= 3 and type(row[0]) is list and type(row[1]) is type(row[2]) is str
+        for row in value["directories"]
+    )
 
 
 def now() -> str:

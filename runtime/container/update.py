@@ -98,6 +98,6 @@ def _changed(merged: Resources, wanted: Resources) -> dict[str, Any]:
 
 
 def _write_schemata(state: State, schemata: list[tuple[str, str]]) -> None:
-    from pyrun.host.resctrl import Group
+    from pyrun.host.resctrl import Group  # lazy: only with a schema for resctrl
 
     Group.from_state(state["resctrl"]).write(schemata)

@@ -12,7 +12,9 @@ from _struct import Struct
 
 from pyrun.errors import Error
 from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
+from pyrun.kernel.files import read_all, write_all
 from pyrun.kernel.ownership import open_file, open_owned
+from pyrun.kernel.process import is_there
 from pyrun.spec import strictjson
 from pyrun.spec.seccomp import ACTIONS, FLAGS, OPERATORS, WITH_ERRNO
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 POINTER = "/linux/seccomp"
 
+# The cache: a file a profile, a checksum and the program. More than a machine's managers have profiles are not kept.
+_FORMAT, _CHECK, _MOST_KEPT = 2, 16, 64
+
 # What a program should be told of a call that is newer than its profile: that there is none (see _newer).
 _RESTRICTIVE = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
 _TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
@@ -35,6 +40,7 @@ _X32_BIT = 0x40000000
 # struct sock_filter: code, where to go when true and when false, constant
 _SOCK_FILTER = Struct("<HBBI")
 _LD_ABS, _JEQ, _JGT, _JGE, _RET = 0x20, 0x15, 0x25, 0x35, 0x06
+_CLASS, _JMP, _JA = 0x07, 0x05, 0x05
 _NUMBER_AT, _ARCH_AT = 0, 4
 
 
@@ -70,7 +76,11 @@ def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
         refuse_unprivileged(seccomp)
     if not cache:
         return compile_filter(seccomp, log)
-    text = strictjson.dumps([seccomp, posix.uname().machine])
+    # By what the filter depends on: not by whom its listener is for.
+    decisive = {
+        key: value for key, value in seccomp.items() if key not in ("listenerPath", "listenerMetadata", "flags")
+    }
+    text = strictjson.dumps([_FORMAT, decisive, posix.uname().machine])
     digest = blake2b(text.encode(), digest_size=32).hexdigest()
     try:
         directory = open_owned(cache, make=True)
@@ -99,24 +109,50 @@ def _kept(directory: int, cache: str, digest: str, log: Log) -> bytes:
         log.debug(str(e))
         return b""
     try:
-        return posix.read(fd, 1 << 20)
+        kept = read_all(fd)
     finally:
         posix.close(fd)
+    # A crash of the machine can leave a file with another content than was written, and somebody may have renamed one.
+    if kept[:_CHECK] != _check(digest, kept[_CHECK:]):
+        log.debug(f"{cache}/{digest} is damaged: it is written anew")
+        return b""
+    return kept[_CHECK:]
+
+
+def _check(digest: str, compiled: bytes) -> bytes:
+    return blake2b(digest.encode() + compiled, digest_size=_CHECK).digest()
 
 
 def _keep(directory: int, digest: str, compiled: bytes, log: Log) -> None:
     temporary = f"{digest}.{posix.getpid()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
+        _sweep(directory)
         fd = posix.open(temporary, flags, 0o600, dir_fd=directory)
         try:
-            while compiled:
-                compiled = compiled[posix.write(fd, compiled) :]
+            write_all(fd, _check(digest, compiled) + compiled)
+            posix.rename(temporary, digest, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            posix.unlink(temporary, dir_fd=directory)
+            raise
         finally:
             posix.close(fd)
-        posix.rename(temporary, digest, src_dir_fd=directory, dst_dir_fd=directory)
     except OSError as e:
         log.debug(f"the compiled seccomp profile is not kept: {e}")
+
+
+def _sweep(directory: int) -> None:
+    """Keep the cache small: the oldest go, and what a writer that was killed has left."""
+    found = []
+    for name in posix.listdir(f"/proc/self/fd/{directory}"):  # opened with O_PATH
+        about = posix.stat(name, dir_fd=directory, follow_symlinks=False)
+        writer = name.partition(".")[2]
+        if writer and not (writer.isdigit() and is_there(int(writer))):
+            posix.unlink(name, dir_fd=directory)
+        elif not writer:
+            found.append((about.st_mtime_ns, name))
+    for _, name in sorted(found)[: max(0, len(found) + 1 - _MOST_KEPT)]:
+        posix.unlink(name, dir_fd=directory)
 
 
 def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
@@ -157,7 +193,7 @@ def _action(name: str, number: int | None) -> int:
 
 
 def _add(library: ctypes.CDLL, context: object, rule: Syscall, default: int, pointer: str, log: Log) -> None:
-    import ctypes
+    import ctypes  # lazy: only when a profile is compiled
 
     class Comparison(ctypes.Structure):
         """struct scmp_arg_cmp"""
@@ -221,14 +257,33 @@ def _export(library: ctypes.CDLL, context: object) -> bytes:
         result = library.seccomp_export_bpf(context, fd)
         if result:
             raise Error("compile the seccomp profile", pointer=POINTER, errno=-result)
-        return posix.pread(fd, 1 << 20, 0)
+        posix.lseek(fd, 0, 0)
+        program = read_all(fd)
     finally:
         posix.close(fd)
+    if not _is_whole(program):
+        # libseccomp writes once and doesn't look how much of it was taken.
+        hint = "is RLIMIT_FSIZE smaller than the filter?"
+        raise Error("compile the seccomp profile", pointer=POINTER, detail="the filter was cut short", hint=hint)
+    return program
+
+
+def _is_whole(program: bytes) -> bool:
+    """Every way through it ends within it: what the kernel checks as well, but can't explain."""
+    if not program or len(program) % _SOCK_FILTER.size:
+        return False
+    last = len(program) // _SOCK_FILTER.size - 1
+    for at, (code, right, wrong, constant) in enumerate(_SOCK_FILTER.iter_unpack(program)):
+        if code == _JA and at + 1 + constant > last:
+            return False
+        if code & _CLASS == _JMP and code != _JA and at + 1 + max(right, wrong) > last:
+            return False
+    return bool(code & _CLASS == _RET)
 
 
 def _library() -> ctypes.CDLL:
     """Raises Error when libseccomp isn't installed."""
-    import ctypes
+    import ctypes  # lazy: only when a profile is compiled
 
     try:
         library = ctypes.CDLL("libseccomp.so.2")

@@ -1,10 +1,17 @@
 """Whole files, read and written. The kernel's own (proc(5), sysfs, cgroups(7)) take a value in one write(2).
 
-Functions raise OSError, with the path."""
+Functions raise OSError, with the path, where they say nothing else."""
 
 from __future__ import annotations
 
 import posix
+from errno import EFBIG
+
+from pyrun.errors import Error
+
+# No document that anybody means is larger: configs of thousands of mounts are below 1 MiB.
+DOCUMENT_MOST = 16 << 20
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
 
 
 def read_all(fd: int) -> bytes:
@@ -13,6 +20,37 @@ def read_all(fd: int) -> bytes:
     while part := posix.read(fd, 1 << 16):
         parts.append(part)
     return b"".join(parts)
+
+
+def read_bounded(fd: int, what: str, most: int = DOCUMENT_MOST) -> bytes:
+    """What is left to be read, if it isn't more than `most` bytes. Raises Error."""
+    parts, left = [], most
+    while part := posix.read(fd, 1 << 16):
+        left -= len(part)
+        if left < 0:
+            raise Error(f"read {what}", errno=EFBIG, hint=f"at most {most >> 20} MiB are read")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def read_document(path: str) -> bytes:
+    """A file that a caller names: a regular one, which neither makes wait nor never ends. Raises Error, and OSError
+    when it can't be opened."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_NONBLOCK | posix.O_NOCTTY | posix.O_CLOEXEC)
+    try:
+        if posix.fstat(fd).st_mode & _S_IFMT != _S_IFREG:
+            raise Error(f"read {path}", detail="it is not a regular file")
+        return read_bounded(fd, path)
+    finally:
+        posix.close(fd)
+
+
+def write_all(fd: int, content: bytes) -> None:
+    """All of it, however many writes that takes: a full disk or a limit (RLIMIT_FSIZE) is an error, not a shorter
+    file."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[posix.write(fd, rest) :]
 
 
 def read_bytes(path: str) -> bytes:

@@ -128,8 +128,8 @@ def _open(name: str, parent: int, make: bool) -> int:
 
 def _is_root_outside(owner: int) -> bool:
     if not _outside:
-        from pyrun.kernel.files import read_bytes
-        from pyrun.kernel.privilege import nested
+        from pyrun.kernel.files import read_bytes  # lazy: hardly ever
+        from pyrun.kernel.privilege import nested  # lazy: hardly ever
 
         _outside.append(int(read_bytes("/proc/sys/kernel/overflowuid")) if nested() else -1)
     return owner == _outside[0]

@@ -7,6 +7,9 @@ import select
 
 from pyrun.kernel.files import read_bytes
 
+# What a container's init is called (PR_SET_NAME) until it becomes the program.
+INIT_NAME = "pyrun:init"
+
 
 def start_time(pid: int) -> int:
     """When the process began, in clock ticks after boot (proc(5), stat field 22); 0 when it has ended or is a zombie.
@@ -19,6 +22,46 @@ def start_time(pid: int) -> int:
     # The second field is a name in parentheses, which may hold anything.
     fields = stat[stat.rindex(b")") + 2 :].split()
     return 0 if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
+
+
+def children(pid: int) -> list[int]:
+    """Pidfds of the children of a process of one thread (proc(5), task/TID/children), those that can be known."""
+    found = []
+    try:
+        numbers = read_bytes(f"/proc/{pid}/task/{pid}/children").split()
+    except OSError:
+        return []
+    for number in map(int, numbers):
+        try:
+            pidfd = posix.pidfd_open(number)
+        except OSError:
+            continue
+        # Asked after it is open: then the number is still this one's.
+        if parent(number) == pid:
+            found.append(pidfd)
+        else:
+            posix.close(pidfd)
+    return found
+
+
+def parent(pid: int) -> int:
+    """The process's parent (proc(5), stat field 4); 0 when it has none that can be seen, or has ended."""
+    try:
+        stat = read_bytes(f"/proc/{pid}/stat")
+    except OSError:
+        return 0
+    return int(stat[stat.rindex(b")") + 2 :].split()[1])
+
+
+def is_there(pid: int) -> bool:
+    """There is a process, or a zombie, of this number (kill(2), signal 0)."""
+    try:
+        posix.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def is_child(pid: int) -> bool:

@@ -13,6 +13,7 @@ from _struct import Struct
 from errno import EACCES, EINVAL, ENOENT
 
 from pyrun.errors import Error
+from pyrun.kernel.files import write_all
 from pyrun.kernel.process import reap
 from pyrun.machine.program import ERROR, NO_FD, Program
 
@@ -106,7 +107,7 @@ def _password() -> int:
 
 def _program_file(program: bytes) -> int:
     fd = posix.memfd_create("program", _MFD_CLOEXEC | _MFD_ALLOW_SEALING)
-    posix.write(fd, program)
+    write_all(fd, program)
     fcntl.fcntl(fd, _F_ADD_SEALS, _F_SEAL_ALL)
     return fd
 
@@ -166,10 +167,10 @@ class Executor:
                 posix.close(fd)
 
     def tell(self, whom: socket, code: int, value: int = 0, text: bytes = b"") -> None:
-        """Send (code, value). An end that is gone is noticed by the next `expect`."""
+        """Send (code, value). An end that is gone is noticed by the next `expect`. Raises OSError."""
         try:
             whom.send(_MESSAGE.pack(code, 0, value) + text)
-        except OSError:
+        except (BrokenPipeError, ConnectionResetError):
             return
 
     def expect(self, whom: socket, code: int) -> tuple[int, int]:

@@ -13,7 +13,9 @@ from pyrun.kernel.constants import (
     BPF_PROG_TYPE_CGROUP_DEVICE,
     O_DIRECTORY,
     O_RDONLY,
+    PR_SET_NAME,
 )
+from pyrun.kernel.process import INIT_NAME
 from pyrun.machine.messages import RUNTIME_HOOKS
 from pyrun.machine.program import Program
 from pyrun.plan import (
@@ -75,7 +77,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if namespaces.has_userns or facts.nested:
             devices.open_sources(p, nodes)
         if namespaces.has_userns and namespaces.new & CLONE_NEWNS:
-            from pyrun.plan.staging import Staging
+            from pyrun.plan.staging import Staging  # lazy: only with a user namespace
 
             binds = [(entry.tree, f"{entry.pointer}/source") for entry in entries if entry.tree]
             staging = Staging(root.tree, binds, config, facts)
@@ -89,6 +91,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         mounts.open_sources(p, entries, config, facts, namespaces.has_userns)
         devices.open_sources(p, nodes)
     p.call("setsid")
+    p.call("prctl", PR_SET_NAME, INIT_NAME, 0, 0, 0)
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
     if namespaces.new & CLONE_NEWNET:
@@ -107,7 +110,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     if wanted is not None:
         cwd = process.WorkingDirectory(p, wanted, root.tree)
         if wanted.get("terminal"):
-            from pyrun.plan import console
+            from pyrun.plan import console  # lazy: only with a terminal
 
             console.set_up(p, root.tree, wanted, facts, controlling=not born_last)
         else:
@@ -115,7 +118,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     mounts.finish(p, entries)
     _names(p, config)
     if proc and linux.get("sysctl"):
-        from pyrun.plan import sysctl
+        from pyrun.plan import sysctl  # lazy: only with sysctls
 
         sysctl.write(p, proc, config)
     masks.read_only(p, root.tree, config)
@@ -128,7 +131,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if not namespaces.has_userns:
             limits.set_own(p, wanted, born_last)  # these first: raising one may take a capability
         if "personality" in linux or "memoryPolicy" in linux:
-            from pyrun.plan import execution
+            from pyrun.plan import execution  # lazy: hardly ever
 
             execution.set_up(p, config)
         labels.at_execve(p, proc, wanted)

@@ -32,7 +32,7 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
     root = p.openat(AT_FDCWD, "/", O_PATH | O_DIRECTORY)
     cwd = process.WorkingDirectory(p, wanted, root, make=False)
     if wanted.get("terminal"):
-        from pyrun.plan import console
+        from pyrun.plan import console  # lazy: only with a terminal
 
         console.set_up(p, root, wanted, facts, bind=False, controlling=False)
     else:

@@ -153,7 +153,7 @@ def seccomp(linux: Linux) -> Iterator[Fault]:
     found = linux.get("seccomp")
     if found is None:
         return
-    from pyrun.spec.seccomp import WITH_ERRNO  # for those that have a profile
+    from pyrun.spec.seccomp import WITH_ERRNO  # lazy: only with a profile
 
     at = "/linux/seccomp"
     if "defaultErrnoRet" in found and found["defaultAction"] not in WITH_ERRNO:

@@ -26,10 +26,7 @@ from pyrun.cgroups.host import host
 from pyrun.errors import CgroupError
 from pyrun.spec.faults import Fault
 
-pytestmark = [
-    pytest.mark.guest,
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-]
+pytestmark = [pytest.mark.guest, pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
 DENY_ALL = {"allow": False, "access": "rwm"}
 MIB = 1 << 20
 

@@ -128,32 +128,32 @@ def terminal(podman: Podman, *arguments: str, typed: bytes = b"") -> tuple[int, 
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode().replace("\r\n", "\n")
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 def test_the_runtime_is_what_we_think(podman: Podman, oci: str) -> None:
     info = json.loads(podman.ok("info", "--format", "json"))
     assert info["host"]["ociRuntime"]["path"] == oci
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_run(podman: Podman) -> None:
     assert podman.ok("run", "--rm", IMAGE, "echo", "hello") == "hello"
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 @pytest.mark.parametrize("code", [1, 3, 77, 255])
 def test_exit_codes(podman: Podman, code: int) -> None:
     assert podman("run", "--rm", IMAGE, "sh", "-c", f"exit {code}").returncode == code
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_killed_by_a_signal(podman: Podman) -> None:
     assert podman("run", "--rm", "--pid", "host", IMAGE, "sh", "-c", "kill -9 $$").returncode == 137
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 @pytest.mark.parametrize(
     ("program", "code"), [("/nowhere", 127), ("nowhere", 127), ("/etc", 126), ("/etc/passwd", 126)]
@@ -169,7 +169,7 @@ def test_stdin_and_both_outputs(podman: Podman) -> None:
     assert (done.stdout, done.stderr) == ("typed\n", "err\n")
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_run_under_a_terminal(podman: Podman) -> None:
     code, said = terminal(
@@ -200,7 +200,7 @@ def test_detached_and_logs(podman: Podman) -> None:
     assert (done.stdout, done.stderr) == ("one\n", "two\n")
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_exec(podman: Podman, box: str) -> None:
     assert podman.ok("exec", box, "sh", "-c", "echo $0 from exec") == "sh from exec"
@@ -209,7 +209,7 @@ def test_exec(podman: Podman, box: str) -> None:
     assert podman("exec", box, "/etc").returncode == 126
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_exec_with_options(podman: Podman, box: str) -> None:
     seen = podman.ok(
@@ -219,13 +219,13 @@ def test_exec_with_options(podman: Podman, box: str) -> None:
     assert "CapEff:\t000001ffffffffff" not in podman.ok("exec", box, "grep", "CapEff", "/proc/self/status")
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_exec_stdin(podman: Podman, box: str) -> None:
     assert podman.ok("exec", "-i", box, "cat", stdin=None, input="typed\n") == "typed"
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_exec_under_a_terminal(podman: Podman, box: str) -> None:
     code, said = terminal(
@@ -236,7 +236,7 @@ def test_exec_under_a_terminal(podman: Podman, box: str) -> None:
     assert "got words" in said
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_exec_detached(podman: Podman, box: str) -> None:
     podman.ok("exec", "-d", box, "sh", "-c", "echo done > /tmp/mark; exec sleep 1000")
@@ -247,7 +247,7 @@ def test_exec_detached(podman: Podman, box: str) -> None:
     assert "sleep 1000" in podman.ok("top", box, "args")
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_stop(podman: Podman) -> None:
     podman.ok(
@@ -265,14 +265,14 @@ def test_stop(podman: Podman) -> None:
     assert podman.ok("logs", "trap") == "stopped"
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_stop_of_one_that_does_not_listen(podman: Podman, box: str) -> None:
     podman.ok("stop", "--time", "0", box)
     assert podman.ok("inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", box) == "exited 137"
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_kill(podman: Podman, box: str) -> None:
     podman.ok("kill", "--signal", "KILL", box)
@@ -280,7 +280,7 @@ def test_kill(podman: Podman, box: str) -> None:
     assert podman("kill", box).returncode != 0
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 def test_pause(podman: Podman, box: str) -> None:
     podman.ok("pause", box)
     assert podman.ok("inspect", "--format", "{{.State.Status}}", box) == "paused"
@@ -289,7 +289,7 @@ def test_pause(podman: Podman, box: str) -> None:
     assert podman.ok("exec", box, "echo", "again") == "again"
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 def test_stats(podman: Podman, box: str) -> None:
     [row] = json.loads(podman.ok("stats", "--no-stream", "--format", "json", box))
     assert row["name"] == box
@@ -313,7 +313,7 @@ def test_copy(podman: Podman, box: str, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "content"
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_restart(podman: Podman, box: str) -> None:
     before = podman.ok("inspect", "--format", "{{.State.Pid}}", box)
@@ -333,7 +333,7 @@ def cgroup_file(podman: Podman, box: str, controller: str, file: str) -> str:
     raise AssertionError(controller)
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 def test_limits_and_update(podman: Podman) -> None:
     podman.ok(
         "run",
@@ -359,7 +359,7 @@ def test_limits_and_update(podman: Podman) -> None:
         assert cgroup_file(podman, "box", "cpu", "cpu.shares") == "256"
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 def test_out_of_memory(podman: Podman) -> None:
     done = podman(
         "run",
@@ -395,7 +395,7 @@ def test_user_namespaces(podman: Podman, userns: str) -> None:
     assert (seen[3] == "5000") == bool(userns)
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 @pytest.mark.parametrize(
     ("option", "script", "code"),
@@ -526,7 +526,7 @@ def test_kube_play(podman: Podman, tmp_path: Path) -> None:
     podman.ok("kube", "down", file)
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.parametrize(
     ("flags", "script", "expected"),
     [
@@ -558,7 +558,7 @@ def test_flags_of_run(podman: Podman, flags: list[str], script: str, expected: s
     assert podman.ok("run", "--rm", *flags, IMAGE, "sh", "-c", script) == expected
 
 
-@pytest.mark.systemd
+@pytest.mark.guest
 @pytest.mark.rootless
 def test_no_cgroups(podman: Podman, kind: str) -> None:
     if kind == "runc":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import struct
 from pathlib import Path
 from typing import Any
@@ -124,10 +125,42 @@ def test_it_is_compiled_once(tmp_path: Path) -> None:
     profile: Any = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]}
     first = seccomp.program(profile, str(tmp_path / "cache"), Log())
     (kept,) = (tmp_path / "cache").iterdir()
-    kept.write_bytes(first + first[:8])
-    assert seccomp.program(profile, str(tmp_path / "cache"), Log()) == first + first[:8]
+    before = kept.stat().st_mtime_ns
+    assert seccomp.program({**profile, "listenerMetadata": "x", "flags": []}, str(tmp_path / "cache"), Log()) == first
+    assert kept.stat().st_mtime_ns == before
+    # What is damaged, or was cut short, is compiled again.
+    for content in (b"", kept.read_bytes()[:-8], kept.read_bytes() + bytes(8)):
+        kept.write_bytes(content)
+        assert seccomp.program(profile, str(tmp_path / "cache"), Log()) == first
     profile["syscalls"][0]["names"] = ["read"]
     assert seccomp.program(profile, str(tmp_path / "cache"), Log()) != first
+
+
+def test_the_cache_stays_small(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=0o700)
+    (cache / "0123.99999999").write_bytes(b"of a writer that was killed")
+    for number in range(70):
+        profile: Any = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": number}
+        seccomp.program(profile, str(cache), Log())
+    assert len(list(cache.iterdir())) == 64
+    assert not list(cache.glob("*.*"))
+
+
+def test_a_file_that_cannot_be_written_whole_is_not_kept(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE cuts a write short before it refuses one."""
+    profile: Any = {"defaultAction": "SCMP_ACT_ALLOW"}
+    whole = seccomp.program(profile, "", Log())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, before[1]))
+    try:
+        with pytest.raises(Error, match="cut short"):
+            seccomp.program(profile, str(tmp_path / "cache"), Log())
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 8, before[1]))
+        assert seccomp.program(profile, str(tmp_path / "cache"), Log()) == whole
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list((tmp_path / "cache").iterdir()) == []
 
 
 @pytest.mark.parametrize(

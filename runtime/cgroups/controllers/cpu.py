@@ -110,7 +110,7 @@ def cpu_weight(shares: int) -> int:
         return 1
     if shares >= 262144:
         return 10000
-    from math import ceil, log2  # a library, whose loading takes longer than all of this module
+    from math import ceil, log2  # lazy: a library, whose loading takes longer than all of this module
 
     exponent = log2(shares)
     return ceil(10 ** ((exponent * exponent + 125 * exponent) / 612 - 7 / 34))

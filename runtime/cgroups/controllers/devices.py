@@ -201,7 +201,7 @@ def device_properties(rules: list[dict[str, Any]], drivers: str) -> list[Propert
     On version 2 systemd's program and pyrun's own are both asked, so that more than the rules allow is no hole here; on
     version 1 it is what remains of them after a daemon-reload. systemd knows a whole driver by its name only: where
     the rules can't be said it is told to leave devices alone."""
-    from pyrun.cgroups.properties import Property  # for this driver alone
+    from pyrun.cgroups.properties import Property  # lazy: only for systemd's driver
 
     parsed = parse(rules)
     if not parsed:
