@@ -126,7 +126,7 @@ test: setup
 
 # What is quick and needs no root, while one works.
 unit: build $(wildcard build/executor.aarch64 build/executor.hosted)
-	$(VENV)/python -m pytest tests/unit -m "not slow"
+	QUICK=1 $(VENV)/python -m pytest tests/unit -m "not slow"
 
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
 test-here:

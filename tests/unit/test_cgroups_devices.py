@@ -6,7 +6,8 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import many
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrun.cgroups.controllers.devices import (
@@ -107,7 +108,7 @@ def unreachable(program: bytes) -> set[int]:
 
 
 @given(rules.filter(bool), st.lists(requests, min_size=1, max_size=20))
-@settings(max_examples=400, derandomize=True, deadline=None)
+@many(400)
 def test_program_means_the_rules(rules: list[dict[str, Any]], requests: list[Request]) -> None:
     program = v2_device_program(rules)
     assert not unreachable(program)
@@ -144,7 +145,7 @@ class DeviceCgroup:
 
 
 @given(rules.filter(bool), st.lists(requests, min_size=1, max_size=20))
-@settings(max_examples=400, derandomize=True, deadline=None)
+@many(400)
 def test_version_1_lines_mean_the_rules_or_are_refused(rules: list[dict[str, Any]], requests: list[Request]) -> None:
     try:
         writes = v1_device_writes(rules)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from examples import many
 from harness import PYRUN
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrun.caller import Caller
@@ -285,7 +286,7 @@ VALUES = st.recursive(
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@many(300)
 def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever stands in the config: no traceback, and whoever load() refuses, check does too."""
     document: Any = json.loads(json.dumps(example()))

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import many
+from hypothesis import given
 from hypothesis import strategies as st
 from mutations import mutated
 from test_spec_schema import WHOLE
@@ -92,7 +93,7 @@ def sound(document: Any, check: Callable[[Any], list[Fault]], part: str = "") ->
 
 
 @given(values(schema.load("config", "resources")))
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@many(400)
 def test_resources_that_pass_are_refused_for_the_hosts_version_only(resources: Any) -> None:
     resources = sound(resources, resources_faults, "resources")
     for v2 in (False, True):
@@ -128,7 +129,7 @@ MOUNT = st.fixed_dictionaries(
 
 
 @given(st.lists(MOUNT, max_size=4), st.booleans())
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@many(400)
 def test_mounts_that_pass_compile(mounts: Any, userns: bool) -> None:
     document: Any = example(rootless=userns)
     document["mounts"] = mounts

@@ -122,6 +122,7 @@ def called(checkout: Path, *names: str, runtime: str = "/bin/true") -> tuple[int
     return done.returncode, [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()]
 
 
+@pytest.mark.slow
 def test_the_comparison(checkout: Path) -> None:
     program(checkout, "create", "echo ok 1")
     program(checkout, "delete", "echo not ok 1 - words")

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from examples import many
+from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft4Validator, Draft202012Validator
 from referencing import Registry, Resource
@@ -276,7 +277,7 @@ FROM_THEIRS = (
     Documents(THEIR_FILES).of({"$ref": "config-schema.json"}, "config-schema.json") if THEIR_FILES else st.nothing()
 )
 FROM_OURS = Documents(OUR_FILES).of(OUR_FILES["config"], "config")
-MANY = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = many(200)
 
 
 @given(FROM_THEIRS)
