@@ -349,30 +349,6 @@ def read_to_end(master: int) -> str:
     return said.decode().replace("\r\n", "\n")
 
 
-class MountLine:
-    """A line of mountinfo (proc_pid_mountinfo(5))."""
-
-    def __init__(self, text: str) -> None:
-        fields = text.split()
-        dash = fields.index("-")
-        self.point = fields[4]
-        self.options = set(fields[5].split(","))
-        self.tags = {field.partition(":")[0] for field in fields[6:dash]}
-        self.kind = fields[dash + 1]
-        self.source = fields[dash + 2]
-        self.super_options = set(fields[dash + 3].split(","))
-
-
-def mount_lines(container: Container) -> list[MountLine]:
-    """What the container sees mounted."""
-    return [MountLine(line) for line in container.sees("cat /proc/self/mountinfo").splitlines()]
-
-
-def mount_at(container: Container, point: str) -> MountLine:
-    """The topmost mount there."""
-    return [line for line in mount_lines(container) if line.point == point][-1]
-
-
 def process_status(container: Container) -> dict[str, str]:
     """/proc/self/status of the container's process, by name."""
     container.args = ["/bin/cat", "/proc/self/status"]
@@ -459,3 +435,80 @@ def tidy(left: list[int], mounted: set[str], made: list[str]) -> None:
                 os.rmdir(inner)
             except OSError:
                 continue
+
+
+class MountLine:
+    """A line of mountinfo (proc_pid_mountinfo(5))."""
+
+    def __init__(self, text: str) -> None:
+        fields = text.split()
+        dash = fields.index("-")
+        self.root = fields[3]
+        self.point = fields[4]
+        self.options = set(fields[5].split(","))
+        self.tags = {field.partition(":")[0] for field in fields[6:dash]}
+        self.kind = fields[dash + 1]
+        self.source = fields[dash + 2]
+        self.super_options = set(fields[dash + 3].split(","))
+
+
+def mount_lines(container: Container) -> list[MountLine]:
+    """The mounts that the container sees."""
+    return [MountLine(line) for line in container.sees("cat /proc/self/mountinfo").splitlines()]
+
+
+def mount_at(container: Container, point: str) -> MountLine:
+    """The topmost mount there."""
+    return [line for line in mount_lines(container) if line.point == point][-1]
+
+
+HOOK_KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+def trail(container: Container) -> list[str]:
+    """Which hooks of `trace_hooks` have run, in order."""
+    file = container.path / "trail"
+    return file.read_text().split() if file.exists() else []
+
+
+def trace_hooks(container: Container, *kinds: str) -> None:
+    """Hooks that leave their names in the bundle, and their state beside it; the directory is bound at /bundle too, for
+    those that look from inside."""
+    container.config["root"]["readonly"] = False
+    container.mount("/bundle", "bind", str(container.path), "rbind")
+    for kind in kinds:
+        where = "/bundle" if kind == "startContainer" else container.path
+        late = "sleep 0.3; " if kind == "startContainer" else ""  # whoever doesn't wait for it is found out
+        script = f"{late}echo {kind} >> {where}/trail; cat > {where}/state-{kind}"
+        container.hook(kind, script)
+        if kind == "createContainer":
+            # Its path is the runtime's, but it runs in the container's mount namespace before pivot_root.
+            container.config["hooks"][kind][-1]["args"][2] = script
+
+
+def another_file_in_a_devices_place(container: Container, kind: str) -> None:
+    """At /dev/kmsg of the image, where the config wants a device."""
+    container.without_mount("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")
+    path = container.rootfs / "dev/kmsg"
+    if kind == "file":
+        path.write_text("")
+    elif kind == "directory":
+        path.mkdir()
+    elif kind == "symlink":
+        path.symlink_to("/etc/passwd")
+    else:
+        os.mknod(path, 0o20600, os.makedev(1, 5))
+    container.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
+
+
+def start_with_a_child(container: Container) -> tuple[int, int]:
+    """Without a pid namespace: (init's pid, a pipe that ends when init and its child have)."""
+    container.without_namespace("pid")
+    read, write = os.pipe()
+    container.sh("sleep 1000 & echo up; wait")
+    container.create(stdout=write)
+    os.close(write)
+    pid = container.pid
+    container.start()
+    assert hear(read) == b"up\n"
+    return pid, read

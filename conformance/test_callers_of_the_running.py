@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conformance.harness import Container, Listener, hear
+from conformance.harness import Container, Listener, hear, start_with_a_child
 
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
@@ -25,14 +25,7 @@ V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 @pytest.mark.parametrize("name", ["9", "KILL", "SIGKILL"])
 def test_kill_all(container: Container, name: str) -> None:
     """As for containers with the host's pid namespace: the children of init go too."""
-    container.without_namespace("pid")
-    read, write = os.pipe()
-    container.sh("sleep 1000 & echo up; wait")
-    container.create(stdout=write)
-    os.close(write)
-    pid = container.pid
-    container.start()
-    assert hear(read) == b"up\n"
+    pid, read = start_with_a_child(container)
     container.runtime.ok("kill", "--all", container.id, name)
     container.wait(pid)
     assert hear(read) == b""  # nobody holds its other end

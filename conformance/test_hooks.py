@@ -8,48 +8,26 @@ from typing import Any
 
 import pytest
 
-from conformance.harness import Container
+from conformance.harness import HOOK_KINDS, Container, trace_hooks, trail
 
-KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-
-AT_CREATE = KINDS[:3]
+AT_CREATE = HOOK_KINDS[:3]
 EACH_AT_CREATE = [
     pytest.param(kind, marks=pytest.mark.must(number)) for kind, number in zip(AT_CREATE, (11, 12, 13), strict=True)
 ]
 
 
-def trail(container: Container) -> list[str]:
-    file = container.path / "trail"
-    return file.read_text().split() if file.exists() else []
-
-
-def trace(container: Container, *kinds: str) -> None:
-    """Hooks that leave their names in the bundle, and their state beside it; the folder is bound at /bundle too, for
-    those that look from inside."""
-    container.config["root"]["readonly"] = False
-    container.mount("/bundle", "bind", str(container.path), "rbind")
-    for kind in kinds:
-        folder = "/bundle" if kind == "startContainer" else container.path
-        late = "sleep 0.3; " if kind == "startContainer" else ""  # whoever doesn't wait for it is found out
-        script = f"{late}echo {kind} >> {folder}/trail; cat > {folder}/state-{kind}"
-        container.hook(kind, script)
-        if kind == "createContainer":
-            # Its path is the runtime's, but it runs in the container's mount namespace before pivot_root.
-            container.config["hooks"][kind][-1]["args"][2] = script
-
-
 def states(container: Container) -> dict[str, dict[str, Any]]:
-    return {k: json.loads(f.read_text()) for k in KINDS if (f := container.path / f"state-{k}").exists()}
+    return {k: json.loads(f.read_text()) for k in HOOK_KINDS if (f := container.path / f"state-{k}").exists()}
 
 
 @pytest.mark.must(9, 11, 12, 13, 14, 16, 18, 69, 70, 71, 72, 73, 74, 75)
 def test_the_order(container: Container) -> None:
-    trace(container, *KINDS)
+    trace_hooks(container, *HOOK_KINDS)
     container.sh("echo program >> /bundle/trail; sleep 1000")
     container.create()
     assert trail(container) == list(AT_CREATE)
     container.start()
-    assert [word for word in trail(container) if word != "program"] == list(KINDS[:5])
+    assert [word for word in trail(container) if word != "program"] == list(HOOK_KINDS[:5])
     container.delete("--force")
     assert trail(container)[-1] == "poststop"
     assert "program" in trail(container)
@@ -65,7 +43,7 @@ def test_several_of_a_kind_run_in_order(container: Container) -> None:
 
 @pytest.mark.must(5, 68)
 def test_the_state_on_stdin(container: Container) -> None:
-    trace(container, *KINDS)
+    trace_hooks(container, *HOOK_KINDS)
     container.config["annotations"] = {"com.example.key": "value"}
     container.sh("sleep 1000")
     container.create()
@@ -73,7 +51,7 @@ def test_the_state_on_stdin(container: Container) -> None:
     container.start()
     container.delete("--force")
     seen = states(container)
-    assert set(seen) == set(KINDS)
+    assert set(seen) == set(HOOK_KINDS)
     for kind, state in seen.items():
         assert (state["id"], state["bundle"]) == (container.id, str(container.path)), kind
         assert state["annotations"] == {"com.example.key": "value"}, kind
@@ -87,7 +65,7 @@ def test_the_state_on_stdin(container: Container) -> None:
 @pytest.mark.parametrize("kind", ["createContainer", "startContainer"])
 def test_the_pid_inside(container: Container, kind: str) -> None:
     """The one that is seen there."""
-    trace(container, kind)
+    trace_hooks(container, kind)
     assert container.run("true").code == 0
     assert states(container)[kind]["pid"] == 1
 
@@ -101,11 +79,11 @@ def test_the_pid_inside(container: Container, kind: str) -> None:
         ("poststart", "running"),
         ("poststop", "stopped"),
     ],
-    ids=KINDS,
+    ids=HOOK_KINDS,
 )
 def test_the_status_in_a_hook(container: Container, kind: str, status: str) -> None:
     """By the lifecycle's steps: a container is creating in the second; hooks are the third and later ones."""
-    trace(container, kind)
+    trace_hooks(container, kind)
     container.sh("sleep 1000")
     container.create()
     container.start()
@@ -150,7 +128,7 @@ def test_create_hooks_find_the_containers_mounts(container: Container) -> None:
     assert f" {container.rootfs}/tmp " in (container.path / "seen").read_text()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", HOOK_KINDS)
 def test_arguments_and_environment(container: Container, kind: str) -> None:
     container.mount("/bundle", "bind", str(container.path), "rbind")
     folder = "/bundle" if kind == "startContainer" else str(container.path)
@@ -163,7 +141,7 @@ def test_arguments_and_environment(container: Container, kind: str) -> None:
     assert (container.path / "arguments").read_text() == "zero one\n"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", HOOK_KINDS)
 def test_no_environment(container: Container, kind: str) -> None:
     """As execve(2) with none: nothing of the runtime's own."""
     container.mount("/bundle", "bind", str(container.path), "rbind")
@@ -184,7 +162,7 @@ def test_a_failure_at_create(container: Container, kind: str, script: str) -> No
 
 @pytest.mark.parametrize("kind", EACH_AT_CREATE)
 def test_a_failure_at_create_runs_poststop(container: Container, kind: str) -> None:
-    trace(container, "poststop")
+    trace_hooks(container, "poststop")
     container.hook(kind, "exit 3")
     container.refused()
     assert trail(container) == ["poststop"]
@@ -202,7 +180,7 @@ def test_a_failure_ends_the_row(container: Container) -> None:
 @pytest.mark.must(14)
 def test_a_failing_start_container_hook(container: Container) -> None:
     """Start fails, the program does not run."""
-    trace(container, "poststop")
+    trace_hooks(container, "poststop")
     container.hook("startContainer", "echo words; exit 3")
     container.sh("echo program >> /bundle/trail")
     container.create()
@@ -229,7 +207,7 @@ def test_a_failing_poststart_hook(container: Container) -> None:
 def test_a_failing_poststop_hook_is_a_warning(container: Container) -> None:
     """And the others still run."""
     container.hook("poststop", "echo words; exit 3")
-    trace(container, "poststop")
+    trace_hooks(container, "poststop")
     container.create()
     done = container.runtime("delete", container.id)
     assert done.code == 0

@@ -14,6 +14,7 @@ import marshal
 import os
 import subprocess
 import sys
+import types
 
 # The controllers whose limits managers set.
 LIMITS = [f"cgroups.controllers.{name}" for name in ("cpuset", "memory", "cpu", "pids", "devices")]
@@ -100,8 +101,15 @@ def module(destination: str, path: str, name: str) -> tuple[object, ...]:
         return name, None, [path], None
     with open(destination + file, "rb") as source:
         tree = ast.fix_missing_locations(Bare().visit(ast.parse(source.read())))
-    code = compile(tree, file, "exec", dont_inherit=True) if any(type(n) is not ast.Pass for n in tree.body) else None
+    empty = all(type(node) is ast.Pass for node in tree.body)
+    code = None if empty else without_lines(compile(tree, file, "exec", dont_inherit=True))
     return name, file, [path] if package else None, code
+
+
+def without_lines(code: types.CodeType) -> types.CodeType:
+    """Line numbers are a fifth of it, and only for tracebacks: with --debug the modules are imported as usual."""
+    consts = tuple(without_lines(const) if isinstance(const, types.CodeType) else const for const in code.co_consts)
+    return code.replace(co_linetable=b"", co_consts=consts)
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ with Container.open(root, name).locked() as container:
 from __future__ import annotations
 
 import posix
-import select
 from errno import ENXIO
 
 from pyrun.caller import Caller
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from pyrun.container.store import State, Status
     from pyrun.spec.config import Process, Resources
 
-_PAUSE = 0.001  # between two looks at what takes the kernel a moment
+_PAUSE, _LOOKS = 0.001, 500  # seconds between two looks at what takes the kernel a moment, and how many
 _SECONDS = 10  # how long the end of a process that was killed may take
 OUT_OF_MEMORY = "org.pyrun.out-of-memory"  # an annotation that a stopped container's state may have
 
@@ -304,6 +303,8 @@ class Container:
 
     def _await_execve(self, result: int, pidfd: int) -> None:
         """Wait until init has become the program. Its end of the fifo closes at execve, or says what failed."""
+        import select  # lazy: only `start`
+
         poll = select.poll()
         poll.register(result, select.POLLIN)
         poll.register(pidfd, select.POLLIN)
@@ -330,7 +331,7 @@ class Container:
     def _require_execve(self, pidfd: int) -> None:
         """init's end of the fifo is closed: by execve, or by its death on the way there (a seccomp profile kills what
         calls execve, somebody has killed it). execve gives the process another name, and a zombie keeps the old one."""
-        while True:
+        for _ in range(_LOOKS):  # a program may have the same name
             ended = has_ended(pidfd, 0)  # asked first: what the name is after that is what it died with
             try:
                 name = read(f"/proc/{self.state['pid']}/comm").strip()

@@ -31,13 +31,15 @@ def update(container: Container, wanted: Resources, schemata: list[tuple[str, st
     Device rules are left as they are: what a container may open doesn't change under it.
 
     Raises Error; then nothing has changed."""
-    directory, state = container.directory, container.state
+    directory, state, log = container.directory, container.state, container.caller.log
     assert directory.locked
     container.require_running()
     if schemata and "resctrl" not in state:
         hint = "give it linux.intelRdt at create"
         raise Error("the container has no resctrl group", pointer=schemata[0][0], hint=hint)
     config = spec_config.load(directory.read_file("config.json"))
+    if "devices" in wanted:
+        log.warning("/devices: has no effect: what a container may open doesn't change under it")
     wanted = _asked(wanted)
     merged = _merged(config.get("linux", {}).get("resources", {}), wanted)
     faults = resources_faults(merged)
@@ -53,7 +55,7 @@ def update(container: Container, wanted: Resources, schemata: list[tuple[str, st
     if schemata:
         _write_schemata(state, schemata)
     for fault in warnings:
-        container.caller.log.warning(str(fault))
+        log.warning(str(fault))
     config.setdefault("linux", {})["resources"] = merged
     directory.write_file(".config.json", strictjson.dumps(config).encode())
     directory.rename(".config.json", "config.json")

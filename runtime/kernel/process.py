@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posix
-import select
 
 from pyrun.kernel.files import read_bytes
 
@@ -83,6 +82,8 @@ def reap(pid: int) -> int | None:
 
 def has_ended(pidfd: int, seconds: float) -> bool:
     """Wait for the process to end, at most so long."""
+    import select  # lazy: `state` waits for nobody
+
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from harness import Container, cgroups, hear
+from harness import Container, cgroups, hear, start_with_a_child
 
 pytestmark = [pytest.mark.guest, pytest.mark.systemd]
 
@@ -54,14 +54,7 @@ def own_by_name(container: Container, controller: str) -> Path:
 
 def test_sigkill_ends_all_without_a_pid_namespace(container: Container) -> None:
     container.unlike(crun="1.8 kills init only")
-    container.without_namespace("pid")
-    read, write = os.pipe()
-    container.sh("sleep 1000 & echo up; wait")
-    container.create(stdout=write)
-    os.close(write)
-    pid = container.pid
-    container.start()
-    assert hear(read) == b"up\n"
+    pid, read = start_with_a_child(container)
     container.kill("KILL")
     container.wait(pid)
     assert hear(read) == b""  # nobody holds its other end

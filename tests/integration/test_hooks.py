@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
-from harness import Container
+from harness import HOOK_KINDS, Container
 
-KINDS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-AT_CREATE = KINDS[:3]
+AT_CREATE = HOOK_KINDS[:3]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", HOOK_KINDS)
 def test_descriptors(container: Container, kind: str) -> None:
     """A hook has its stdio and nothing else."""
     container.unlike(runc="1.1 leaks some", crun="1.8 leaks some")

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from harness import Container
+from harness import Container, another_file_in_a_devices_place
 
 pytestmark = pytest.mark.pyrun_only("about pyrun's words")
 AT_CREATE = ("prestart", "createRuntime", "createContainer")
@@ -112,19 +112,9 @@ def test_no_root(container: Container, kind: str, words: str) -> None:
     container.refused(words, "/root/path")
 
 
-@pytest.mark.parametrize("kind", ["file", "other device", "folder", "link"])
+@pytest.mark.parametrize("kind", ["file", "other device", "directory", "symlink"])
 def test_another_file_in_a_devices_place(container: Container, kind: str) -> None:
-    container.without_mount("/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")
-    path = container.rootfs / "dev/kmsg"
-    if kind == "file":
-        path.write_text("")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "link":
-        path.symlink_to("/etc/passwd")
-    else:
-        os.mknod(path, 0o20600, os.makedev(1, 5))
-    container.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11}]
+    another_file_in_a_devices_place(container, kind)
     container.refused("/linux/devices/0", "/dev/kmsg is there already and is another file")
 
 
