@@ -125,7 +125,7 @@ test: setup
 	@$(MAKE) --no-print-directory $(if $(filter 0x86_64,$(shell id -u)$(shell uname -m)),test-guest conformance-guest) test-here
 
 # What is quick and needs no root, while one works.
-unit: build
+unit: build $(wildcard build/executor.aarch64 build/executor.hosted)
 	QUICK=1 $(VENV)/python -m pytest tests/unit -m "not slow"
 
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.

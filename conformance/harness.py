@@ -349,6 +349,12 @@ def read_to_end(master: int) -> str:
     return said.decode().replace("\r\n", "\n")
 
 
+def process_status(container: Container) -> dict[str, str]:
+    """/proc/self/status of the container's process, by name."""
+    container.args = ["/bin/cat", "/proc/self/status"]
+    return dict(line.split(":\t", 1) for line in container.sees("").splitlines() if ":\t" in line)
+
+
 def mounts() -> set[str]:
     return set(Path("/proc/self/mountinfo").read_text().splitlines())
 

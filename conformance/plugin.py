@@ -61,6 +61,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.runtime = shutil.which(config.option.runtime) or config.option.runtime
     config.addinivalue_line("markers", "deviates: what pyrun does otherwise on purpose (deviations.toml)")
     config.addinivalue_line("markers", "cgroupfs: about paths that only the cgroupfs driver takes")
+    config.addinivalue_line("markers", "systemd: worth a run with --systemd-cgroup as well")
     config.pluginmanager.register(Report(config), "conformance-report")
     if config.getoption("systemd_cgroup"):
         Runtime.wide = ("--systemd-cgroup",)
@@ -150,6 +151,7 @@ class Report:
         self.outcomes: dict[str, str] = {}
         self.reasons: dict[str, str] = {}
         self.numbers: dict[str, list[int]] = {}
+        self.others_fail = False
 
     def why(self, name: str) -> str:
         return self.expected.get(name, "")
@@ -166,7 +168,10 @@ class Report:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         name = name_of(report.nodeid)
-        if name not in self.numbers or self.outcomes.get(name) == "failed":
+        if name not in self.numbers:
+            self.others_fail |= report.failed
+            return
+        if self.outcomes.get(name) == "failed":
             return
         if report.failed:
             self.outcomes[name] = "failed"
@@ -201,7 +206,7 @@ class Report:
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self.config.getoption("expected") and exitstatus in (0, 1):
-            session.exitstatus = 1 if self.surprises() else 0
+            session.exitstatus = 1 if self.surprises() or self.others_fail else 0
 
     def by_must(self) -> dict[int, dict[str, list[str]]]:
         """Number → outcome → tests."""

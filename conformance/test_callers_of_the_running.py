@@ -21,6 +21,7 @@ V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 # kill -----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.systemd
 @pytest.mark.parametrize("name", ["9", "KILL", "SIGKILL"])
 def test_kill_all(container: Container, name: str) -> None:
     """As for containers with the host's pid namespace: the children of init go too."""
@@ -31,6 +32,7 @@ def test_kill_all(container: Container, name: str) -> None:
     os.close(read)
 
 
+@pytest.mark.systemd
 @pytest.mark.parametrize("name", ["15", "TERM", "SIGTERM", "term", "sigterm"])
 def test_names_of_a_signal(container: Container, name: str) -> None:
     pid = container.up()
@@ -38,6 +40,7 @@ def test_names_of_a_signal(container: Container, name: str) -> None:
     assert container.wait(pid) == 3
 
 
+@pytest.mark.systemd
 def test_kill_sends_sigterm_by_default(container: Container) -> None:
     pid = container.up()
     container.runtime.ok("kill", container.id)

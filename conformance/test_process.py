@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from conformance.harness import Container
+from conformance.harness import Container, process_status
 
 ALL_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 
@@ -18,12 +18,6 @@ KEYS = dict(zip(ALL_SETS, ("CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"), st
 APPARMOR = Path("/sys/kernel/security/apparmor").exists()
 
 KILL, CHOWN = 1 << 5, 1 << 0
-
-
-def status(container: Container) -> dict[str, str]:
-    """/proc/self/status of the program itself, without a shell between."""
-    container.args = ["/bin/cat", "/proc/self/status"]
-    return dict(line.split(":\t", 1) for line in container.sees("").splitlines() if ":\t" in line)
 
 
 @pytest.mark.must(29, 33)
@@ -58,7 +52,7 @@ def test_the_working_directory(container: Container) -> None:
 @pytest.mark.must(33)
 def test_user_and_groups(container: Container) -> None:
     container.process["user"] = {"uid": 1000, "gid": 1001, "additionalGids": [5, 20, 4000000000]}
-    seen = status(container)
+    seen = process_status(container)
     assert seen["Uid"].split() == ["1000"] * 4
     assert seen["Gid"].split() == ["1001"] * 4
     assert seen["Groups"].split() == ["5", "20", "4000000000"]
@@ -69,7 +63,7 @@ def test_groups_of_the_caller_are_dropped(container: Container) -> None:
     before = os.getgroups()
     os.setgroups([4711])
     try:
-        assert status(container)["Groups"].split() == []
+        assert process_status(container)["Groups"].split() == []
     finally:
         os.setgroups(before)
 
@@ -80,7 +74,7 @@ def test_umask(container: Container, umask: int, expected: str) -> None:
     container.process["user"]["umask"] = umask
     before = os.umask(0o125)
     try:
-        assert status(container)["Umask"] == expected
+        assert process_status(container)["Umask"] == expected
     finally:
         os.umask(before)
 
@@ -90,7 +84,7 @@ def test_no_umask(container: Container) -> None:
     """The caller's."""
     before = os.umask(0o125)
     try:
-        assert status(container)["Umask"] == "0125"
+        assert process_status(container)["Umask"] == "0125"
     finally:
         os.umask(before)
 
@@ -104,7 +98,7 @@ def test_capability_sets(container: Container, kind: str, uid: int) -> None:
     container.capabilities("CAP_KILL", "CAP_CHOWN", sets=sets)
     container.process["noNewPrivileges"] = False
     container.process["user"]["uid"] = uid
-    seen = {name: int(status_[key], 16) for status_ in [status(container)] for name, key in KEYS.items()}
+    seen = {name: int(status_[key], 16) for status_ in [process_status(container)] for name, key in KEYS.items()}
     wanted = KILL | CHOWN
     assert seen["bounding"] == wanted
     assert seen["inheritable"] == (wanted if "inheritable" in sets else 0)
@@ -125,7 +119,7 @@ def test_unknown_and_unavailable_capabilities_are_warnings(container: Container)
 @pytest.mark.must(33)
 def test_without_capabilities(container: Container) -> None:
     del container.process["capabilities"]
-    seen = status(container)
+    seen = process_status(container)
     assert {int(seen[key], 16) for key in KEYS.values()} == {0}
 
 
@@ -143,7 +137,7 @@ def test_no_new_privileges(container: Container, wanted: bool | None) -> None:
     del container.process["noNewPrivileges"]
     if wanted is not None:
         container.process["noNewPrivileges"] = wanted
-    assert status(container)["NoNewPrivs"] == ("1" if wanted else "0")
+    assert process_status(container)["NoNewPrivs"] == ("1" if wanted else "0")
 
 
 # setrlimit(2)'s names, and those of /proc/self/limits

@@ -9,38 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from harness import Container, Runtime, hear
+from harness import Container, Runtime
 
 pytestmark = [pytest.mark.guest, pytest.mark.systemd]
-
-CRUN_UPPER = pytest.mark.differs(crun="1.8 knows upper case only")
-WAITING = 'trap "exit 3" TERM; echo up; while true; do sleep 0.01; done'
-
-
-def up(container: Container, *flags: str) -> int:
-    """Create and start a container that waits for SIGTERM; returns its pid when it is really there."""
-    container.sh(WAITING)
-    read, write = os.pipe()
-    container.create(*flags, stdout=write)
-    os.close(write)
-    container.start()
-    assert hear(read) == b"up\n"
-    os.close(read)
-    return container.pid
-
-
-@pytest.mark.parametrize("name", ["KILL", "SIGKILL", "9", pytest.param("kill", marks=CRUN_UPPER)])
-def test_a_signal_has_many_names(container: Container, name: str) -> None:
-    container.create()
-    pid = container.pid
-    container.kill(name)
-    assert container.wait(pid) == -9
-
-
-def test_kill_sends_sigterm_by_default(container: Container) -> None:
-    pid = up(container)
-    container.runtime.ok("kill", container.id)
-    assert container.wait(pid) == 3
 
 
 def test_kill_of_a_stopped_container(container: Container) -> None:
@@ -75,7 +46,7 @@ def test_start_of_a_killed_container(container: Container) -> None:
 
 def test_a_second_start(container: Container) -> None:
     """MUST 32: an error, without effect."""
-    pid = up(container)
+    pid = container.up()
     done = container.runtime("start", container.id)
     assert done.code == 1
     if container.runtime.name != "crun":
@@ -85,7 +56,7 @@ def test_a_second_start(container: Container) -> None:
 
 def test_delete_of_a_running_container(container: Container) -> None:
     """MUST 39: an error, without effect."""
-    pid = up(container)
+    pid = container.up()
     done = container.runtime("delete", container.id)
     assert done.code == 1
     if container.runtime.name != "crun":
@@ -126,25 +97,12 @@ def test_a_taken_id(container: Container) -> None:
     assert (container.status, container.pid) == ("created", pid)
 
 
-def test_the_pid_file_has_no_newline(container: Container) -> None:
-    file = container.path / "pid"
-    container.create("--pid-file", str(file))
-    assert file.read_text() == str(container.pid)
-    assert os.listdir(container.path).count(".pid") == 0
-
-
 def test_a_pid_file_that_cannot_be_written(container: Container) -> None:
     container.write()
     done = container.runtime("create", "--bundle", container.path, "--pid-file", "/none/pid", container.id)
     assert done.code == 1
     assert "/none/" in done.err
     assert not container.exists()
-
-
-def test_the_current_folder_is_the_default_bundle(container: Container) -> None:
-    container.write()
-    container.runtime.ok("create", container.id, cwd=container.path)
-    assert os.path.samefile(container.state()["bundle"], container.path)
 
 
 @pytest.mark.pyrun_only("a flag of crun's, in another place there")
@@ -162,14 +120,6 @@ def test_the_state_folder_is_closed_to_others(container: Container) -> None:
     assert root.stat().st_mode & 0o777 == 0o700
     for file in (root / container.id).iterdir():
         assert container.runtime.name != "pyrun" or file.stat().st_mode & 0o077 == 0, file
-
-
-def test_init_is_the_callers_child(container: Container) -> None:
-    """conmon and containerd's shim wait for it."""
-    container.create()
-    status = (f"/proc/{container.pid}/status", "PPid:\t")
-    with open(status[0]) as file:
-        assert f"{status[1]}{os.getpid()}\n" in file.read()
 
 
 def test_list(new_container: Callable[[], Container], runtime: Runtime) -> None:
@@ -193,18 +143,6 @@ def test_list_of_nothing(runtime: Runtime) -> None:
     assert runtime.ok("list", "-q") == ""
     if runtime.name != "crun":
         assert runtime.ok("list").split() == ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
-
-
-def test_run_returns_the_exit_code(container: Container) -> None:
-    assert container.run("exit 42").code == 42
-    assert not container.exists()
-
-
-def test_run_detached(container: Container) -> None:
-    container.sh(WAITING)
-    container.write()
-    container.runtime.ok("run", "--detach", "--bundle", container.path, container.id)
-    assert container.status == "running"
 
 
 def test_run_keep(container: Container) -> None:

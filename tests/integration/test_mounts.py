@@ -34,15 +34,6 @@ def test_the_type_of_a_bind_is_a_dummy(container: Container, shared: Path) -> No
     assert container.sees("cat /tmp/mark") == "top"
 
 
-def test_bind_of_a_file(container: Container) -> None:
-    (container.path / "file").write_text("mine")
-    container.script("/etc/target", "image")
-    container.mount("/etc/target", "bind", str(container.path / "file"), "bind", "ro")
-    seen = container.sees("cat /etc/target; (echo x > /etc/target) 2>&1 || true")
-    assert seen.startswith("mine/bin/sh: can't create")
-    assert (container.rootfs / "etc/target").read_text() == "image"
-
-
 def test_a_relative_source_is_of_the_bundle(container: Container) -> None:
     (container.path / "folder").mkdir()
     (container.path / "folder/mark").write_text("mine")

@@ -6,17 +6,11 @@ import os
 import signal
 
 import pytest
-from harness import Container
+from harness import Container, process_status
 
 ALL_SETS = ("bounding", "effective", "permitted", "inheritable", "ambient")
 KEYS = dict(zip(ALL_SETS, ("CapBnd", "CapEff", "CapPrm", "CapInh", "CapAmb"), strict=True))
 KILL, CHOWN = 1 << 5, 1 << 0
-
-
-def status(container: Container) -> dict[str, str]:
-    """/proc/self/status of the program itself, without a shell between."""
-    container.args = ["/bin/cat", "/proc/self/status"]
-    return dict(line.split(":\t", 1) for line in container.sees("").splitlines() if ":\t" in line)
 
 
 # args, env ------------------------------------------------------------------------------------------------------------
@@ -149,7 +143,7 @@ def test_signals_are_as_after_boot(container: Container) -> None:
     before = [signal.signal(number, signal.SIG_IGN) for number in ignored]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2, signal.SIGTERM])
     try:
-        seen = status(container)
+        seen = process_status(container)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in zip(ignored, before, strict=True):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
-from typing import Any
 
-from managers import Daemon
+from managers import Client, Daemon
 
 IMAGE = "docker.io/local/busybox:latest"
 PAUSE = "docker.io/local/pause:latest"
@@ -41,7 +39,7 @@ NETWORK = """
 """
 
 
-class Containerd:
+class Containerd(Client):
     def __init__(self, oci: str, kind: str, folder: Path) -> None:
         self.address = folder / "containerd.sock"
         config = CONFIG
@@ -52,16 +50,5 @@ class Containerd:
         networks.mkdir(parents=True)
         (networks / "pods.conflist").write_text(NETWORK)
         self.daemon = Daemon(["containerd", "--config", folder / "config.toml"], folder / "log", self.address)
-        self.command: list[str | Path] = ["ctr", "--address", self.address]
+        self.command = ["ctr", "--address", self.address]
         self.flags = ["--runc-binary", oci]
-
-    def __call__(self, *arguments: str | Path, **popen: Any) -> subprocess.CompletedProcess[str]:
-        popen.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(
-            [*self.command, *arguments], capture_output=True, text=True, timeout=60, check=False, **popen
-        )
-
-    def ok(self, *arguments: str | Path, **popen: Any) -> str:
-        done = self(*arguments, **popen)
-        assert done.returncode == 0, (done, self.daemon.log.read_text()[-2000:])
-        return done.stdout.strip()

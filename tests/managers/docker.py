@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
-from typing import Any
 
-from managers import Daemon
+from managers import Client, Daemon
 
 IMAGE = "local/busybox:latest"
 
 
-class Docker:
+class Docker(Client):
+    seconds = 120
+
     def __init__(self, oci: str, kind: str, folder: Path, name: str = "docker", enter: tuple[str, ...] = ()) -> None:
         """enter: a command that runs another somewhere, such as in a network namespace."""
         self.folder = folder
@@ -35,15 +35,4 @@ class Docker:
         command = [*enter, "dockerd", "--config-file", config]
         self.daemon = Daemon(command, folder / f"{name}.log", self.socket, env={**os.environ, "DOCKER_RAMDISK": "1"})
         client = "/usr/bin/docker" if os.path.exists("/usr/bin/docker") else "docker"
-        self.command: list[str | Path] = [client, "--host", f"unix://{self.socket}"]
-
-    def __call__(self, *arguments: str | Path, **popen: Any) -> subprocess.CompletedProcess[str]:
-        popen.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(
-            [*self.command, *arguments], capture_output=True, text=True, timeout=120, check=False, **popen
-        )
-
-    def ok(self, *arguments: str | Path, **popen: Any) -> str:
-        done = self(*arguments, **popen)
-        assert done.returncode == 0, (done, self.daemon.log.read_text()[-2000:])
-        return done.stdout.strip()
+        self.command = [client, "--host", f"unix://{self.socket}"]

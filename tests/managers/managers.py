@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 class Daemon:
@@ -40,6 +41,25 @@ class Daemon:
             self.process.send_signal(number)
             self.process.wait(60)
             self.process = None
+
+
+class Client:
+    """A manager's command line, and where the words of its daemon are, if it has one."""
+
+    command: list[str | Path]
+    environment: dict[str, str] | None = None
+    daemon: Daemon | None = None
+    seconds = 60
+
+    def __call__(self, *arguments: str | Path, **popen: Any) -> subprocess.CompletedProcess[str]:
+        popen = {"stdin": subprocess.DEVNULL, "env": self.environment, "timeout": self.seconds} | popen
+        return subprocess.run([*self.command, *arguments], capture_output=True, text=True, check=False, **popen)
+
+    def ok(self, *arguments: str | Path, **popen: Any) -> str:
+        """What it prints when it succeeds."""
+        done = self(*arguments, **popen)
+        assert done.returncode == 0, (done, self.daemon and self.daemon.log.read_text()[-2000:])
+        return done.stdout.strip()
 
 
 def eventually(question: Callable[[], bool], seconds: float = 30) -> bool:

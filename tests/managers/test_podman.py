@@ -14,9 +14,9 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from managers import Client
 
 CONF = """
 [engine]
@@ -46,7 +46,7 @@ NETWORK = 'netns = "none"' if USER or CGROUPS == "systemd" else ""
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
 
 
-class Podman:
+class Podman(Client):
     def __init__(self, oci: str, folder: Path) -> None:
         self.oci = oci
         conf = folder / "containers.conf"
@@ -61,23 +61,6 @@ class Podman:
             self.environment |= {"XDG_RUNTIME_DIR": str(folder), "USER": USER}
             for path in (folder, conf):
                 shutil.chown(path, USER, USER)
-
-    def __call__(self, *arguments: str | Path, **popen: Any) -> subprocess.CompletedProcess[str]:
-        popen.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.run(
-            [*self.command, *arguments],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **popen,
-        )
-
-    def ok(self, *arguments: str | Path, **popen: Any) -> str:
-        done = self(*arguments, **popen)
-        assert done.returncode == 0, done
-        return done.stdout.strip()
 
 
 @pytest.fixture(scope="session")
@@ -126,7 +109,7 @@ def terminal(podman: Podman, *arguments: str, typed: bytes = b"") -> tuple[int, 
     """Run a command under a pty: (exit status, all that it showed)."""
     pid, master = pty.fork()
     if not pid:
-        os.execvpe(podman.command[0], [*podman.command, *arguments], podman.environment)
+        os.execvpe(podman.command[0], [*map(str, podman.command), *arguments], podman.environment or {})
     fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("4H", 33, 77, 0, 0))
     said = b""
     end = time.monotonic() + 30

@@ -108,7 +108,7 @@ def unreachable(program: bytes) -> set[int]:
 
 
 @given(rules.filter(bool), st.lists(requests, min_size=1, max_size=20))
-@many(400, derandomize=True)
+@many(400)
 def test_program_means_the_rules(rules: list[dict[str, Any]], requests: list[Request]) -> None:
     program = v2_device_program(rules)
     assert not unreachable(program)
@@ -145,7 +145,7 @@ class DeviceCgroup:
 
 
 @given(rules.filter(bool), st.lists(requests, min_size=1, max_size=20))
-@many(400, derandomize=True)
+@many(400)
 def test_version_1_lines_mean_the_rules_or_are_refused(rules: list[dict[str, Any]], requests: list[Request]) -> None:
     try:
         writes = v1_device_writes(rules)

@@ -226,6 +226,7 @@ def host_pointers(folder: Path, *edits: Edit) -> tuple[list[str], list[str]]:
     return [f.pointer for f in host.errors(this)], [f.pointer for f in host.warnings(this)]
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="a user without root lacks more")
 @pytest.mark.parametrize(
     ("edit", "pointer"),
     [
