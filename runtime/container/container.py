@@ -13,8 +13,7 @@ from pyrun.caller import Caller
 from pyrun.cgroups.frozen import has_inner, is_frozen
 from pyrun.container.store import ContainerDir, containers
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
-from pyrun.kernel.files import read
-from pyrun.kernel.process import INIT_NAME, has_ended, start_time
+from pyrun.kernel.process import has_ended, has_executed, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from pyrun.container.store import State, Status
     from pyrun.spec.config import Process, Resources
 
-_PAUSE, _LOOKS = 0.001, 500  # seconds between two looks at what takes the kernel a moment, and how many
+_PAUSE = 0.001  # seconds between two looks at what takes the kernel a moment
 _SECONDS = 10  # how long the end of a process that was killed may take
 OUT_OF_MEMORY = "org.pyrun.out-of-memory"  # an annotation that a stopped container's state may have
 
@@ -330,14 +329,10 @@ class Container:
 
     def _require_execve(self, pidfd: int) -> None:
         """init's end of the fifo is closed: by execve, or by its death on the way there (a seccomp profile kills what
-        calls execve, somebody has killed it). execve gives the process another name, and a zombie keeps the old one."""
-        for _ in range(_LOOKS):  # a program may have the same name
-            ended = has_ended(pidfd, 0)  # asked first: what the name is after that is what it died with
-            try:
-                name = read(f"/proc/{self.state['pid']}/comm").strip()
-            except OSError:
-                return  # it is gone, and whoever has waited for it knows how it ended
-            if name != INIT_NAME:
+        calls execve, somebody has killed it). The kernel knows which, of a zombie too."""
+        while True:
+            ended = has_ended(pidfd, 0)  # asked first: what is known after that is final
+            if has_executed(self.state["pid"]):
                 return
             if ended:
                 hint = "does its seccomp profile forbid execve, or has somebody killed it?"
@@ -359,13 +354,23 @@ class Container:
             if name == self.id:
                 continue
             try:
-                with Container.open(root, name, self.caller) as other:
-                    if other.status != "stopped" and "cgroup" in other.state:
-                        theirs = other._cgroup_paths()
-                        if any(path.startswith(ours) for path in theirs for ours in paths):
-                            return True
+                directory = ContainerDir(root, name)
             except Error:
-                continue  # a broken one: nothing is known to live there
+                continue  # not one that can be believed
+            try:
+                broken = False
+                try:
+                    state: State | None = directory.read()
+                except Error:
+                    # Another pyrun's, or damaged: what it names may be lived in.
+                    broken, state = True, directory.salvage()
+                other = Container(directory, state, self.caller) if state else None
+                if other and "cgroup" in other.state and (broken or other.status != "stopped"):
+                    theirs = other._cgroup_paths()
+                    if any(path.startswith(ours) for path in theirs for ours in paths):
+                        return True
+            finally:
+                directory.close()
         return False
 
     def _cgroup_paths(self) -> list[str]:

@@ -28,6 +28,7 @@ from pyrun.machine.messages import (
     INTERMEDIATE,
     LIMITS,
     LISTENER,
+    MADE,
     MAPS,
     READY,
     ROOT,
@@ -132,7 +133,11 @@ class _Creation:
         try:
             return self._run()
         except BaseException as error:
-            cause = self._explained(error)
+            cause = error
+            try:
+                cause = self._explained(error)
+            except (Error, OSError) as e:
+                self.caller.log.warning(f"the reason can't be told in full: {e}")
             try:
                 self.undo.run()
             except (Error, OSError) as e:
@@ -191,6 +196,7 @@ class _Creation:
         self.undo.push(session.end)
         if cgroup.needs_process:
             warnings += self._limit(writes, executor.pid)
+            self.undo.push(session.end)  # before the scope is stopped, which may fail
         for fault in warnings:
             self.caller.log.warning(str(fault))
         session.converse(self._answers(born_last=is_born_last(config, found)))
@@ -216,6 +222,7 @@ class _Creation:
         return {
             # All is done by init's parent, which has its namespaces, but isn't seen in that of pids.
             INTERMEDIATE: self._at_init if born_last else _nothing,
+            MADE: self._namespaces_made,
             MAPS: self._write_maps,
             CLOCKS: self._write_clocks,
             INIT: self._at_init,
@@ -265,10 +272,16 @@ class _Creation:
             except OSError as e:
                 hint = "lowering it takes CAP_SYS_RESOURCE"
                 raise Error("set the OOM score", pointer="/process/oomScoreAdj", errno=e.errno, hint=hint) from None
-        if "netDevices" in self.linux:
+        # With a user namespace, who does all for init has not made the network namespace yet.
+        if not (self.namespaces.has_userns and pid == self._intermediate):
             self._move_net_devices(pid)
 
+    def _namespaces_made(self, value: int, fd: int) -> None:
+        self._move_net_devices(self._intermediate)
+
     def _move_net_devices(self, pid: int) -> None:
+        if "netDevices" not in self.linux:
+            return
         from pyrun.host.net_devices import NetDevices  # lazy: only with linux.netDevices
 
         if posix.geteuid() != 0:

@@ -7,7 +7,7 @@ import select
 
 from pyrun.errors import Error
 from pyrun.kernel.process import is_child, reap
-from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
+from pyrun.kernel.signals import SIGKILL
 from pyrun.machine.launch import EndedError, ProgramError
 from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, INTERMEDIATE, SAID, TOLD
 
@@ -82,17 +82,12 @@ class Session:
                         self._hear(message)
                     except (EndedError, ProgramError, Error):
                         pass
-        status = None
-        for pid in (self.intermediate, self.pid):
-            if pid:
-                pidfd = posix.pidfd_open(pid)
-                pidfd_send_signal(pidfd, SIGKILL)
-                posix.close(pidfd)
-                status = reap(pid)
-        if not self.pid:
-            status = None
-        self.intermediate = self.pid = 0
-        ended = self.executor.close()
+        try:
+            _end(self.intermediate)
+            status = _end(self.pid)
+            self.intermediate = self.pid = 0
+        finally:
+            ended = self.executor.close()
         return ended if status is None and ended and posix.WIFSIGNALED(ended) else status
 
     def _hear(self, message: Message) -> tuple[int, int]:
@@ -127,8 +122,16 @@ class Session:
             posix.close(pidfd)
 
     def _let_intermediate_go(self) -> None:
-        reap(self.intermediate)
-        self.intermediate = 0
+        pid, self.intermediate = self.intermediate, 0
+        reap(pid)
+
+
+def _end(pid: int) -> int | None:
+    """Kill a child of ours (0: none) and wait for it; its wait status."""
+    if not pid or not is_child(pid):
+        return None
+    posix.kill(pid, SIGKILL)  # ours, and not waited for: nobody else has its number
+    return reap(pid)
 
 
 def _child(pid: int) -> int:

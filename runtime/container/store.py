@@ -14,13 +14,13 @@ from __future__ import annotations
 import fcntl
 import posix
 import time
-from errno import EEXIST, ENOENT
+from errno import EEXIST, EFBIG, ENOENT
 
 from pyrun.errors import DoesNotExistError, Error
-from pyrun.kernel.files import read, read_bounded, write_all
+from pyrun.kernel.files import DOCUMENT_MOST, read, read_bounded, write_all
 from pyrun.kernel.ownership import open_directory, open_file, open_owned
-from pyrun.kernel.process import children
-from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
+from pyrun.kernel.process import children, has_ended
+from pyrun.kernel.signals import SIGKILL, SIGTERM, pidfd_send_signal
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 
@@ -64,6 +64,9 @@ if TYPE_CHECKING:
 
 
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
+# How long a command that is asked to end may take to undo what it has done, in seconds.
+_PATIENCE = 5
+
 # The version of the form of state.json: what has another one was written by another pyrun.
 FORMAT = 1
 # What a state has at least, and what else it may have.
@@ -215,18 +218,27 @@ class ContainerDir:
         except ProcessLookupError:
             return
         try:
-            if self._holder() == holder:
-                # Its children are what it has made, a hook among them that would outlive it.
-                made = children(holder)
-                pidfd_send_signal(pidfd, SIGKILL)
+            if self._holder() != holder:
+                return
+            # Its children are what it has made, a hook among them that would outlive it.
+            made = children(holder)
+            try:
+                # It undoes what it has done, if it can; if not, there is the state.
+                for signal in (SIGTERM, SIGKILL):
+                    pidfd_send_signal(pidfd, signal)
+                    if has_ended(pidfd, _PATIENCE):
+                        break
+            finally:
                 for child in made:
                     try:
                         pidfd_send_signal(child, SIGKILL)
                     except ProcessLookupError:
                         pass
                     posix.close(child)
-        except (Error, ProcessLookupError):
+        except ProcessLookupError:
             return  # it has ended meanwhile
+        except PermissionError as e:
+            raise Error(f"container {self.container} is held", call=f"kill {holder}", errno=e.errno) from None
         finally:
             posix.close(pidfd)
 
@@ -300,7 +312,10 @@ class ContainerDir:
 
     def write(self, state: State) -> None:
         """Replace state.json, all at once (rename(2))."""
-        self.write_file(".state.json", strictjson.dumps(state).encode())
+        content = strictjson.dumps(state).encode()
+        if len(content) > DOCUMENT_MOST:
+            raise Error("write the state", errno=EFBIG, hint="the config's annotations and hooks are too large")
+        self.write_file(".state.json", content)
         self.rename(".state.json", "state.json")
 
     def rename(self, old: str, new: str) -> None:

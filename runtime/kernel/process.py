@@ -6,8 +6,7 @@ import posix
 
 from pyrun.kernel.files import read_bytes
 
-# What a container's init is called (PR_SET_NAME) until it becomes the program.
-INIT_NAME = "pyrun:init"
+_PF_FORKNOEXEC = 0x40
 
 
 def start_time(pid: int) -> int:
@@ -61,6 +60,16 @@ def is_there(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def has_executed(pid: int) -> bool:
+    """The process has called execve(2) since it was forked: PF_FORKNOEXEC of the kernel is not set (proc(5), stat field
+    9; include/linux/sched.h). True for one that is gone, of which nothing can be known."""
+    try:
+        stat = read_bytes(f"/proc/{pid}/stat")
+    except OSError:
+        return True
+    return not int(stat[stat.rindex(b")") + 2 :].split()[6]) & _PF_FORKNOEXEC
 
 
 def is_child(pid: int) -> bool:

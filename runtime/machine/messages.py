@@ -35,6 +35,8 @@ INTERMEDIATE = Message(1, HOST, SAID)
 MAPS = Message(2, INIT_SOCKET, ASKED)
 # The time namespace is there: its offsets are written.
 CLOCKS = Message(9, INIT_SOCKET, ASKED)
+# The namespaces that belong to the user namespace are there: what comes from the host's is moved into them.
+MADE = Message(17, INIT_SOCKET, ASKED)
 # The pid of init, from the half on the host; BORN: from the intermediate process, before or after all that follows.
 INIT = Message(3, HOST, SAID)
 BORN = Message(16, INIT_SOCKET, SAID)

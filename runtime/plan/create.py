@@ -13,9 +13,7 @@ from pyrun.kernel.constants import (
     BPF_PROG_TYPE_CGROUP_DEVICE,
     O_DIRECTORY,
     O_RDONLY,
-    PR_SET_NAME,
 )
-from pyrun.kernel.process import INIT_NAME
 from pyrun.machine.messages import RUNTIME_HOOKS
 from pyrun.machine.program import Program
 from pyrun.plan import (
@@ -91,7 +89,6 @@ def compile_container(config: Config, facts: Facts) -> Program:
         mounts.open_sources(p, entries, config, facts, namespaces.has_userns)
         devices.open_sources(p, nodes)
     p.call("setsid")
-    p.call("prctl", PR_SET_NAME, INIT_NAME, 0, 0, 0)
     if facts.keyring:
         keyring.join(p, facts.container, proc, wanted)
     if namespaces.new & CLONE_NEWNET:

@@ -27,7 +27,7 @@ from pyrun.kernel.constants import (
     SOCK_DGRAM,
 )
 from pyrun.kernel.signals import SIGKILL
-from pyrun.machine.messages import BORN, CLOCKS, GO, INIT, INTERMEDIATE, MAPS
+from pyrun.machine.messages import BORN, CLOCKS, GO, INIT, INTERMEDIATE, MADE, MAPS
 from pyrun.machine.program import Label, Program, Register
 from pyrun.spec.namespaces import (
     CLONE_NEWCGROUP,
@@ -219,6 +219,7 @@ def _intermediate(
     if born_last:
         with p.at("/linux/namespaces"):
             p.call("unshare", namespaces.new & _AT_CLONE)
+        p.ask(MADE)
         return
     parent, child = p.label(), p.label()
     clone(p, namespaces.new & _AT_CLONE, BORN, parent)
