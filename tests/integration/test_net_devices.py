@@ -51,6 +51,25 @@ def test_addresses_of_both_families(container: Container, device: str, user: boo
     assert ",UP" in seen
 
 
+@pytest.mark.parametrize("user", [False, True], ids=["", "in a user namespace"])
+def test_who_joins_a_pid_namespace_has_it_too(container: Container, device: str, user: bool) -> None:
+    """All is made ready for init by another process then, whose network namespace comes after the user namespace."""
+    if user:
+        container.user_namespace()
+        container.without_mount("/proc")  # one of a pid namespace that is not the user namespace's can't be mounted
+    command = ["unshare", "--pid", "--fork", "--kill-child", "sh", "-c", "echo; exec sleep 1000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.read(1)
+        try:
+            container.without_namespace("pid")
+            path = f"/proc/{holder.pid}/ns/pid_for_children"
+            container.linux["namespaces"].append({"type": "pid", "path": path})
+            container.linux["netDevices"] = {device: {"name": "inside0"}}
+            assert "192.0.2.7/24" in container.sees("ip address show inside0")
+        finally:
+            holder.kill()
+
+
 def test_a_template_takes_the_next_number(container: Container, device: str) -> None:
     """The network namespace is there already, and has a net0."""
     with subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec sleep 1000"], stdout=subprocess.PIPE) as holder:
