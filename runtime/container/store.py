@@ -177,14 +177,20 @@ class ContainerDir:
         self._has_lock()
 
     def lock_by_force(self, log: Log, seconds: float = 10) -> None:
-        """The same; but a command that holds the lock for longer than that is killed, and said to be: it waits for what
+        """The same; but a command that holds the lock for longer than that is ended, and said to be: it waits for what
         may never come (a hook, a seccomp agent, a file system). Raises Error when it holds on even so."""
         if not self._lock_within(seconds):
-            holder = self._holder()
-            log.warning(f"process {holder} has held container {self.container} for {seconds:g} s: it is killed")
-            self._end_holder(holder)
-            if not self._lock_within(seconds):
-                raise Error(f"container {self.container} is held", detail=f"by process {holder}, which does not end")
+            try:
+                holder = self._holder()
+                log.warning(f"process {holder} has held container {self.container} for {seconds:g} s: it is ended")
+                self._end_holder(holder)
+            except Error:
+                if not self._lock_within(0):
+                    raise
+            else:
+                if not self._lock_within(seconds):
+                    detail = f"by process {holder}, which does not end"
+                    raise Error(f"container {self.container} is held", detail=detail)
         self._has_lock()
 
     def _lock_within(self, seconds: float) -> bool:
