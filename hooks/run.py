@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     # Starts the hook's program: (hook, stdin, stdout and stderr) -> pid
     Spawn = Callable[[Hook, int, int], int]
+    # poll(2): (descriptors, seconds at most) -> {descriptor: events}
+    Wait = Callable[[select.poll, float | None], dict[int, int]]
 
 _OUTPUT = 8192
 _SIGKILL = 9
@@ -77,8 +79,9 @@ def _pair(entry: str) -> tuple[bytes, bytes]:
     return name.encode(), value.encode()
 
 
-def run(hook: Hook, state: bytes, start: Spawn) -> None:
-    """Run one hook to its end. Raises HookError when it can't be run, fails, or takes longer than its timeout."""
+def run(hook: Hook, state: bytes, start: Spawn, wait: Wait) -> None:
+    """Run one hook to its end. Raises HookError when it can't be run, fails, or takes longer than its timeout; and what
+    `wait` raises: the hook is killed then."""
     read_state, write_state = posix.pipe2(posix.O_CLOEXEC)
     read_output, write_output = posix.pipe2(posix.O_CLOEXEC)
     try:
@@ -89,7 +92,7 @@ def run(hook: Hook, state: bytes, start: Spawn) -> None:
             posix.close(write_output)
         deadline = time.monotonic() + hook["timeout"] if "timeout" in hook else None
         try:
-            output, timed_out = _talk(pid, write_state, state, read_output, deadline)
+            output, timed_out = _talk(pid, write_state, state, read_output, deadline, wait)
         except BaseException:
             # It must not outlive whoever would have listened to it. Nor may it stay unreaped: until it is gone, a pid
             # namespace that it is in doesn't end, and neither does that one's init.
@@ -108,7 +111,7 @@ def run(hook: Hook, state: bytes, start: Spawn) -> None:
         raise HookError(hook["path"], f'{how}, output "{said}"' if said else how)
 
 
-def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | None) -> tuple[bytes, bool]:
+def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | None, wait: Wait) -> tuple[bytes, bool]:
     """Feed the hook and listen to it until it ends: (what it said, whether its time ran out).
 
     A hook may leave a child that keeps the pipe open, so its end is known by its pidfd, not by the end of file."""
@@ -125,9 +128,9 @@ def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | Non
     listening = True
     try:
         while not ended:
-            left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-            events = dict(poll.poll(left))
-            if not events and left is not None:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            events = wait(poll, left)
+            if not events:
                 timed_out = True
                 _kill(pid)
                 break

@@ -6,6 +6,10 @@ by cold paths only.
 """
 
 import sys
+from _signal import SIG_DFL, SIGINT, signal  # type: ignore[import-not-found]
+
+# Ctrl-C from here on ends it as it ends any program: by no traceback.
+signal(SIGINT, SIG_DFL)
 
 # Not through sys.path: nothing that lies beside `pyrun` may stand in for a module of the standard library.
 package = sys.modules["pyrun"] = type(sys)("pyrun")

@@ -1,24 +1,71 @@
-"""On whose behalf the runtime acts."""
+"""On whose behalf the runtime acts, and who may interrupt it."""
 
 from __future__ import annotations
 
 import posix
+import select
+import time
 
 from pyrun.log import Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from pyrun.kernel.signals import Pending
+
+    # poll(2): descriptor -> events
+    Ready: TypeAlias = "dict[int, int]"
+
+
+class Interrupt(BaseException):
+    """A signal asks to end: what is half-made is undone on the way out. Raised by `Caller.wait` only."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 class Caller:
-    """log: where messages go. environ: the caller's environment, which hooks without one of their own are given."""
+    """log: where messages go. environ: the caller's environment, which hooks without one of their own are given.
+    signals: those that may interrupt what waits; None in a library, whose program has signals of its own."""
 
-    __slots__ = ("environ", "log")
+    __slots__ = ("environ", "log", "signals")
 
-    def __init__(self, log: Log | None = None, environ: Mapping[bytes, bytes] = posix.environ) -> None:
+    def __init__(
+        self,
+        log: Log | None = None,
+        environ: Mapping[bytes, bytes] = posix.environ,
+        signals: Pending | None = None,
+    ) -> None:
         self.log = log or Log()
         self.environ = environ
+        self.signals = signals
+
+    def wait(self, poll: select.poll, seconds: float | None = None) -> Ready:
+        """poll(2), at most so long: what waits for others waits here, and nowhere else is it interrupted. Raises
+        Interrupt, and then nothing has been taken from the descriptors."""
+        signals = self.signals
+        end = None if seconds is None else time.monotonic() + seconds
+        if signals and signals.interruptible:
+            poll.register(signals.fd, select.POLLIN)
+        while True:
+            ready = dict(poll.poll(None if end is None else max(0.0, end - time.monotonic()) * 1000))
+            if not signals or not signals.interruptible or signals.fd not in ready:
+                return ready
+            if number := signals.take_ending():
+                raise Interrupt(number)
+            del ready[signals.fd]
+            if ready:
+                return ready
+
+    def wait_for(self, *fds: int, seconds: float | None = None) -> Ready:
+        """The same, until one of the descriptors is readable or has hung up."""
+        poll = select.poll()
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        return self.wait(poll, seconds)
 
     def default_root(self) -> str:
         """Where containers are kept when --root doesn't say: as runc, but for the name."""

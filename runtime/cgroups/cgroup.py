@@ -461,6 +461,8 @@ class Cgroup:
         try:
             files.write(path + file, value)
         except OSError as error:
+            if error.errno in directories.GONE and not files.exists(path):
+                return  # with it all that was frozen in it
             raise refused("", f"write {value} to", path + file, error) from None
 
     def thaw_all(self) -> None:

@@ -63,7 +63,7 @@ def _follow(container: Container, interval: float) -> None:
         pass  # a host without a memory controller has nothing to tell
     due = time.monotonic() + interval
     while True:
-        ready = dict(poll.poll(max(0.0, due - time.monotonic()) * 1000))
+        ready = container.caller.wait(poll, max(0.0, due - time.monotonic()))
         if notices and notices.fd in ready:
             for _ in range(notices.take()):
                 _print("oom", container)

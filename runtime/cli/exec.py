@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import posix
+
 from pyrun.container.bundle import absolute
 from pyrun.container.exec import ExecOptions, execute
 from pyrun.container.gather import seccomp_filter
 from pyrun.errors import ConfigError, DoesNotExistError, Error
 from pyrun.kernel.files import read_document
+from pyrun.kernel.signals import SIGKILL
 from pyrun.plan import labels
 from pyrun.spec import config as spec_config
 from pyrun.spec.checks import process_faults, process_warnings
@@ -65,9 +68,15 @@ def _execute(context: Context, container: Container, values: Values, command: li
     pid, console = execute(container, process, options)
     if detach:
         return 0
-    from pyrun.cli.foreground import Foreground  # lazy: not with --detach
+    # Until somebody stays with it, it doesn't stay.
+    try:
+        from pyrun.cli.foreground import Foreground  # lazy: not with --detach
 
-    return Foreground(pid, console).wait()
+        foreground = Foreground(pid, console, context.caller.signals)
+    except BaseException:
+        posix.kill(pid, SIGKILL)
+        raise
+    return foreground.wait()
 
 
 def _process(config: Config, values: Values, command: list[str]) -> Process:

@@ -7,7 +7,7 @@ import posix
 import select
 
 from pyrun.kernel.constants import TIOCSWINSZ
-from pyrun.kernel.signals import SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, pidfd_send_signal, set_wakeup_fd, signal
+from pyrun.kernel.signals import SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, Pending, pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,21 +24,21 @@ _CHUNK = 1 << 16
 class Foreground:
     """Set up before the container starts, so that no signal and no output is missed.
 
-    pid: init. console: the pty's master, or -1. notifications: who waits for the program to be ready is told."""
+    pid: init. console: the pty's master, or -1. signals: what comes to us, from `wait` on for the container.
+    notifications: who waits for the program to be ready is told."""
 
-    __slots__ = ("_attributes", "_heard", "_notifications", "_wake", "console", "pid", "pidfd")
+    __slots__ = ("_attributes", "_heard", "_notifications", "_signals", "console", "pid", "pidfd")
 
-    def __init__(self, pid: int, console: int, notifications: Notifications | None = None) -> None:
+    def __init__(
+        self, pid: int, console: int, signals: Pending | None, notifications: Notifications | None = None
+    ) -> None:
         self._notifications = notifications
         self._heard = True
         self.pid = pid
         self.pidfd = posix.pidfd_open(pid)
         self.console = console
-        self._wake, write = posix.pipe2(posix.O_CLOEXEC | posix.O_NONBLOCK)
-        set_wakeup_fd(write, warn_on_full_buffer=False)
-        for number in range(1, 65):
-            if number not in _KEPT:
-                signal(number, lambda *_: None)
+        self._signals = signals or Pending()
+        self._signals.note(*(number for number in range(1, 65) if number not in _KEPT))
         self._attributes: list[Any] | None = None
         if console >= 0:
             self._attributes = _raw(0)
@@ -49,17 +49,23 @@ class Foreground:
         try:
             self._relay()
         finally:
-            if self._attributes:
-                import termios  # lazy: only with a terminal
-
-                termios.tcsetattr(0, termios.TCSANOW, self._attributes)
+            self.end()
         code = posix.waitstatus_to_exitcode(posix.waitpid(self.pid, 0)[1])
         return code if code >= 0 else 128 - code
+
+    def end(self) -> None:
+        """The caller's terminal is as it was; what is done now for a container that has ended isn't interrupted."""
+        self._signals.interruptible = False
+        if self._attributes:
+            import termios  # lazy: only with a terminal
+
+            termios.tcsetattr(0, termios.TCSANOW, self._attributes)
 
     def _relay(self) -> None:
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
-        poll.register(self._wake, select.POLLIN)
+        poll.register(self._signals.fd, select.POLLIN)
+        self._forward(self._signals.take())  # what has come before this
         notified = self._notifications.fileno() if self._notifications else -1
         if self._notifications:
             poll.register(notified, select.POLLIN)
@@ -71,8 +77,8 @@ class Foreground:
         ended = False
         while not ended:
             events = dict(poll.poll())
-            if self._wake in events:
-                self._forward(posix.read(self._wake, 256))
+            if self._signals.fd in events:
+                self._forward(self._signals.take())
             if self._notifications and notified in events and self._notifications.relay():
                 poll.unregister(notified)
                 self._notifications.close()

@@ -7,10 +7,10 @@ import sys
 from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
 from fcntl import LOCK_NB, LOCK_SH, flock
 
-from pyrun.caller import Caller
+from pyrun.caller import Caller, Interrupt
 from pyrun.cli.parse import UsageError, parse
 from pyrun.errors import Error
-from pyrun.kernel.signals import SIG_DFL, SIG_IGN, SIGCHLD, SIGHUP, SIGINT, SIGTERM, signal
+from pyrun.kernel.signals import SIGCHLD, SIGINT, Pending, default
 from pyrun.log import Log
 
 TYPE_CHECKING = False
@@ -25,22 +25,6 @@ if TYPE_CHECKING:
 _EXHAUSTED = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
 _MANAGERS = ("cgroupfs", "systemd", "disabled")
 _EXEC_FAILED = 255
-_ENDING = (SIGHUP, SIGINT, SIGTERM)
-
-
-class Interrupt(BaseException):
-    """A signal asks pyrun to end: what is half-made is undone on the way out."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
-
-
-def _interrupt(signum: int, frame: object) -> None:
-    # A second signal must not interrupt the clean-up.
-    for number in _ENDING:
-        signal(number, SIG_IGN)
-    raise Interrupt(signum)
 
 
 class Context:
@@ -91,9 +75,7 @@ def main(argv: list[str]) -> int:
             raise Error(f"--log-format is text or json, not {form}")
         log = Log(wide.text("log"), form, wide.flag("debug"))
         _hold_library()
-        for signum in _ENDING:
-            signal(signum, _interrupt)
-        return int(_module(name).run(Context(wide, Caller(log)), values, arguments))
+        return int(_module(name).run(Context(wide, Caller(log, signals=Pending())), values, arguments))
     except UsageError as e:
         from pyrun.cli.help import usage  # lazy: an error
 
@@ -111,7 +93,8 @@ def main(argv: list[str]) -> int:
             raise
         failed = _EXEC_FAILED if name == "exec" else 1
         if isinstance(e, OSError) and e.errno in _EXHAUSTED:
-            log.error(str(Error(name, call=f"open {e.filename}" if e.filename else "", errno=e.errno)))
+            hint = "raise RLIMIT_NOFILE (ulimit -n)" if e.errno == EMFILE else ""
+            log.error(str(Error(name, call=f"open {e.filename}" if e.filename else "", errno=e.errno, hint=hint)))
             return failed
         what = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         path = f" {e.filename}" if isinstance(e, OSError) and e.filename else ""
@@ -167,9 +150,10 @@ def _fill_stdio() -> None:
 
 def entry() -> None:
     """The program: ends without the interpreter's own farewell, which takes half a millisecond."""
+    default(SIGINT)
     _fill_stdio()
     # Where a caller ignores it, the kernel reaps our children before we can ask how they ended (waitpid(2)).
-    signal(SIGCHLD, SIG_DFL)
+    default(SIGCHLD)
     code = main(sys.argv[1:])
     try:
         if sys.stdout is not None:

@@ -23,7 +23,6 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if not detach and options.console_socket:
         raise Error("cannot use console socket if pyrun will not detach or allocate tty", hint="add --detach")
     created = create(context.root, arguments[0], options, context.caller)
-    created.executor.close()
     return attend(created, detach, keep=values.flag("keep"), subreaper=not values["no_subreaper"])
 
 
@@ -31,21 +30,28 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
     """Start the container and, in the foreground, stay with it to its end."""
     container, log = created.container, created.container.caller.log
     foreground = notifications = None
-    if b"NOTIFY_SOCKET" in container.caller.environ:
-        from pyrun.cli.service import Notifications  # lazy: only under a service manager
-
-        notifications = Notifications.of(container)
-    if not detach:
-        if subreaper:
-            _adopt_orphans()
-        from pyrun.cli.foreground import Foreground  # lazy: not with --detach
-
-        foreground = Foreground(container.state["pid"], created.console, notifications)
+    # From here to the end of start it is ours alone: whatever happens, it doesn't stay.
     try:
+        created.executor.close()
+        if b"NOTIFY_SOCKET" in container.caller.environ:
+            from pyrun.cli.service import Notifications  # lazy: only under a service manager
+
+            notifications = Notifications.of(container)
+        if not detach:
+            if subreaper:
+                _adopt_orphans()
+            from pyrun.cli.foreground import Foreground  # lazy: not with --detach
+
+            foreground = Foreground(container.state["pid"], created.console, container.caller.signals, notifications)
         container.start()
     except BaseException:
-        if container.directory.exists():
-            container.delete(force=True)
+        if foreground:
+            foreground.end()
+        try:
+            if container.directory.exists():
+                container.delete(force=True)
+        except (Error, OSError) as e:
+            log.warning(f"clean-up incomplete, run `delete --force`: {e}")
         raise
     container.unlock()
     if foreground is None:
@@ -57,7 +63,7 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
         log.error(f"container {container.id} was killed: {words}")
     if not keep:
         try:
-            container.directory.lock()
+            container.locked()
         except DoesNotExistError:
             return code  # somebody else has deleted it already
         container.delete(force=True)

@@ -28,11 +28,11 @@ _SECONDS = 5
 class Notifications:
     """The socket in the container's directory, where init says when it is ready. Raises Error when it can't be made."""
 
-    __slots__ = ("_address", "_log", "_pid", "_socket")
+    __slots__ = ("_address", "_caller", "_pid", "_socket")
 
     def __init__(self, container: Container, address: bytes) -> None:
         self._address = address
-        self._log = container.caller.log
+        self._caller = container.caller
         self._pid = container.state["pid"]
         self._socket = socket(AF_UNIX, SOCK_DGRAM)
         # By way of the descriptor: the path itself may be longer than an address can be.
@@ -76,19 +76,16 @@ class Notifications:
         try:
             return self.receive()
         except Error as e:
-            self._log.warning(str(e))
+            self._caller.log.warning(str(e))
             return True
 
     def wait(self) -> None:
         """Until the program is ready or has ended; then until what was said of it has been read: our end comes next,
         and nothing can be known of the sender of a message any more then."""
         pidfd = posix.pidfd_open(self._pid)
-        poll = select.poll()
-        poll.register(self._socket.fileno(), select.POLLIN)
-        poll.register(pidfd, select.POLLIN)
         try:
             while True:
-                ready = dict(poll.poll())
+                ready = self._caller.wait_for(self.fileno(), pidfd)
                 if self.fileno() in ready:
                     if self.receive():
                         _barrier(self._address)

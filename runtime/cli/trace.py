@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     options = create_options(context, values, keep_console=True, trace=True)
     created = create(context.root, arguments[0], options, context.caller)
-    created.executor.close()
     code = attend(created, detach=False, keep=False, subreaper=True)
     stamps = created.executor.stamps()
     steps = lines(created.executor.program)

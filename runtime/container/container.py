@@ -62,7 +62,7 @@ class Container:
 
     def locked(self) -> Container:
         """Wait until nobody else changes it. Raises DoesNotExistError when it is gone by then."""
-        self.directory.lock()
+        self.directory.lock(self.caller)
         self.state = self.directory.read()
         return self
 
@@ -302,12 +302,7 @@ class Container:
 
     def _await_execve(self, result: int, pidfd: int) -> None:
         """Wait until init has become the program. Its end of the fifo closes at execve, or says what failed."""
-        import select  # lazy: only `start`
-
-        poll = select.poll()
-        poll.register(result, select.POLLIN)
-        poll.register(pidfd, select.POLLIN)
-        poll.poll()
+        self.caller.wait_for(result, pidfd)
         try:
             record = posix.read(result, 1024)
         except BlockingIOError:
@@ -338,7 +333,7 @@ class Container:
                 hint = "does its seccomp profile forbid execve, or has somebody killed it?"
                 detail = "init was killed before it became the program"
                 raise Error("the program has not run", pointer="/process/args/0", detail=detail, hint=hint)
-            has_ended(pidfd, _PAUSE)
+            self.caller.wait_for(pidfd, seconds=_PAUSE)
 
     def _kill_cgroup(self, signal: int, but: int = 0) -> None:
         """Send the signal to the processes of the container's cgroup, `but` that one; unless another container of this
@@ -421,7 +416,7 @@ class Container:
         if "mounted" in self.state:
             from pyrun.host.unmount import unmount  # lazy: only without a mount namespace
 
-            unmount(*self.state["mounted"])
+            unmount(*self.state["mounted"], self.caller)
 
     def run_poststop(self) -> None:
         """Run its poststop hooks; one that fails is a warning."""
@@ -439,9 +434,9 @@ def delete(root: str, name: str, caller: Caller, force: bool = False) -> None:
         try:
             if force:
                 _kill_first(directory, caller)
-                directory.lock_by_force(caller.log)
+                directory.lock_by_force(caller)
             else:
-                directory.lock()
+                directory.lock(caller)
             try:
                 state: State | None = directory.read()
             except Error as e:

@@ -72,10 +72,11 @@ def create(root: str, name: str, options: CreateOptions, caller: Caller) -> Crea
     for fault in checks.config_warnings(config):
         caller.log.warning(str(fault))
     check_terminal(config, options)
-    sticky = posix.geteuid() != 0 and root == caller.default_root()
-    directory = ContainerDir.new(root, name, sticky)
+    undo = Undo()
+    directory = ContainerDir.new(root, name, caller)
+    undo.push(directory.remove)
     try:
-        return _Creation(directory, raw, config, options, caller).run()
+        return _Creation(directory, raw, config, options, caller, undo).run()
     except BaseException:
         directory.close()
         raise
@@ -85,7 +86,13 @@ class _Creation:
     """One create under way, and how to undo it."""
 
     def __init__(
-        self, directory: ContainerDir, raw: bytes, config: Config, options: CreateOptions, caller: Caller
+        self,
+        directory: ContainerDir,
+        raw: bytes,
+        config: Config,
+        options: CreateOptions,
+        caller: Caller,
+        undo: Undo,
     ) -> None:
         self.raw = raw
         self.config = config
@@ -93,7 +100,7 @@ class _Creation:
         self.caller = caller
         self.linux = config.get("linux", {})
         self.namespaces = Namespaces(config)
-        self.undo = Undo()
+        self.undo = undo
         self.closing: list[Callable[[], None]] = []
         self.console = -1
         self.listener = -1
@@ -102,7 +109,6 @@ class _Creation:
         self.session: Session | None = None
         self.state = self._first_state(directory.container)
         self.container = Container(directory, self.state, caller)
-        self.undo.push(directory.remove)
 
     def _first_state(self, name: str) -> State:
         config, hooks = self.config, self.config.get("hooks", {})
@@ -146,6 +152,7 @@ class _Creation:
                 raise
             raise cause from None
         finally:
+            self.undo.close()
             for close in self.closing:
                 close()
 
@@ -184,13 +191,14 @@ class _Creation:
             warnings += identity.warnings(config["process"], available)
         program = compile_container(config, found)
         fifos = [directory.make_fifo("exec.fifo"), directory.make_fifo("exec.status", write_only=True)]
-        maps = gather.open_id_maps(config)
+        maps = gather.open_id_maps(config, self.caller)
         self.closing += [_closing(fd) for fd in (*fifos, *maps)]
         executor = Executor(
             program,
             found.layout,
             [*fifos, *range(3, 3 + options.preserve_fds), *maps],
-            trace=options.trace,
+            self.caller,
+            options.trace,
         )
         self.session = session = Session(executor, dialogue.of_container(config, found))
         self.undo.push(session.end)
@@ -241,7 +249,7 @@ class _Creation:
     def _write_maps(self, value: int, fd: int) -> None:
         from pyrun.host import idmap  # lazy: only with a user namespace
 
-        idmap.write(self._intermediate, self.linux)
+        idmap.write(self._intermediate, self.linux, self.caller)
 
     def _write_clocks(self, value: int, fd: int) -> None:
         try:
@@ -307,7 +315,8 @@ class _Creation:
         from pyrun.host.copyup import copy_up  # lazy: only with tmpcopyup
         from pyrun.host.idmap import root_ids  # lazy: only with tmpcopyup
 
-        copy_up(self.copied_from, target, self.cgroup, root_ids(self.state["pid"]), next(self.copies))
+        owner, pointer = root_ids(self.state["pid"]), next(self.copies)
+        copy_up(self.copied_from, target, self.cgroup, owner, pointer, self.caller)
 
     def _run_hooks(self, value: int, fd: int) -> None:
         from pyrun.container.hooks import run_hooks  # lazy: only with hooks

@@ -86,7 +86,8 @@ def _launch(container: Container, process: Process, options: ExecOptions) -> tup
         program = compile_exec(process, container.state.get("namespaces", 0), facts)
         pidfd = container.open_init()
         try:
-            return Executor(program, layout, [pidfd, *range(3, 3 + options.preserve_fds), *root]), facts
+            fds = [pidfd, *range(3, 3 + options.preserve_fds), *root]
+            return Executor(program, layout, fds, container.caller), facts
         finally:
             posix.close(pidfd)
     finally:

@@ -74,7 +74,7 @@ def cgroup_owner(config: Config) -> int:
     return 0
 
 
-def open_id_maps(config: Config) -> list[int]:
+def open_id_maps(config: Config, caller: Caller) -> list[int]:
     """A user namespace for each mount whose ids are to be mapped: with its own mappings, or the container's. Raises
     Error."""
     opened = []
@@ -89,9 +89,9 @@ def open_id_maps(config: Config) -> list[int]:
         if uids is None and joined:
             opened.append(posix.open(joined[0], posix.O_RDONLY | posix.O_CLOEXEC))
         elif uids is None:
-            opened.append(open_mapped(linux.get("uidMappings", []), linux.get("gidMappings", []), "/linux"))
+            opened.append(open_mapped(linux.get("uidMappings", []), linux.get("gidMappings", []), "/linux", caller))
         else:
-            opened.append(open_mapped(uids, gids or [], entry.pointer))
+            opened.append(open_mapped(uids, gids or [], entry.pointer, caller))
     return opened
 
 

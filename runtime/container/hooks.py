@@ -64,9 +64,9 @@ def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes)
             from pyrun.container.inside import Inside  # lazy: only with these hooks
 
             process = container.state.get("process", {}) if kind == "startContainer" else None
-            run(hook, shown, Inside(container, pointer, process).spawn)
+            run(hook, shown, Inside(container, pointer, process).spawn, container.caller.wait)
         else:
-            run(hook, shown, spawner(container.caller.environ))
+            run(hook, shown, spawner(container.caller.environ), container.caller.wait)
     except HookError as e:
         raise Error(f"hook {e.path}", pointer=pointer, call=e.call, errno=e.errno, detail=e.detail) from None
 

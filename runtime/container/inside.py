@@ -37,7 +37,7 @@ class Inside:
             program = compile_hook(hook, self.pointer, self._namespaces(), facts, process)
             pidfd = container.open_init()
             try:
-                executor = Executor(program, layout, [pidfd, stdin, output, *root])
+                executor = Executor(program, layout, [pidfd, stdin, output, *root], container.caller)
             finally:
                 posix.close(pidfd)
         finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posix
-import select
 
 from pyrun.errors import Error
 from pyrun.kernel.process import is_child, reap
@@ -29,7 +28,8 @@ class Session:
     intermediate  pid of the intermediate process, a child of ours, while there is one; else 0
     pid           pid of the process that the program is about, a child of ours, once it is born; before that 0
 
-    Methods raise ProgramError when an instruction failed, EndedError when the program ended in silence."""
+    Methods raise ProgramError when an instruction failed, EndedError when the program ended in silence, Interrupt when
+    the executor's caller asks to end."""
 
     __slots__ = ("_ended", "dialogue", "executor", "intermediate", "pid")
 
@@ -110,13 +110,10 @@ class Session:
         """Until the intermediate process has spoken. Its child has the same socket: if it dies before it speaks (by the
         OOM killer's hand), there is no end of file. Raises EndedError."""
         pidfd = posix.pidfd_open(self.intermediate)
+        wait_for, socket = self.executor.caller.wait_for, self.executor.init.fileno()
         try:
-            poll = select.poll()
-            poll.register(self.executor.init, select.POLLIN)
-            poll.register(pidfd, select.POLLIN)
-            socket = self.executor.init.fileno()
             # When both are ready, or it has ended: what it said before it did is there by now.
-            if socket not in dict(poll.poll()) and socket not in dict(poll.poll(0)):
+            if socket not in wait_for(socket, pidfd) and socket not in wait_for(socket, seconds=0):
                 raise EndedError
         finally:
             posix.close(pidfd)

@@ -28,7 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Literal, TypedDict
 
-    from pyrun.log import Log
+    from pyrun.caller import Caller
     from pyrun.spec.config import Hooks, Process, Seccomp
 
     Status = Literal["creating", "created", "running", "paused", "stopped"]
@@ -66,6 +66,8 @@ if TYPE_CHECKING:
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
 # How long a command that is asked to end may take to undo what it has done, in seconds.
 _PATIENCE = 5
+# Between two tries to have the lock, in seconds.
+_LONGEST_PAUSE = 0.05
 
 # The version of the form of state.json: what has another one was written by another pyrun.
 FORMAT = 1
@@ -155,55 +157,69 @@ class ContainerDir:
             raise Error(f"open container {container}", call=f"open {self.path}", errno=e.errno) from None
 
     @classmethod
-    def new(cls, root: str, container: str, sticky: bool = False) -> ContainerDir:
+    def new(cls, root: str, container: str, caller: Caller) -> ContainerDir:
         """Make a directory for a new container, locked. Raises Error when the id is taken."""
         check_id(container)
+        sticky = posix.geteuid() != 0 and root == caller.default_root()
         parent = make_root(root, sticky)
         try:
             posix.mkdir(container, 0o711, dir_fd=parent)
+            try:
+                entry = cls(root, container)
+            except Error:
+                posix.rmdir(container, dir_fd=parent)  # which takes an empty one only
+                raise
         except OSError as e:
             if e.errno == EEXIST:
                 raise Error("container with given ID already exists", detail=container) from None
             raise Error("make the state directory", call=f"mkdir {root}/{container}", errno=e.errno) from None
         finally:
             posix.close(parent)
-        entry = cls(root, container)
-        entry.lock()
+        try:
+            entry.lock(caller)
+        except BaseException:
+            # Who holds it removes it, or only looks at it; nothing is in it yet.
+            if entry.exists():
+                posix.rmdir(entry.path)
+            entry.close()
+            raise
         return entry
 
-    def lock(self) -> None:
+    def lock(self, caller: Caller) -> None:
         """Wait for the lock. Raises DoesNotExistError when the container is gone by then."""
-        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        self._lock_within(None, caller)
         self._has_lock()
 
-    def lock_by_force(self, log: Log, seconds: float = 10) -> None:
+    def lock_by_force(self, caller: Caller, seconds: float = 10) -> None:
         """The same; but a command that holds the lock for longer than that is ended, and said to be: it waits for what
         may never come (a hook, a seccomp agent, a file system). Raises Error when it holds on even so."""
-        if not self._lock_within(seconds):
+        if not self._lock_within(seconds, caller):
             try:
                 holder = self._holder()
-                log.warning(f"process {holder} has held container {self.container} for {seconds:g} s: it is ended")
+                words = f"process {holder} has held container {self.container} for {seconds:g} s: it is ended"
+                caller.log.warning(words)
                 self._end_holder(holder)
             except Error:
-                if not self._lock_within(0):
+                if not self._lock_within(0, caller):
                     raise
             else:
-                if not self._lock_within(seconds):
+                if not self._lock_within(seconds, caller):
                     detail = f"by process {holder}, which does not end"
                     raise Error(f"container {self.container} is held", detail=detail)
         self._has_lock()
 
-    def _lock_within(self, seconds: float) -> bool:
-        end = time.monotonic() + seconds
+    def _lock_within(self, seconds: float | None, caller: Caller) -> bool:
+        # By asking again: a flock(2) that waits can't be interrupted without a race.
+        end = None if seconds is None else time.monotonic() + seconds
         pause = 0.001
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if time.monotonic() > end:
+                if end is not None and time.monotonic() > end:
                     return False
-                time.sleep(pause)
-                pause = min(2 * pause, 0.1)
+                caller.wait_for(seconds=pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
             else:
                 return True
 

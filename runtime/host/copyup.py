@@ -13,10 +13,12 @@ from errno import EINVAL, ELOOP, EOVERFLOW, EPERM
 from pyrun.errors import Error
 from pyrun.kernel.constants import S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG
 from pyrun.kernel.files import write
-from pyrun.kernel.signals import SIGKILL
+from pyrun.kernel.process import await_child
+from pyrun.kernel.signals import SIGKILL, in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.caller import Caller
     from pyrun.cgroups.cgroup import Cgroup
 
 _FOUND = posix.O_PATH | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -27,7 +29,7 @@ _CHUNK = 1 << 16
 _DEEPEST = 200
 
 
-def copy_up(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], pointer: str) -> None:
+def copy_up(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], pointer: str, caller: Caller) -> None:
     """Copy the directory `source` into the empty one `target`, two descriptors, which are closed.
 
     owner: the container's root, as ids of the host: only it can make files in a tmpfs of its user namespace. Raises
@@ -39,8 +41,8 @@ def copy_up(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], po
             _child(source, target, cgroup, owner, said)
         posix.close(said)
         said = -1
+        code = posix.waitstatus_to_exitcode(await_child(pid, caller))
         words = posix.read(read, 1 << 12).decode("utf-8", "replace")
-        code = posix.waitstatus_to_exitcode(posix.waitpid(pid, 0)[1])
     finally:
         for fd in (read, said, source, target):
             if fd >= 0:
@@ -55,6 +57,7 @@ def _child(source: int, target: int, cgroup: Cgroup, owner: tuple[int, int], sai
     """Never returns."""
     code = 1
     try:
+        in_child()
         _only(source, target, said)
         for directory in cgroup.directories:
             if cgroup.mode == "v2" or "memory" in directory.controllers:

@@ -6,16 +6,18 @@ import posix
 
 from pyrun.errors import Error
 from pyrun.kernel import files
+from pyrun.kernel.process import await_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.caller import Caller
     from pyrun.spec.config import IDMapping, Linux
 
 # Callers start the runtime with no PATH at all.
 _HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin")
 
 
-def write(pid: int, linux: Linux, at: str = "/linux") -> None:
+def write(pid: int, linux: Linux, caller: Caller, at: str = "/linux") -> None:
     """Map the ids of the user namespace that `pid` has just made. `at`: where in the config the mappings are. Raises
     Error."""
     uids, gids = linux.get("uidMappings", []), linux.get("gidMappings", [])
@@ -28,7 +30,7 @@ def write(pid: int, linux: Linux, at: str = "/linux") -> None:
         ("gid_map", "newgidmap", gids, posix.getegid(), f"{at}/gidMappings"),
     ):
         if not privileged and _helped(mappings, own):
-            _help(pid, helper, mappings, pointer)
+            _help(pid, helper, mappings, pointer, caller)
         else:
             text = "".join(f"{m['containerID']} {m['hostID']} {m['size']}\n" for m in mappings)
             _write(pid, file, text, pointer)
@@ -57,14 +59,14 @@ def _write(pid: int, file: str, text: str, pointer: str) -> None:
         raise Error("map ids", pointer=pointer, call=f"write {file}", errno=e.errno, hint=hint) from None
 
 
-def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str) -> None:
+def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str, caller: Caller) -> None:
     numbers = [str(n) for m in mappings for n in (m["containerID"], m["hostID"], m["size"])]
     for directory in _HELPER_DIRECTORIES:
         try:
             child = posix.posix_spawn(f"{directory}/{helper}", [helper, str(pid), *numbers], {})
         except FileNotFoundError:
             continue
-        if posix.waitstatus_to_exitcode(posix.waitpid(child, 0)[1]):
+        if posix.waitstatus_to_exitcode(await_child(child, caller)):
             words = f"{helper} {pid} {' '.join(numbers)} failed"
             raise Error("map ids", pointer=pointer, detail=words, hint="see /etc/subuid and /etc/subgid")
         return

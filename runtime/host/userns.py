@@ -13,18 +13,19 @@ from pyrun.spec.namespaces import CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.caller import Caller
     from pyrun.spec.config import IDMapping
 
 
-def open_mapped(uids: list[IDMapping], gids: list[IDMapping], pointer: str) -> int:
+def open_mapped(uids: list[IDMapping], gids: list[IDMapping], pointer: str, caller: Caller) -> int:
     """A descriptor of a new user namespace with these maps. Raises Error."""
     p = Program()
     p.call("unshare", CLONE_NEWUSER)
     p.ask(MAPS)
-    executor = Executor(p, Layout([]), [])
+    executor = Executor(p, Layout([]), [], caller)
     try:
         executor.expect(executor.host, MAPS)
-        idmap.write(executor.pid, {"uidMappings": uids, "gidMappings": gids}, pointer)
+        idmap.write(executor.pid, {"uidMappings": uids, "gidMappings": gids}, caller, pointer)
         return posix.open(f"/proc/{executor.pid}/ns/user", posix.O_RDONLY | posix.O_CLOEXEC)
     except (EndedError, ProgramError) as e:
         error = e.errno if isinstance(e, ProgramError) else 0

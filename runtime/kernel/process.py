@@ -5,6 +5,11 @@ from __future__ import annotations
 import posix
 
 from pyrun.kernel.files import read_bytes
+from pyrun.kernel.signals import SIGKILL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.caller import Caller
 
 _PF_FORKNOEXEC = 0x40
 
@@ -87,6 +92,20 @@ def reap(pid: int) -> int | None:
         return posix.waitpid(pid, 0)[1]
     except ChildProcessError:
         return None
+
+
+def await_child(pid: int, caller: Caller) -> int:
+    """Wait for a child of ours to end: its wait status. It does not outlive an Interrupt, which is raised."""
+    pidfd = posix.pidfd_open(pid)
+    try:
+        caller.wait_for(pidfd)
+    except BaseException:
+        posix.kill(pid, SIGKILL)
+        raise
+    finally:
+        posix.close(pidfd)
+        status = posix.waitpid(pid, 0)[1]
+    return status
 
 
 def has_ended(pidfd: int, seconds: float) -> bool:

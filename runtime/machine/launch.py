@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
+    from pyrun.caller import Caller
+
 _MESSAGE = Struct("<IIq")
 _ROOM = 1024
 _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
@@ -116,13 +118,15 @@ class Executor:
     """One running program.
 
     `host` is the control socket of the half that stays on the host, `init` that of the half inside: they are not in
-    step, so whoever waits says for whom. `fds` are the descriptors of the names of `layout`, in that order.
+    step, so whoever waits says for whom. `fds` are the descriptors of the names of `layout`, in that order. `caller`
+    may interrupt what is waited for.
     """
 
-    __slots__ = ("host", "init", "pid", "program", "trace")
+    __slots__ = ("caller", "host", "init", "pid", "program", "trace")
 
-    def __init__(self, program: Program, layout: Layout, fds: list[int], trace: bool = False) -> None:
+    def __init__(self, program: Program, layout: Layout, fds: list[int], caller: Caller, trace: bool = False) -> None:
         program.link()
+        self.caller = caller
         self.program = program
         self.host, host_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
         self.init, init_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
@@ -176,8 +180,9 @@ class Executor:
     def expect(self, whom: socket, code: int) -> tuple[int, int]:
         """Wait until that half says `code`; returns its value, and the descriptor that came with it or -1.
 
-        Raises ProgramError when one of its instructions failed, EndedError when it ended in silence."""
+        Raises ProgramError when one of its instructions failed, EndedError when it ended in silence, Interrupt."""
         while True:
+            self.caller.wait_for(whom.fileno())
             try:
                 raw, ancillary, _, _ = whom.recvmsg(_ROOM, CMSG_SPACE(4), MSG_CMSG_CLOEXEC)
             except ConnectionResetError:
