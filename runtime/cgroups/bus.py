@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import errno
 import posix
-from socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket
+from socket import AF_UNIX, SO_PEERCRED, SOCK_CLOEXEC, SOCK_STREAM, SOL_SOCKET, socket
+from struct import Struct
 from time import monotonic
 
 from jeepney import DBusAddress, HeaderFields, MessageType, Parser, new_method_call
@@ -31,6 +32,7 @@ _PROPERTIES = "org.freedesktop.DBus.Properties"
 _JOBS = f"type='signal',interface='{_MANAGER.interface}',member='JobRemoved'"
 _UNIT = "org.freedesktop.systemd1.Unit"
 _GONE = ("org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoUnitForInvocationID")
+_CREDENTIALS = Struct("=iII")  # struct ucred: pid, uid, gid
 _UNIT_EXISTS = "org.freedesktop.systemd1.UnitExists"
 
 
@@ -58,6 +60,8 @@ class Manager:
         try:
             path = next(iter(get_connectable_addresses(_address(user, environ))))
             self._wait(lambda: self._socket.connect(path))
+            if user:
+                self._require_own()
             self._authenticate()
             self._call(_DRIVER, "Hello")
             self._call(_DRIVER, "AddMatch", "s", _JOBS)
@@ -167,6 +171,12 @@ class Manager:
             said += self._receive()
             if b"REJECTED" in said or b"ERROR" in said:
                 raise self._unreachable("authentication rejected")
+
+    def _require_own(self) -> None:
+        """Whoever has made the directory that XDG_RUNTIME_DIR names may listen there (unix(7), SO_PEERCRED)."""
+        _, uid, _ = _CREDENTIALS.unpack(self._socket.getsockopt(SOL_SOCKET, SO_PEERCRED, _CREDENTIALS.size))
+        if uid not in (0, posix.geteuid()):
+            raise self._unreachable(f"who listens there is uid {uid}")
 
     def _get(self, address: DBusAddress, interface: str, name: str) -> Any:
         (value,) = self._call(address.with_interface(_PROPERTIES), "Get", "ss", interface, name)

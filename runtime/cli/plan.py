@@ -38,6 +38,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     try:
         hierarchies = host()
         cgroup = own_cgroup(options, hierarchies, container, config, context.caller)
+        if not cgroup.needs_process:
+            cgroup.foresee()
         writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
         found = facts(container, config, options, hierarchies, cgroup, context.caller, cache=False)
         # What root would run, whoever asks; with --rootless=true, what a user would.

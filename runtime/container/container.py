@@ -405,8 +405,13 @@ class Container:
         """What lives in its cgroup, and the cgroup itself. Raises CgroupError."""
         if not self.has_own_pids:
             self._kill_cgroup(SIGKILL)
+        cgroup = self.cgroup()
+        if "device_filter" in self.state:
+            from pyrun.host.device_filter import detach  # lazy: only in a cgroup that was there before
+
+            detach(self.state["device_filter"], cgroup, self.caller)
         try:
-            self.cgroup().destroy()
+            cgroup.destroy()
         except InUseError as e:
             # Not by the container, which is dead.
             self.caller.log.warning(f"the container's cgroup stays, since others use it: {e}")

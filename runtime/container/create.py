@@ -23,6 +23,7 @@ from pyrun.machine.messages import (
     CONSOLE,
     COPY_FROM,
     COPY_UP,
+    FILTER,
     HOME,
     INIT,
     INTERMEDIATE,
@@ -228,6 +229,7 @@ class _Creation:
 
     def _answers(self, born_last: bool) -> Mapping[Message, Answer]:
         return {
+            FILTER: self._record_filter,
             # All is done by init's parent, which has its namespaces, but isn't seen in that of pids.
             INTERMEDIATE: self._at_init if born_last else _nothing,
             MADE: self._namespaces_made,
@@ -307,6 +309,10 @@ class _Creation:
         self.container.directory.write(self.state)
         self.undo.push(self.container.unmount)
         self.undo.push(self.session.end)  # first, since it may be about to attach it
+
+    def _record_filter(self, number: int, fd: int) -> None:
+        self.state["device_filter"] = number
+        self.container.directory.write(self.state)
 
     def _copy_from(self, value: int, source: int) -> None:
         self.copied_from = source

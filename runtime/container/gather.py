@@ -148,6 +148,8 @@ def facts(
         cgroup_v2=cgroup.mode == "v2",
         cgroups=_visible(hierarchies, cgroup),
         device_filter=device_filter,
+        # A scope is made later, and always.
+        cgroup_stays=not cgroup.needs_process and not any(d.made for d in cgroup.directories if not d.controllers),
         unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
         v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
         cgroups_optional=cgroup.optional,

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         """What is in state.json. `format`: FORMAT of who wrote it. `pid` is 0 until there is an init; `started` is its
         start time (proc(5), field 22). `process` and `seccomp`, as in the config, are there for startContainer hooks
         only. `namespaces`: CLONE_NEW* flags of those that are not the host's, `joined`: of those among them that were
-        there before. `mounted`: (path, unique id) of the mount that is the root of a container without a mount
-        namespace."""
+        there before. `device_filter`: the id of the eBPF program on a cgroup that stays. `mounted`: (path, unique id)
+        of the mount that is the root of a container without a mount namespace."""
 
         format: int
         ociVersion: str
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         process: Process
         seccomp: Seccomp
         mounted: tuple[str, int]
+        device_filter: int
         executable: str
         namespaces: int
         joined: int
@@ -96,6 +97,7 @@ _OPTIONAL: dict[str, type] = {
     "process": dict,
     "seccomp": dict,
     "mounted": list,
+    "device_filter": int,
 }
 _CGROUP: dict[str, type] = {"driver": str, "mode": str, "rootless": bool, "directories": list}
 _RESCTRL: dict[str, type] = {"top": str, "directory": str, "made": bool, "monitoring": str}
@@ -321,7 +323,18 @@ class ContainerDir:
         except (OSError, Error):
             return None
         state: Any = {name: kind() for name, kind in _REQUIRED.items()} | {"format": FORMAT, "id": self.container}
-        for name in ("pid", "started", "namespaces", "joined", "cgroup", "resctrl", "mounted", "freezer", "creating"):
+        for name in (
+            "pid",
+            "started",
+            "namespaces",
+            "joined",
+            "cgroup",
+            "resctrl",
+            "mounted",
+            "device_filter",
+            "freezer",
+            "creating",
+        ):
             kind = _REQUIRED.get(name) or _OPTIONAL[name]
             if type(found.get(name)) is kind and not _problem_within(name, found[name]):
                 state[name] = found[name]

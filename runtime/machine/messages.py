@@ -29,6 +29,8 @@ class Message(int):
 
 # The executor is in the scope that systemd has made for it.
 PLACED = Message(13, HOST, TOLD)
+# The id of the device filter that a cgroup which outlives the container is about to get: it is recorded.
+FILTER = Message(18, HOST, ASKED)
 # The pid of the intermediate process, which makes or joins namespaces for the one that it will clone.
 INTERMEDIATE = Message(1, HOST, SAID)
 # The user namespace is there: its id maps are written.

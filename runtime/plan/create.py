@@ -8,13 +8,14 @@ from pyrun.kernel.constants import (
     AT_FDCWD,
     BPF_CGROUP_DEVICE,
     BPF_F_ALLOW_MULTI,
+    BPF_OBJ_GET_INFO_BY_FD,
     BPF_PROG_ATTACH,
     BPF_PROG_LOAD,
     BPF_PROG_TYPE_CGROUP_DEVICE,
     O_DIRECTORY,
     O_RDONLY,
 )
-from pyrun.machine.messages import RUNTIME_HOOKS
+from pyrun.machine.messages import FILTER, RUNTIME_HOOKS
 from pyrun.machine.program import Program
 from pyrun.plan import (
     devices,
@@ -169,6 +170,15 @@ def _filter_devices(p: Program, facts: Facts) -> None:
         p.store(load, 8, 8, facts.device_filter)
         p.store(load, 16, 8, "Apache-2.0")
         fd = p.call("bpf", BPF_PROG_LOAD, load, 128, result=True)
+        if facts.cgroup_stays:
+            # for BPF_OBJ_GET_INFO_BY_FD: object, length and address of struct bpf_prog_info, which begins: u32 type, id
+            info, found = p.buffer(128), p.buffer(8)
+            p.store(info, 0, 4, fd)
+            p.store(info, 4, 4, found.size)
+            p.store(info, 8, 8, found)
+            p.call("bpf", BPF_OBJ_GET_INFO_BY_FD, info, 128)
+            with p.held(p.load(found, 4, 4)) as number:
+                p.ask(FILTER, number)
         # for BPF_PROG_ATTACH: target, program, type, flags
         attach = p.buffer(128)
         p.store(attach, 0, 4, cgroup)

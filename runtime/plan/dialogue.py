@@ -12,6 +12,7 @@ from pyrun.machine.messages import (
     CONSOLE,
     COPY_FROM,
     COPY_UP,
+    FILTER,
     GO,
     HOME,
     INIT,
@@ -57,6 +58,7 @@ def of_container(config: Config, facts: Facts) -> list[Message]:
     hooks = config.get("hooks", {})
     rows = [
         (facts.held, PLACED),
+        (bool(facts.device_filter) and facts.cgroup_stays, FILTER),
         (intermediate, INTERMEDIATE),
         (namespaces.has_userns and "user" not in namespaces.paths, MAPS),
         (namespaces.has_userns and bool(Clocks(config).offsets), CLOCKS),

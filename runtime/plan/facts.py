@@ -44,6 +44,8 @@ class Facts(Record):
     held: bool = False
     # eBPF for unified_cgroup on v2; b"" for none
     device_filter: bytes = b""
+    # ... which was there before the container, and will be after it
+    cgroup_stays: bool = False
     # The BPF program of linux.seccomp, b"" without one, and the flags for loading it
     seccomp: bytes = b""
     seccomp_flags: int = 0

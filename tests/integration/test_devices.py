@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from harness import Container
@@ -80,3 +81,29 @@ def test_a_net_sysctl_of_the_hosts_network(container: Container) -> None:
     container.without_mount("/sys", "/sys/fs/cgroup")
     container.linux["sysctl"] = {"net.ipv4.ip_forward": "1"}
     container.refused("/linux/sysctl/net.ipv4.ip_forward", "network")
+
+
+# the device filter of cgroup v2 ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/sys/fs/cgroup/cgroup.controllers").exists(), reason="version 1 has files for that")
+@pytest.mark.cgroupfs
+def test_a_cgroup_that_stays_keeps_no_filter(container: Container) -> None:
+    """More runs than a cgroup takes filters (BPF_CGROUP_MAX_PROGS is 64), and what the next one allows is allowed."""
+    container.unlike(crun="its filters stay")
+    cgroup = Path(f"/sys/fs/cgroup/test-stays-{os.getpid()}")
+    cgroup.mkdir()
+    try:
+        container.linux["cgroupsPath"] = f"/{cgroup.name}"
+        container.process["args"] = ["true"]
+        container.write()
+        for _ in range(70):
+            container.runtime.ok("run", "--bundle", container.path, container.id)
+        container.linux["devices"] = [{"path": "/dev/kmsg", "type": "c", "major": 1, "minor": 11, "fileMode": 0o666}]
+        container.linux["resources"]["devices"] = [
+            {"allow": False},
+            {"allow": True, "type": "c", "major": 1, "minor": 11},
+        ]
+        assert container.sees("test -e /dev/kmsg && : < /dev/kmsg && echo allowed") == "allowed"
+    finally:
+        cgroup.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import posix
 import socket
 import threading
@@ -346,6 +347,33 @@ def test_a_job_without_an_end(bus: Callable[..., Bus], tmp_path: Path, monkeypat
     monkeypatch.setattr(Manager.__init__, "__defaults__", (0.2,))
     with pytest.raises(CgroupError, match="has not answered"):
         cgroup(tmp_path).create(1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes another user")
+def test_a_bus_of_another_user(tmp_path: Path) -> None:
+    """A directory that XDG_RUNTIME_DIR names may be anybody's."""
+    tmp_path.chmod(0o777)
+    said, ready = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            os.chdir(tmp_path)
+            os.setuid(65534)
+            with socket.socket(socket.AF_UNIX) as server:
+                server.bind("bus")
+                server.listen()
+                os.write(ready, b"x")
+                server.accept()[0].recv(1)
+        finally:
+            os._exit(0)
+    os.read(said, 1)
+    try:
+        with pytest.raises(CgroupError, match="who listens there is uid 65534"):
+            Manager(True, {b"XDG_RUNTIME_DIR": bytes(tmp_path)})
+    finally:
+        os.waitpid(pid, 0)
+        os.close(said)
+        os.close(ready)
 
 
 def test_no_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
