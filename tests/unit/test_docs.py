@@ -104,6 +104,14 @@ def test_the_design_names_every_instruction() -> None:
     assert said == {"syscall", *re.findall(r"\w+", listed.lower())}
 
 
+def test_every_hole_that_is_replayed_is_listed() -> None:
+    def holes(text: str) -> set[str]:
+        return set(re.findall(r"CVE-\d+-\d+", text))
+
+    replayed = holes((CHECKOUT / "tests/security/test_replays.py").read_text())
+    assert replayed <= holes((CHECKOUT / "docs/security.md").read_text())
+
+
 def test_every_decision_is_listed_and_has_its_parts() -> None:
     index = (CHECKOUT / "docs/decisions/README.md").read_text()
     pages = sorted((CHECKOUT / "docs/decisions").glob("[0-9]*.md"))
