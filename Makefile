@@ -93,6 +93,12 @@ build/pyrun: packaging/pyrun.in build/venv/ready
 	    -e "s|@DEPENDENCIES@|$$($(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')|" $< > $@
 	chmod +x $@
 
+# Python as one executable, of which an install makes the image that starts the hot verbs; empty where Python's static
+# library is missing. `make install IMAGE=` does without.
+IMAGE ?= yes
+build/engine: $(wildcard packaging/image/*)
+	$(PYTHON) -IS packaging/image/build.py engine $@.new && mv $@.new $@ || { test $$? = 3 && : > $@; }
+
 # Debian's packages, only those that are missing.
 setup:
 	@missing=; for name in $(NEEDS); do \
@@ -182,8 +188,9 @@ bench: build
 	unshare -m $(PYTHON) bench/bench.py --pyrun build/stage/bin/pyrun --rounds $(ROUNDS) $(BENCH)
 
 # Both replace and remove in an order in which commands that run meanwhile find either all or nothing: see there.
-install: build build/dependencies
-	$(PYTHON) -IS packaging/install.py install "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)" "$(PYTHON)"
+install: build build/dependencies $(if $(IMAGE),build/engine)
+	$(PYTHON) -IS packaging/install.py install "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)" "$(PYTHON)" \
+		$(if $(IMAGE),"$$(test -s build/engine && echo $(CURDIR)/build/engine)")
 
 uninstall:
 	$(PYTHON) -IS packaging/install.py uninstall "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)"

@@ -1,10 +1,12 @@
 """Put pyrun in place, or take it away, so that at every moment either the old one or the new one works whole.
 
-usage: python3 -I -S install.py install DESTDIR PREFIX LIBRARY PYTHON
+usage: python3 -I -S install.py install DESTDIR PREFIX LIBRARY PYTHON [ENGINE]
        python3 -I -S install.py uninstall DESTDIR PREFIX LIBRARY
 
-    PREFIX/bin/pyrun    names the directory that it starts from; replaced last, by rename(2)
+    PREFIX/bin/pyrun    a symlink into the directory that it starts from; replaced last, by rename(2)
     LIBRARY/N           the Nth install's directory: never written again once bin/pyrun has named it
+    LIBRARY/N/launcher  starts a Python with the modules that lie beside it
+    LIBRARY/N/image     with ENGINE: starts with those of the hot verbs in memory (packaging/image)
 
 The directory that bin/pyrun named until now stays until the next install: commands that it has started import what they
 need when they need it. One that still runs then (`run` lives as long as its container) holds a lock on its directory
@@ -30,7 +32,7 @@ PACKAGES = {"runtime": "pyrun", "spec": "pyrun/spec", "hooks": "pyrun/hooks"}
 TEMPORARY = ".pyrun.new"  # beside bin/pyrun
 
 
-def install(destination: str, prefix: str, library: str, python: str) -> None:
+def install(destination: str, prefix: str, library: str, python: str, engine: str = "") -> None:
     launcher, place = f"{destination}{prefix}/bin/pyrun", destination + library
     os.makedirs(os.path.dirname(launcher), exist_ok=True)
     os.makedirs(place, exist_ok=True)
@@ -39,8 +41,8 @@ def install(destination: str, prefix: str, library: str, python: str) -> None:
         new = max([old, *map(number, os.listdir(place))]) + 1
         remove(place, lambda n: n > old)
         try:
-            fill(destination, f"{library}/{new}")
-            replace(launcher, python, f"{library}/{new}")
+            fill(destination, f"{library}/{new}", python, engine)
+            replace(launcher, f"{library}/{new}/{'image' if engine else 'launcher'}")
         except BaseException:
             # Unless bin/pyrun names it already.
             if named(launcher) != new:
@@ -92,8 +94,11 @@ def named(launcher: str) -> int:
     """The number of the directory that bin/pyrun starts from; 0 when there is none. Whichever way LIBRARY was written
     last time: a directory that is in use must not be taken for what an interrupted install has left."""
     try:
-        with open(launcher, encoding="utf-8", errors="replace") as file:
-            found = re.search(r'/([0-9]+)/pyrun"', file.read())
+        if os.path.islink(launcher):
+            found = re.search(r"/([0-9]+)/(image|launcher)$", os.readlink(launcher))
+        else:  # a launcher itself, as it was at first
+            with open(launcher, encoding="utf-8", errors="replace") as file:
+                found = re.search(r'/([0-9]+)/pyrun"', file.read())
     except OSError:
         return 0
     return int(found[1]) if found else 0
@@ -124,8 +129,9 @@ def in_use(path: str) -> bool:
     return False
 
 
-def fill(destination: str, library: str) -> None:
-    """The modules, the libraries that they use, and the byte code of both, by the paths where they will lie."""
+def fill(destination: str, library: str, python: str, engine: str) -> None:
+    """The modules, the libraries that they use, the byte code of both, by the paths where they will lie, and what
+    starts them."""
     place = destination + library
     for name, package in PACKAGES.items():
         copy(f"{CHECKOUT}/{name}", f"{place}/{package}")
@@ -140,6 +146,10 @@ def fill(destination: str, library: str) -> None:
     if not compiled:
         raise SystemExit("install: not everything could be compiled")
     subprocess.run([sys.executable, "-IS", f"{CHECKOUT}/packaging/link.py", destination, library], check=True)
+    write_launcher(f"{place}/launcher", python, library)
+    if engine:
+        build = [sys.executable, "-IS", f"{CHECKOUT}/packaging/image/build.py", "image", engine, f"{place}/image"]
+        subprocess.run([*build, destination, library, f"{library}/launcher"], check=True)
     # Whatever modes the checkout has; and on the disk before bin/pyrun, which names it.
     for folder, _, files in os.walk(place):
         for path in (folder, *(f"{folder}/{name}" for name in files)):
@@ -153,7 +163,7 @@ def copy(source: str, target: str) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"), copy_function=shutil.copy)
 
 
-def replace(launcher: str, python: str, library: str) -> None:
+def write_launcher(path: str, python: str, library: str) -> None:
     with open(f"{CHECKOUT}/packaging/pyrun.in", encoding="utf-8") as file:
         text = file.read()
     values = {
@@ -164,17 +174,18 @@ def replace(launcher: str, python: str, library: str) -> None:
     }
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o755)
+
+
+def replace(launcher: str, start: str) -> None:
+    """Have bin/pyrun be a symlink to `start`. A command that has begun by the old one goes on by it."""
     temporary = f"{os.path.dirname(launcher)}/{TEMPORARY}"
     with suppress(FileNotFoundError):
         os.unlink(temporary)
     try:
-        with open(temporary, "x", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o755)
-            # An empty script is one that does nothing and exits 0: what a crash of the machine must not leave.
-            os.fsync(file.fileno())
-        # A process that has begun to read the old script goes on reading that one.
+        os.symlink(start, temporary)
         os.rename(temporary, launcher)
     except BaseException:
         with suppress(OSError):

@@ -36,10 +36,12 @@ def libraries(prefix: Path) -> list[str]:
     return sorted((path.name for path in (prefix / "lib/pyrun").iterdir()), key=int)
 
 
-@pytest.fixture(scope="module")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=["image", "launcher"])
+def prefix(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """With the start-up image, and without."""
     folder = tmp_path_factory.mktemp("installed")
-    make("install", f"PREFIX={folder}")
+    make("install", f"PREFIX={folder}", f"IMAGE={'yes' if request.param == 'image' else ''}")
+    assert os.readlink(folder / "bin/pyrun") == f"{folder}/lib/pyrun/1/{request.param}"
     return folder
 
 
@@ -60,7 +62,7 @@ def test_install_and_uninstall(tmp_path: Path) -> None:
     assert {"usr/bin/pyrun", "usr/lib/pyrun/1/pyrun/machine/executor"} <= found
     assert all(name in ("usr/bin/pyrun", "usr/bin/other") or name.startswith("usr/lib/pyrun/") for name in found)
     # Compiled, by paths that are right once it is in place.
-    launcher = (stage / "usr/bin/pyrun").read_text()
+    launcher = (stage / "usr/lib/pyrun/1/launcher").read_text()
     assert launcher.startswith(f"#!{PYTHON} -IS\n")
     assert str(stage) not in launcher
     for name in found:
@@ -85,6 +87,7 @@ def test_hot_verbs_come_linked(installed: Container) -> None:
     """No module of pyrun's is looked for: an import that packaging/link.py does not know of would be."""
     installed.args = ["sleep", "1000"]
     installed.write()
+    installed.runtime.binary = str(Path(installed.runtime.binary).parent.parent / "lib/pyrun/1/launcher")
     runtime, seen = installed.runtime, {}
     bundle = ("--bundle", installed.path)
     seen["create"] = imported(runtime, "create", *bundle, installed.id)
@@ -111,7 +114,7 @@ def test_under_another_python_it_is_imported_as_usual(
     other = tmp_path / "other"
     shutil.copytree(prefix, other, symlinks=True)
     shutil.rmtree(other / "lib/pyrun/1/linked")
-    launcher = other / "bin/pyrun"
+    launcher = other / "lib/pyrun/1/launcher"
     launcher.write_text(launcher.read_text().replace(str(prefix), str(other)))
     container = new_container()
     container.runtime.binary = str(launcher)

@@ -1,0 +1,183 @@
+"""Build the start-up image's engine, and the image of an install.
+
+usage: build.py engine OUT
+           Python as one executable, its memory in one section (image.c)
+       build.py image ENGINE OUT DESTDIR LIBRARY PLAIN
+           the image of what lies in DESTDIR/LIBRARY, which leaves to PLAIN what is not hot
+
+Exits with 3, and says why, where there is no static library of this Python: then pyrun does without.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+CHECKOUT = HERE.parent.parent
+sys.path.insert(0, str(HERE))
+import rehearsal  # noqa: E402
+
+NOT_HERE = 3
+# As in image.c and train.py
+MARK, RANGES = b"pyrun: pages\0", 200
+VERBS = ["state", "kill", "start", "delete", "create", "run", "exec"]
+REPORT = 200
+GAP = 1
+# Data of Python's own, in the image: all that it writes to.
+SECTIONS = (".data", ".bss", ".PyRuntime")
+IN_IMAGE = "pydata,alloc,load,contents,data"
+# Object -> functions of libc's that are called in it, and the image's (image.c) to be called in their place.
+_ALLOCATION = {"malloc": "malloc", "calloc": "calloc", "realloc": "realloc", "free": "free"}
+REDIRECTED = {
+    "obmalloc": {**_ALLOCATION, "mmap64": "mmap", "munmap": "munmap"},
+    "_tracemalloc": _ALLOCATION,
+    "posixmodule": {"_exit": "exit"},
+}
+# What Debian's Python needs besides libc. They are linked in: a shared library takes as long as a verb.
+LIBRARIES = ("z", "expat")
+
+
+def main(arguments: list[str]) -> None:
+    match arguments:
+        case ["engine", out]:
+            engine(Path(out).absolute())
+        case ["image", engine_, out, destination, library, plain]:
+            image(engine_, out, destination, library, plain)
+        case _:
+            raise SystemExit(__doc__)
+
+
+def engine(out: Path) -> None:
+    folder = Path(sysconfig.get_config_var("LIBPL") or "/none")
+    archive = folder / sysconfig.get_config_var("LIBRARY")
+    if not archive.exists():
+        print(f"no start-up image: there is no {archive} (Debian: libpython3-dev)", file=sys.stderr)
+        raise SystemExit(NOT_HERE)
+    with tempfile.TemporaryDirectory() as objects:
+        run("ar", "x", archive, cwd=objects)
+        for path in Path(objects).glob("*.o"):
+            into_image(path)
+        compile_(HERE / "image.c", f'-DPYTHON="{sys.executable}"', out=Path(objects, "image.o"))
+        members = sorted(map(str, Path(objects).glob("*.o")))
+        libraries = [f"-l:lib{name}.a" for name in LIBRARIES]
+        run("gcc", "-s", "-no-pie", "-rdynamic", "-Wl,-z,now", "-o", out, *members, *libraries, "-lm")
+    require_no_foreign_data(out)
+
+
+def compile_(source: Path, *options: str, out: Path | None = None) -> None:
+    include = sysconfig.get_path("include")
+    flags = ("-O2", "-Wall", "-Wextra", "-fno-pie", f"-I{include}", f"-I{include}/internal")
+    run("gcc", *flags, *options, "-c", source, "-o", out or source.with_suffix(".o"))
+
+
+def into_image(path: Path) -> None:
+    options = [f"--rename-section={name}={IN_IMAGE}" for name in SECTIONS]
+    options += [f"--redefine-sym={name}=image_{ours}" for name, ours in REDIRECTED.get(path.stem, {}).items()]
+    # A section without contents keeps none when it is renamed only.
+    run("objcopy", "--set-section-flags=.bss=alloc,load,contents,data", *options, path)
+
+
+def require_no_foreign_data(out: Path) -> None:
+    """What the dynamic linker writes into the image at each start would be wrong in copies of it that Python has made
+    at build."""
+    found = run("readelf", "-rW", out)
+    for line in found.splitlines():
+        if " R_X86_64_64 " in line or " R_AARCH64_ABS64 " in line:
+            raise SystemExit(f"the image would hold an address of a shared library's: {line}")
+
+
+def image(engine_: str, out: str, destination: str, library: str, plain: str) -> None:
+    Path(out).unlink(missing_ok=True)
+    run(engine_, "build", HERE / "train.py", out, HERE, destination, library, plain, env={})
+    content = bytearray(Path(out).read_bytes())
+    # In image.c: mark, report, ranges
+    at = content.index(MARK) + 16
+    content[at : at + 4] = REPORT.to_bytes(4, "little")
+    with tempfile.NamedTemporaryFile(delete=False) as measuring:
+        measuring.write(content)
+    try:
+        os.chmod(measuring.name, 0o700)
+        measured = measure(measuring.name)
+    finally:
+        os.unlink(measuring.name)
+    content[at : at + 4] = b"\xff" * 4
+    for i, verb in enumerate(VERBS):
+        for j, (first, count) in enumerate(ranges(measured.get(verb, set()))[:RANGES]):
+            struct.pack_into("<II", content, at + 4 + 8 * (i * RANGES + j), first, count)
+    Path(out).write_bytes(content)
+
+
+def measure(executable: str) -> dict[str, set[int]]:
+    """Verb -> the pages of Python's memory that it writes to."""
+    place = rehearsal.make_place(json.dumps(example()).encode())
+    found: dict[str, set[int]] = {}
+    try:
+        pid = rehearsal.begin(place)
+        wide = ["--root", f"{place}/store"]
+        for words in rehearsal.LIFE:
+            if words.startswith("delete"):
+                os.waitpid(pid, 0)
+            verb = words.split()[0]
+            found.setdefault(verb, set()).update(written(executable, *wide, *words.split()))
+        # What takes more rights than we have fails, but hardly before most has been touched.
+        name = os.path.basename(place).lstrip(".")
+        found["create"] = written(executable, *wide, "create", "--bundle", place, name)
+        found["exec"] = written(executable, *wide, "exec", name, "sh")
+        written(executable, *wide, "delete", "--force", name)
+        found["run"] = written(executable, *wide, "run", "--bundle", place, name)
+    finally:
+        rehearsal.remove_place(place)
+    return found
+
+
+def example() -> dict[str, Any]:
+    """What `pyrun spec` writes, by the checkout."""
+    package = sys.modules["pyrun"] = type(sys)("pyrun")
+    package.__path__ = [f"{CHECKOUT}/runtime", str(CHECKOUT)]
+    found = __import__("pyrun.spec.example", fromlist=["example"]).example()
+    found["process"]["terminal"] = False
+    return found
+
+
+def written(*command: str) -> set[int]:
+    read, write = os.pipe()
+    os.dup2(write, REPORT)
+    os.close(write)
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, pass_fds=[REPORT]
+    )
+    os.close(REPORT)
+    with open(read, "rb") as file:
+        said = file.read()
+    process.wait()
+    return {page for page, own in enumerate(said) if own}
+
+
+def ranges(pages: set[int]) -> list[tuple[int, int]]:
+    """(first, count) of pages that lie together, or so near that those between cost less than a call."""
+    found: list[tuple[int, int]] = []
+    for page in sorted(pages):
+        if found and page <= sum(found[-1]) + GAP:
+            found[-1] = found[-1][0], page + 1 - found[-1][0]
+        else:
+            found.append((page, 1))
+    return found
+
+
+def run(*words: str | Path, cwd: str | None = None, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(list(map(str, words)), cwd=cwd, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{words[0]}: exit status {done.returncode}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
