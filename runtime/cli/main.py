@@ -154,7 +154,14 @@ def entry() -> None:
     _fill_stdio()
     # Where a caller ignores it, the kernel reaps our children before we can ask how they ended (waitpid(2)).
     default(SIGCHLD)
-    code = main(sys.argv[1:])
+    try:
+        code = main(sys.argv[1:])
+    except Exception as e:
+        # Asked for by --debug; or not even the log could be written, with no descriptor or memory left.
+        if "--debug" in sys.argv:
+            raise
+        posix.write(2, f"pyrun: {type(e).__name__}: {e}\n".encode(errors="replace"))
+        code = 1
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
