@@ -28,6 +28,7 @@ LATER = {
     "delete": ["cgroups.drivers"],
     "exec": ["container.container", "cgroups.drivers", "cli.foreground"],
     "run": ["cgroups.resources", *LIMITS, "cli.foreground"],
+    "features": ["cli.help"],
 }
 
 # Prints the modules below sys.argv[1] that the imports of the others load, each after those that it needs itself.

@@ -1,12 +1,10 @@
-"""What `features` prints (features.md, features-linux.md). Cold.
+"""What `features` prints (features.md, features-linux.md).
 
 Every list is read off the table or schema that the runtime itself goes by, so that it can't say more than is true
 (MUST 140). What a build or a host leaves out of them is the caller's knowledge.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 from pyrun.spec import schema
 from pyrun.spec.capabilities import CAPABILITIES
@@ -15,8 +13,10 @@ from pyrun.spec.mount_options import OPTIONS
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.version import OCI_VERSION_MIN, SPEC_VERSION
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
+    from typing import Any
 
 CGROUP = {"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True}
 

@@ -28,7 +28,7 @@ import rehearsal  # noqa: E402
 NOT_HERE = 3
 # As in image.c and train.py
 MARK, RANGES = b"pyrun: pages\0", 200
-VERBS = ["state", "kill", "start", "delete", "create", "run", "exec"]
+VERBS = ["state", "kill", "start", "delete", "create", "run", "exec", "features", "--version"]
 REPORT = 200
 GAP = 1
 # Data of Python's own, in the image: all that it writes to.
@@ -122,6 +122,8 @@ def measure(executable: str) -> dict[str, set[int]]:
     try:
         pid = rehearsal.begin(place)
         wide = ["--root", f"{place}/store"]
+        for word in ("features", "--version"):
+            found[word] = written(executable, word)
         for words in rehearsal.LIFE:
             if words.startswith("delete"):
                 os.waitpid(pid, 0)

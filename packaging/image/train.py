@@ -6,7 +6,7 @@ engine:
 
     entry   what a start calls
     plain   the executable for all other command lines
-    hot     the verbs
+    hot     the words that make a command line one for the image
 """
 
 import _imp
@@ -20,7 +20,8 @@ from marshal import loads
 gc.disable()  # as in the plain launcher
 
 here, destination, library, plain = sys.argv
-hot = ["state", "kill", "start", "delete", "create", "run", "exec"]
+verbs = ["state", "kill", "start", "delete", "create", "run", "exec", "features"]
+hot = [*verbs, "--version"]
 _ROUNDS = 30
 
 
@@ -83,7 +84,7 @@ def slow_encoder(*_):
 def load():
     """As the plain launcher does, for all hot verbs at once."""
     loaded = set()
-    for verb in hot:
+    for verb in verbs:
         with open(f"{destination}{library}/linked/{sys.implementation.cache_tag}/{verb}", "rb") as file:
             linked = loads(file.read())
         for name, path, package, code in linked:

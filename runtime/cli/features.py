@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from pyrun.spec import seccomp, strictjson
 from pyrun.spec.features import features
 from pyrun.version import VERSION
@@ -17,7 +19,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         cgroup={"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         seccomp_flags=seccomp.FLAGS,
         unsafe_annotations=["bundle", "org.systemd.property."],
-        annotations={"org.pyrun.version": VERSION},
+        annotations={"org.pyrun.version": VERSION, "org.pyrun.python": sys.version.split()[0]},
     )
     document["linux"]["seccomp"]["actions"] = sorted(seccomp.ACTIONS)
     print(strictjson.dumps(document, indent=4))

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 
 def version() -> str:
-    """Three lines, as go-runc wants them; dockerd takes any line with "version" in it, so only one has that word."""
-    return f"pyrun version {VERSION}\ncommit: v{VERSION}\nspec: {SPEC_VERSION}"
+    """Three lines, as go-runc wants them; dockerd takes any line with "version" in it, so only one has that word. And
+    the Python that runs it: that of a start-up image stays as it was at install."""
+    return f"pyrun version {VERSION}\ncommit: v{VERSION}\nspec: {SPEC_VERSION}\npython: {sys.version.split()[0]}"
 
 
 def show(wide: Values, name: str) -> int:
