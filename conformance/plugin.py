@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tomllib
 from collections import defaultdict
@@ -54,6 +55,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Under nohup(1), or in the background of a script, these are ignored, and would be by what is tested.
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "must(*numbers): the MUSTs of the spec that the test shows (musts.py)")
     if config.getoption("runtime") is None:
         config.option.runtime = os.environ.get("RUNTIME") or default_runtime()
