@@ -30,6 +30,7 @@ def create_options(
         cgroup_manager=context.cgroup_manager,
         rootless=context.rootless,
         trace=trace,
+        expect_plan=values.text("expect_plan"),
     )
 
 

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import posix
-
-from pyrun.cgroups.host import host
 from pyrun.container.bundle import CreateOptions, absolute, read_config
-from pyrun.container.gather import facts, own_cgroup, resources
+from pyrun.container.planned import Planned
 from pyrun.container.store import check_id
-from pyrun.errors import ConfigError, Error
+from pyrun.errors import Error
 from pyrun.machine.listing import lines
-from pyrun.plan.create import compile_container
 from pyrun.spec import checks, strictjson
-from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,37 +24,26 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     options = CreateOptions(
         bundle=absolute(values.text("bundle") or "."),
         config=values.text("config"),
+        pivot=not values["no_pivot"],
+        keyring=not values["no_new_keyring"],
         cgroup_manager=context.cgroup_manager,
         rootless=bool(context.rootless),
     )
     _, config = read_config(options)
     container = arguments[0] if arguments else absolute(options.bundle).rstrip("/").rpartition("/")[2]
     check_id(container)
-    try:
-        hierarchies = host()
-        cgroup = own_cgroup(options, hierarchies, container, config, context.caller)
-        if not cgroup.needs_process:
-            cgroup.foresee()
-        writes = cgroup.writes(resources(config, cgroup))  # type: ignore[arg-type]
-        found = facts(container, config, options, hierarchies, cgroup, context.caller, cache=False)
-        # What root would run, whoever asks; with --rootless=true, what a user would.
-        found.privileged = not context.rootless
-        if posix.geteuid() != 0:
-            found.capabilities = (1 << 41) - 1
-        program = compile_container(config, found)
-    except Invalid as e:
-        raise ConfigError(e.faults) from None
-    except OverflowError as e:
-        raise Error(str(e)) from None
-    rows = cgroup.steps() + [(f"write {write.value!r} to {write.file}", write.pointer) for write in writes]
-    steps = lines(program)
+    planned = Planned(container, config, options, context.caller)
+    if values["digest"]:
+        print(planned.digest())
+        return 0
+    steps = lines(planned.program)
     if form == "json":
         print(
             strictjson.dumps(
                 {
                     "id": container,
                     "warnings": [str(fault) for fault in checks.config_warnings(config)],
-                    "cgroup": [{"step": what, "pointer": pointer} for what, pointer in rows],
+                    "cgroup": [{"step": what, "pointer": pointer} for what, pointer in planned.rows],
                     "program": [{"step": what, "pointer": pointer} for what, pointer in steps],
                 },
                 indent=2,
@@ -68,7 +52,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         return 0
     for fault in checks.config_warnings(config):
         print(f"warning: {fault}")
-    for what, pointer in rows:
+    for what, pointer in planned.rows:
         print(f"      {what:<{_WIDTH}}  {pointer}")
     for i, (what, pointer) in enumerate(steps):
         print(f"{i:4}  {what:<{_WIDTH}}  {pointer}".rstrip())

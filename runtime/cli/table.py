@@ -39,15 +39,18 @@ GLOBAL: tuple[Row, ...] = (
 )
 
 _BUNDLE: Row = ("--bundle -b", "DIR", "directory with config.json (default: the current one)")
+_NO_PIVOT: Row = ("--no-pivot", "", "mount over / and chroot, where the host's root is an initramfs")
+_NO_KEYRING: Row = ("--no-new-keyring", "", "keep the caller's session keyring")
 _CREATE: tuple[Row, ...] = (
     _BUNDLE,
     ("--config -f", "FILE", "another file than BUNDLE/config.json"),
     ("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
     ("--pid-file", "FILE", "write the container's pid to FILE"),
     ("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of the container's init"),
-    ("--no-pivot", "", "mount over / and chroot, where the host's root is an initramfs"),
-    ("--no-new-keyring", "", "keep the caller's session keyring"),
+    _NO_PIVOT,
+    _NO_KEYRING,
     ("--preserve-fds", "N", "give the container N more descriptors, from 3 on"),
+    ("--expect-plan", "DIGEST", "refuse when the plan is another than that of this digest (pyrun plan --digest)"),
 )
 _HELP: Row = ("--help -h", "", "print this")
 _FORCE: Row = ("--force -f", "", "kill it first if it runs; remove what is broken")
@@ -194,6 +197,18 @@ COMMANDS = {
         _BUNDLE,
         ("--config -f", "FILE", "another file than BUNDLE/config.json"),
         ("--format", "FORMAT", "text or json"),
+        ("--digest", "", "print only the plan's digest, for create --expect-plan"),
+        _NO_PIVOT,
+        _NO_KEYRING,
+    ),
+    "prove": Command(
+        "show that no path of a bundle's programs breaks a rule of security",
+        "[BUNDLE]",
+        0,
+        1,
+        _BUNDLE,
+        ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        ("--json", "", "as JSON"),
     ),
     "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),
 }

@@ -39,6 +39,8 @@ class CreateOptions(Record):
     trace: bool = False
     # The container's program is to say when it is ready (sd_notify(3))
     notify: bool = False
+    # The digest that the plan must have (container/planned.py); "" for any
+    expect_plan: str = ""
     # Added to process.env: what the service manager has for the program
     environment: Sequence[str] = ()
 

@@ -160,6 +160,11 @@ class _Creation:
     def _run(self) -> Created:
         config, options, state = self.config, self.options, self.state
         directory = self.container.directory
+        if options.expect_plan:
+            from pyrun.container.planned import expect  # lazy: only with --expect-plan
+
+            # Before a service manager's directory and variables are added.
+            expect(options.expect_plan, state["id"], config, options, self.caller)
         # The state comes first: whatever is made from here on can be found and removed by `delete --force`, even if
         # we are killed in the middle of it.
         hierarchies = host()

@@ -261,7 +261,8 @@ def test_version(runtime: Runtime) -> None:
     assert re.fullmatch(r"pyrun version \S+", lines[0])
     assert lines[1].startswith("commit: ")
     assert re.fullmatch(r"spec: 1\.\d\.\d", lines[2])
-    assert len(lines) == 3
+    assert lines[3].startswith("python: ")
+    assert len(lines) == 4
 
 
 def test_output_to_a_full_disk_is_an_error(container: Container) -> None:

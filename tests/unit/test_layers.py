@@ -21,8 +21,9 @@ ARROWS = {
     "cgroups": {"kernel"},
     "plan": {"kernel", "machine"},
     "container": {"kernel", "machine", "host", "cgroups", "plan", "hooks"},
+    "prove": {"kernel", "machine", "plan"},
     "check": {"kernel", "machine", "host", "cgroups", "plan", "container"},
-    "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check"},
+    "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check", "prove"},
 }
 
 
