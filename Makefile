@@ -31,7 +31,7 @@ GUEST_CACHE ?= $(HOME)/.cache/guest
 IN_GUEST    = { test -d $(GUEST_CACHE)/boot || $(GUEST) build; } && $(GUEST) run --host-root --share $(CURDIR) --timeout 900
 export GUEST_CACHE
 
-.PHONY: build setup run test unit test-here test-guest test-managers test-managers-guest conformance conformance-guest conformance-all lint bench install uninstall clean
+.PHONY: build setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -89,7 +89,7 @@ build/modules: FORCE
 FORCE:
 
 build/pyrun: packaging/pyrun.in build/venv/ready
-	sed -e 's|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(CURDIR)/build|; s|@PATH@|["$(CURDIR)/runtime", "$(CURDIR)"]|' \
+	sed -e 's|@HOT@|()|; s|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(CURDIR)/build|; s|@PATH@|["$(CURDIR)/runtime", "$(CURDIR)"]|' \
 	    -e "s|@DEPENDENCIES@|$$($(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')|" $< > $@
 	chmod +x $@
 
@@ -137,6 +137,20 @@ unit: build $(wildcard build/executor.aarch64 build/executor.hosted)
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
 test-here:
 	$(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest tests
+
+# The standing trial: signals and failures at each system call, crowds, full disks … (tests/trial), on the installed form; its
+# short form is among the tests.
+MINUTES ?= 10
+trial: build
+	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
+	unshare -m $(VENV)/python tests/trial --minutes $(MINUTES) --runtime $(CURDIR)/build/stage/bin/pyrun $(TRIAL)
+
+# Under cgroup v2: by files, and with systemd.
+trial-guest: build
+	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
+	$(IN_GUEST) -- $(VENV)/python tests/trial --minutes $(MINUTES) --runtime $(CURDIR)/build/stage/bin/pyrun $(TRIAL)
+	$(IN_GUEST) --systemd -- $(VENV)/python tests/trial --minutes $(MINUTES) \
+		--runtime $(CURDIR)/build/stage/bin/pyrun $(TRIAL) -- --systemd-cgroup
 
 # Real managers from Debian's packages, with RUNTIME below them; they run in namespaces of their own.
 MANAGERS = buildah catatonit conmon containerd containernetworking-plugins docker.io iproute2 iptables netavark podman

@@ -27,6 +27,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from link import LATER
+
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PACKAGES = {"runtime": "pyrun", "spec": "pyrun/spec", "hooks": "pyrun/hooks"}
 TEMPORARY = ".pyrun.new"  # beside bin/pyrun
@@ -167,6 +170,7 @@ def write_launcher(path: str, python: str, library: str) -> None:
     with open(f"{CHECKOUT}/packaging/pyrun.in", encoding="utf-8") as file:
         text = file.read()
     values = {
+        "HOT": str(tuple(LATER)),
         "PYTHON": python,
         "LIBRARY": library,
         "PATH": f'["{library}/pyrun"]',

@@ -29,6 +29,10 @@ LATER = {
     "exec": ["container.container", "cgroups.drivers", "cli.foreground"],
     "run": ["cgroups.resources", *LIMITS, "cli.foreground"],
     "features": ["cli.help"],
+    "list": ["container.container"],
+    "pause": ["container.container", "cgroups.drivers"],
+    "resume": ["container.container", "cgroups.drivers"],
+    "update": ["container.container", "container.update", "cgroups.drivers", "cgroups.resources", *LIMITS],
 }
 
 # Prints the modules below sys.argv[1] that the imports of the others load, each after those that it needs itself.

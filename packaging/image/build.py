@@ -26,9 +26,8 @@ sys.path.insert(0, str(HERE))
 import rehearsal  # noqa: E402
 
 NOT_HERE = 3
-# As in image.c and train.py
+# As in image.c
 MARK, RANGES = b"pyrun: pages\0", 200
-VERBS = ["state", "kill", "start", "delete", "create", "run", "exec", "features", "--version"]
 REPORT = 200
 GAP = 1
 # Data of Python's own, in the image: all that it writes to.
@@ -109,7 +108,9 @@ def image(engine_: str, out: str, destination: str, library: str, plain: str) ->
     finally:
         os.unlink(measuring.name)
     content[at : at + 4] = b"\xff" * 4
-    for i, verb in enumerate(VERBS):
+    # As in train.py
+    linked = Path(f"{destination}{library}/linked/{sys.implementation.cache_tag}")
+    for i, verb in enumerate([*sorted(path.name for path in linked.iterdir()), "--version"]):
         for j, (first, count) in enumerate(ranges(measured.get(verb, set()))[:RANGES]):
             struct.pack_into("<II", content, at + 4 + 8 * (i * RANGES + j), first, count)
     Path(out).write_bytes(content)
@@ -122,7 +123,7 @@ def measure(executable: str) -> dict[str, set[int]]:
     try:
         pid = rehearsal.begin(place)
         wide = ["--root", f"{place}/store"]
-        for word in ("features", "--version"):
+        for word in ("features", "--version", "list"):
             found[word] = written(executable, word)
         for words in rehearsal.LIFE:
             if words.startswith("delete"):

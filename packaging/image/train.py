@@ -20,7 +20,8 @@ from marshal import loads
 gc.disable()  # as in the plain launcher
 
 here, destination, library, plain = sys.argv
-verbs = ["state", "kill", "start", "delete", "create", "run", "exec", "features"]
+linked = f"{destination}{library}/linked/{sys.implementation.cache_tag}"
+verbs = sorted(posix.listdir(linked))
 hot = [*verbs, "--version"]
 _ROUNDS = 30
 
@@ -85,9 +86,9 @@ def load():
     """As the plain launcher does, for all hot verbs at once."""
     loaded = set()
     for verb in verbs:
-        with open(f"{destination}{library}/linked/{sys.implementation.cache_tag}/{verb}", "rb") as file:
-            linked = loads(file.read())
-        for name, path, package, code in linked:
+        with open(f"{linked}/{verb}", "rb") as file:
+            modules = loads(file.read())
+        for name, path, package, code in modules:
             if name in loaded:
                 continue
             module = sys.modules.setdefault(name, type(sys)(name))

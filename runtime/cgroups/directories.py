@@ -129,10 +129,12 @@ def remove(directory: Directory) -> bool:
 
 
 def _inode(path: str) -> int:
-    """0: there is none."""
+    """0: there is none. Raises CgroupError when that can't be known."""
     try:
         return posix.stat(path, follow_symlinks=False).st_ino
-    except OSError:
+    except OSError as error:
+        if error.errno not in GONE:
+            raise refused("", "look at", path, error) from None
         return 0
 
 

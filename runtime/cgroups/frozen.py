@@ -4,6 +4,10 @@ and costs nothing to load."""
 from __future__ import annotations
 
 import posix
+from errno import EACCES, ENODEV, ENOENT, ENOTDIR
+
+# The cgroup is gone, or not for us to see.
+_GONE = (EACCES, ENODEV, ENOENT, ENOTDIR)
 
 
 def is_frozen(directory: str) -> bool:
@@ -14,12 +18,16 @@ def is_frozen(directory: str) -> bool:
     for file, thawed in (("freezer.state", b"THAWED\n"), ("cgroup.events", b"frozen 0")):
         try:
             fd = posix.open(f"{directory}/{file}", posix.O_RDONLY | posix.O_CLOEXEC)
-        except OSError:
+        except OSError as e:
+            if e.errno not in _GONE:
+                raise
             continue
         try:
             return thawed not in posix.read(fd, 4096)
-        except OSError:
-            return False  # removed between open and read
+        except OSError as e:
+            if e.errno not in _GONE:  # removed between open and read
+                raise
+            return False
         finally:
             posix.close(fd)
     return False

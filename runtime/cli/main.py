@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 import sys
-from errno import EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
+from errno import EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
 from fcntl import LOCK_NB, LOCK_SH, flock
 
 from pyrun.caller import Caller, Interrupt
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # What this machine has run out of: no mistake of ours, wherever it is noticed.
-_EXHAUSTED = (EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
+_EXHAUSTED = (EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
 _MANAGERS = ("cgroupfs", "systemd", "disabled")
 _EXEC_FAILED = 255
 
@@ -84,6 +84,10 @@ def main(argv: list[str]) -> int:
         log.error(str(e))
         # What exec itself fails with must not be taken for its program's own end.
         return _EXEC_FAILED if name == "exec" else e.code
+    except ImportError as e:
+        # A module that is there can't be read: importlib does not say why.
+        log.error(str(Error(name or "pyrun", detail=str(e), hint="is pyrun installed whole, and the disk in order?")))
+        return _EXEC_FAILED if name == "exec" else 1
     except BrokenPipeError:
         return 1
     except Interrupt as e:
@@ -150,11 +154,11 @@ def _fill_stdio() -> None:
 
 def entry() -> None:
     """The program: ends without the interpreter's own farewell, which takes half a millisecond."""
-    default(SIGINT)
-    _fill_stdio()
-    # Where a caller ignores it, the kernel reaps our children before we can ask how they ended (waitpid(2)).
-    default(SIGCHLD)
     try:
+        default(SIGINT)
+        _fill_stdio()
+        # Where a caller ignores it, the kernel reaps our children before we can ask how they ended (waitpid(2)).
+        default(SIGCHLD)
         code = main(sys.argv[1:])
     except Exception as e:
         # Asked for by --debug; or not even the log could be written, with no descriptor or memory left.

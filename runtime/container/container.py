@@ -13,6 +13,7 @@ from pyrun.caller import Caller
 from pyrun.cgroups.frozen import has_inner, is_frozen
 from pyrun.container.store import ContainerDir, containers
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
+from pyrun.kernel.files import close
 from pyrun.kernel.process import has_ended, has_executed, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
@@ -174,7 +175,7 @@ class Container:
         except ProcessLookupError:
             raise NotRunningError() from None
         if start_time(self.state["pid"]) != self.state["started"]:
-            posix.close(pidfd)
+            close(pidfd)
             raise NotRunningError()
         return pidfd
 
@@ -207,7 +208,7 @@ class Container:
                     raise
                 raise Error("cannot start a container whose init has died", hint="delete it") from None
             posix.write(fifo, b"0")
-            posix.close(fifo)
+            close(fifo)
             self._await_execve(result, pidfd)
             directory.unlink("exec.fifo")
             directory.unlink("exec.status")
@@ -219,8 +220,8 @@ class Container:
                 self._destroy()
                 raise
         finally:
-            posix.close(result)
-            posix.close(pidfd)
+            close(result)
+            close(pidfd)
 
     def execute(self, process: Process, options: ExecOptions) -> tuple[int, int]:
         """Run one more program in it: container/exec.py."""
@@ -245,7 +246,7 @@ class Container:
         except ProcessLookupError:
             raise NotRunningError() from None
         finally:
-            posix.close(pidfd)
+            close(pidfd)
         if everything and signal != SIGKILL:
             self._kill_cgroup(signal, self.state["pid"])
         elif signal == SIGKILL and not self.has_own_pids:
@@ -386,7 +387,7 @@ class Container:
         except ProcessLookupError:
             raise NotRunningError() from None
         finally:
-            posix.close(pidfd)
+            close(pidfd)
 
     def _destroy(self) -> None:
         """The end of a container whose init is dead: what lingers, its cgroup, mounts, state; then poststop hooks."""

@@ -14,7 +14,7 @@ from pyrun.container.session import Session
 from pyrun.container.store import FORMAT, ContainerDir, now
 from pyrun.container.undo import Undo
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.files import write
+from pyrun.kernel.files import close, write
 from pyrun.kernel.process import start_time
 from pyrun.machine.launch import EndedError, Executor, ProgramError
 from pyrun.machine.messages import (
@@ -391,7 +391,7 @@ def _copies_up(mount: Mapping[str, object]) -> bool:
 
 
 def _closing(fd: int) -> Callable[[], None]:
-    return lambda: posix.close(fd)
+    return lambda: close(fd)
 
 
 def _nothing(value: int, fd: int) -> None:

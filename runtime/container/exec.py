@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import posix
-
 from pyrun.container import joining
 from pyrun.container.home import answer
 from pyrun.container.newcomer import Newcomer
 from pyrun.container.pid_file import write_pid_file
 from pyrun.errors import Error
+from pyrun.kernel.files import close
 from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.machine.messages import CONSOLE, HOME, PLACED, READY
 from pyrun.plan.exec import compile_exec
@@ -58,7 +57,7 @@ def execute(container: Container, process: Process, options: ExecOptions) -> tup
     except BaseException as e:
         newcomer.session.end()
         if execution.console >= 0:
-            posix.close(execution.console)
+            close(execution.console)
         if isinstance(e, EndedError):
             raise Error("the process ended before it was inside") from None
         if isinstance(e, ProgramError):
@@ -89,10 +88,10 @@ def _launch(container: Container, process: Process, options: ExecOptions) -> tup
             fds = [pidfd, *range(3, 3 + options.preserve_fds), *root]
             return Executor(program, layout, fds, container.caller), facts
         finally:
-            posix.close(pidfd)
+            close(pidfd)
     finally:
         for fd in root:
-            posix.close(fd)
+            close(fd)
 
 
 class _Execution:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import posix
-
 from pyrun.container.newcomer import Newcomer
 from pyrun.hooks.run import HookError
+from pyrun.kernel.files import close
 from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.plan.facts import Facts
 from pyrun.plan.hook import NAMES, compile_hook
@@ -39,10 +38,10 @@ class Inside:
             try:
                 executor = Executor(program, layout, [pidfd, stdin, output, *root], container.caller)
             finally:
-                posix.close(pidfd)
+                close(pidfd)
         finally:
             for fd in root:
-                posix.close(fd)
+                close(fd)
         profile = container.state.get("seccomp") if process is not None else None
         newcomer = Newcomer(container, executor, process, facts, profile, hook=True)
         try:

@@ -7,6 +7,7 @@ import posix
 from pyrun.cgroups.frozen import is_frozen
 from pyrun.errors import Error, NotRunningError
 from pyrun.kernel import files, privilege
+from pyrun.kernel.files import close
 from pyrun.plan.facts import Facts
 from pyrun.spec.namespaces import CLONE_NEWNS
 
@@ -69,7 +70,7 @@ def open_root(container: Container) -> list[int]:
         hint = "without root it can't be reached before the program has started" if posix.geteuid() else ""
         raise Error("enter the container's root", call=f"open {path}", errno=e.errno, hint=hint) from None
     if not container.is_alive:  # then the number may have been another's
-        posix.close(fd)
+        close(fd)
         raise NotRunningError()
     return [fd]
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import posix
-
 from pyrun.container.session import Session
+from pyrun.kernel.files import close
 from pyrun.machine.messages import INTERMEDIATE, LIMITS, LISTENER, READY
 from pyrun.plan import dialogue
 
@@ -63,7 +62,7 @@ class Newcomer:
             self.session.converse({**own, **answers, READY: ready})
         finally:
             if self.listener >= 0:
-                posix.close(self.listener)
+                close(self.listener)
 
     def _joined(self, pid: int, fd: int) -> None:
         if self.process is not None and "resctrl" in self.container.state:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 
 from pyrun.errors import Error
+from pyrun.kernel.files import close
 from pyrun.kernel.process import is_child, reap
 from pyrun.kernel.signals import SIGKILL
 from pyrun.machine.launch import EndedError, ProgramError
@@ -116,7 +117,7 @@ class Session:
             if socket not in wait_for(socket, pidfd) and socket not in wait_for(socket, seconds=0):
                 raise EndedError
         finally:
-            posix.close(pidfd)
+            close(pidfd)
 
     def _let_intermediate_go(self) -> None:
         pid, self.intermediate = self.intermediate, 0

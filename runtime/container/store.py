@@ -14,7 +14,7 @@ from __future__ import annotations
 import fcntl
 import posix
 import time
-from errno import EEXIST, EFBIG, ENOENT
+from errno import EEXIST, EFBIG, ENOENT, ENXIO
 
 from pyrun.errors import DoesNotExistError, Error
 from pyrun.kernel.files import DOCUMENT_MOST, read, read_bounded, write_all
@@ -378,7 +378,9 @@ class ContainerDir:
         """init waits at exec.fifo. The fifo's existence is not enough: a killed `start` may have left it behind."""
         try:
             posix.close(self.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK))
-        except OSError:  # ENOENT, or ENXIO: nobody reads
+        except OSError as e:
+            if e.errno not in (ENOENT, ENXIO):  # nobody reads
+                raise
             return False
         return True
 
@@ -397,11 +399,13 @@ class ContainerDir:
         return fd
 
     def unlink(self, name: str) -> None:
-        """Remove a file in it, if it is there."""
+        """Remove a file in it, if it is there; or an empty directory, which somebody has put in its place."""
         try:
             posix.unlink(name, dir_fd=self.fd)
         except FileNotFoundError:
             return
+        except IsADirectoryError:
+            posix.rmdir(name, dir_fd=self.fd)
 
     def remove(self) -> None:
         """Remove the directory and what is in it, state.json last; only while locked. Raises Error, and has removed

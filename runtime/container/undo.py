@@ -5,6 +5,8 @@ from __future__ import annotations
 import posix
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
+from pyrun.kernel.files import close
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,4 +48,4 @@ class Undo:
     def close(self) -> None:
         """Let go of the reserve: there is nothing to undo any more."""
         while self._reserve:
-            posix.close(self._reserve.pop())
+            close(self._reserve.pop())

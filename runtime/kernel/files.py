@@ -95,6 +95,14 @@ def number(path: str, key: str = "") -> int | None:
     return int(text) if text.isdigit() else None
 
 
+def close(fd: int) -> None:
+    """close(2) of what nothing has been written to: whatever it says, the descriptor is gone."""
+    try:
+        posix.close(fd)
+    except OSError:
+        return
+
+
 def exists(path: str) -> bool:
     """Whether there is something at `path`, as far as the caller may see."""
     try:

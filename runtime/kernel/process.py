@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pyrun.caller import Caller
 
 _PF_FORKNOEXEC = 0x40
+# What is read of a process that has ended says so. Any other failure (EMFILE, ENOMEM, EIO) must not be taken for that.
+_GONE = (FileNotFoundError, ProcessLookupError)
 
 
 def start_time(pid: int) -> int:
@@ -20,7 +22,7 @@ def start_time(pid: int) -> int:
     With it a pid is known again although its number may have been given to another process since."""
     try:
         stat = read_bytes(f"/proc/{pid}/stat")
-    except OSError:
+    except _GONE:
         return 0
     # The second field is a name in parentheses, which may hold anything.
     fields = stat[stat.rindex(b")") + 2 :].split()
@@ -32,7 +34,7 @@ def children(pid: int) -> list[int]:
     found = []
     try:
         numbers = read_bytes(f"/proc/{pid}/task/{pid}/children").split()
-    except OSError:
+    except _GONE:
         return []
     for number in map(int, numbers):
         try:
@@ -51,7 +53,7 @@ def parent(pid: int) -> int:
     """The process's parent (proc(5), stat field 4); 0 when it has none that can be seen, or has ended."""
     try:
         stat = read_bytes(f"/proc/{pid}/stat")
-    except OSError:
+    except _GONE:
         return 0
     return int(stat[stat.rindex(b")") + 2 :].split()[1])
 
@@ -72,7 +74,7 @@ def has_executed(pid: int) -> bool:
     9; include/linux/sched.h). True for one that is gone, of which nothing can be known."""
     try:
         stat = read_bytes(f"/proc/{pid}/stat")
-    except OSError:
+    except _GONE:
         return True
     return not int(stat[stat.rindex(b")") + 2 :].split()[6]) & _PF_FORKNOEXEC
 
@@ -81,7 +83,7 @@ def is_child(pid: int) -> bool:
     """The process is a child of ours that has not been waited for (waitid(2))."""
     try:
         posix.waitid(posix.P_PID, pid, posix.WEXITED | posix.WNOHANG | posix.WNOWAIT)
-    except (OSError, OverflowError):
+    except (ChildProcessError, OverflowError):
         return False
     return True
 

@@ -13,7 +13,7 @@ from _struct import Struct
 from errno import EACCES, EINVAL, ENOENT
 
 from pyrun.errors import Error
-from pyrun.kernel.files import write_all
+from pyrun.kernel.files import close, write_all
 from pyrun.kernel.process import reap
 from pyrun.machine.program import ERROR, NO_FD, Program
 
@@ -84,7 +84,7 @@ def _sealed_copy() -> int:
         while posix.sendfile(copy, source, None, 1 << 20):
             pass
     finally:
-        posix.close(source)
+        close(source)
     fcntl.fcntl(copy, _F_ADD_SEALS, _F_SEAL_ALL)
     return copy
 
@@ -98,7 +98,7 @@ def _unlinked_copy(source: int) -> int:
             pass
         return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     finally:
-        posix.close(writable)
+        close(writable)
         posix.unlink(path)
 
 
@@ -165,10 +165,8 @@ class Executor:
                 raise Error("start the executor", call=f"execve {path}", errno=e.errno) from None
         finally:
             # Every copy of the other ends must go, or the end of the executor would never be seen.
-            host_end.close()
-            init_end.close()
-            for fd in opened:
-                posix.close(fd)
+            for fd in (host_end.detach(), init_end.detach(), *opened):
+                close(fd)
 
     def tell(self, whom: socket, code: int, value: int = 0, text: bytes = b"") -> None:
         """Send (code, value). An end that is gone is noticed by the next `expect`. Raises OSError."""
@@ -221,8 +219,8 @@ class Executor:
     def close(self) -> int | None:
         """End the dialogue: whatever of the program still waits for us ends. Reaps the half on the host; returns its
         wait status."""
-        self.host.close()
-        self.init.close()
+        for end in (self.host, self.init):
+            close(end.detach())
         return reap(self.pid)
 
     def stamps(self) -> list[int]:
