@@ -7,7 +7,7 @@ import posix
 from pyrun.container.bundle import absolute
 from pyrun.container.exec import ExecOptions, execute
 from pyrun.container.gather import seccomp_filter
-from pyrun.errors import ConfigError, DoesNotExistError, Error
+from pyrun.errors import ConfigError, Error
 from pyrun.kernel.files import read_document
 from pyrun.kernel.signals import SIGKILL
 from pyrun.plan import labels
@@ -42,10 +42,7 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
 
 
 def _execute(context: Context, container: Container, values: Values, command: list[str]) -> int:
-    try:
-        config = spec_config.load(container.directory.read_file("config.json"))
-    except FileNotFoundError:  # deleted a moment ago
-        raise DoesNotExistError() from None
+    config = container.config()
     process = _process(config, values, command)
     for fault in process_warnings(process):
         context.caller.log.warning(str(fault))

@@ -54,7 +54,7 @@ class Foreground:
         return code if code >= 0 else 128 - code
 
     def end(self) -> None:
-        """The caller's terminal is as it was; what is done now for a container that has ended isn't interrupted."""
+        """Give the caller's terminal back as it was; what is done for the container from here on isn't interrupted."""
         self._signals.interruptible = False
         if self._attributes:
             import termios  # lazy: only with a terminal

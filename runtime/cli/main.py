@@ -84,10 +84,6 @@ def main(argv: list[str]) -> int:
         log.error(str(e))
         # What exec itself fails with must not be taken for its program's own end.
         return _EXEC_FAILED if name == "exec" else e.code
-    except ImportError as e:
-        # A module that is there can't be read: importlib does not say why.
-        log.error(str(Error(name or "pyrun", detail=str(e), hint="is pyrun installed whole, and the disk in order?")))
-        return _EXEC_FAILED if name == "exec" else 1
     except BrokenPipeError:
         return 1
     except Interrupt as e:
@@ -96,6 +92,11 @@ def main(argv: list[str]) -> int:
         if log.debugging:
             raise
         failed = _EXEC_FAILED if name == "exec" else 1
+        if isinstance(e, ImportError):
+            # A module that is there can't be read: importlib does not say why.
+            hint = "is pyrun installed whole, and the disk in order?"
+            log.error(str(Error(name or "pyrun", detail=str(e), hint=hint)))
+            return failed
         if isinstance(e, OSError) and e.errno in _EXHAUSTED:
             hint = "raise RLIMIT_NOFILE (ulimit -n)" if e.errno == EMFILE else ""
             log.error(str(Error(name, call=f"open {e.filename}" if e.filename else "", errno=e.errno, hint=hint)))

@@ -39,11 +39,12 @@ GLOBAL: tuple[Row, ...] = (
 )
 
 _BUNDLE: Row = ("--bundle -b", "DIR", "directory with config.json (default: the current one)")
+_CONFIG: Row = ("--config -f", "FILE", "another file than BUNDLE/config.json")
 _NO_PIVOT: Row = ("--no-pivot", "", "mount over / and chroot, where the host's root is an initramfs")
 _NO_KEYRING: Row = ("--no-new-keyring", "", "keep the caller's session keyring")
 _CREATE: tuple[Row, ...] = (
     _BUNDLE,
-    ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+    _CONFIG,
     ("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
     ("--pid-file", "FILE", "write the container's pid to FILE"),
     ("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of the container's init"),
@@ -185,7 +186,7 @@ COMMANDS = {
         0,
         1,
         _BUNDLE,
-        ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        _CONFIG,
         ("--host", "", "also what this host can't do"),
         ("--json", "", "as JSON"),
     ),
@@ -195,7 +196,7 @@ COMMANDS = {
         0,
         1,
         _BUNDLE,
-        ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        _CONFIG,
         ("--format", "FORMAT", "text or json"),
         ("--digest", "", "print only the plan's digest, for create --expect-plan"),
         _NO_PIVOT,
@@ -207,7 +208,7 @@ COMMANDS = {
         0,
         1,
         _BUNDLE,
-        ("--config -f", "FILE", "another file than BUNDLE/config.json"),
+        _CONFIG,
         ("--json", "", "as JSON"),
     ),
     "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),

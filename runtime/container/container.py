@@ -16,6 +16,7 @@ from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, 
 from pyrun.kernel.files import close
 from pyrun.kernel.process import has_ended, has_executed, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
+from pyrun.spec.faults import Invalid
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from pyrun.container.exec import ExecOptions
     from pyrun.container.hooks import Kind
     from pyrun.container.store import State, Status
-    from pyrun.spec.config import Process, Resources
+    from pyrun.spec.config import Config, Process, Resources
 
 _PAUSE = 0.001  # seconds between two looks at what takes the kernel a moment
 _SECONDS = 10  # how long the end of a process that was killed may take
@@ -135,6 +136,22 @@ class Container:
             shown["annotations"] = annotations
         shown["owner"] = state["owner"]
         return shown
+
+    def config(self) -> Config:
+        """Its config.json, as it was at create (MUST 10). Raises Error."""
+        from pyrun.spec import config as spec_config  # lazy: `state`, `start` and `kill` do without
+
+        try:
+            return spec_config.load(self.directory.read_file("config.json"))
+        except FileNotFoundError:
+            if not self.directory.exists():
+                raise DoesNotExistError() from None  # deleted a moment ago
+            raise self._without_config("it is not there") from None
+        except Invalid as e:
+            raise self._without_config(str(e.faults[0])) from None
+
+    def _without_config(self, detail: str) -> Error:
+        return Error(f"container {self.id}: the copy of config.json is broken", detail=detail, hint="create it anew")
 
     def cgroup(self) -> Cgroup:
         """Its cgroup, as create recorded it."""

@@ -74,13 +74,16 @@ def create(root: str, name: str, options: CreateOptions, caller: Caller) -> Crea
         caller.log.warning(str(fault))
     check_terminal(config, options)
     undo = Undo()
-    directory = ContainerDir.new(root, name, caller)
-    undo.push(directory.remove)
     try:
-        return _Creation(directory, raw, config, options, caller, undo).run()
-    except BaseException:
-        directory.close()
-        raise
+        directory = ContainerDir.new(root, name, caller)
+        undo.push(directory.remove)
+        try:
+            return _Creation(directory, raw, config, options, caller, undo).run()
+        except BaseException:
+            directory.close()
+            raise
+    finally:
+        undo.close()
 
 
 class _Creation:
@@ -153,7 +156,6 @@ class _Creation:
                 raise
             raise cause from None
         finally:
-            self.undo.close()
             for close in self.closing:
                 close()
 

@@ -8,6 +8,7 @@ from pyrun.cgroups.host import host
 from pyrun.container.gather import facts, own_cgroup, resources
 from pyrun.errors import ConfigError, Error
 from pyrun.plan.create import compile_container
+from pyrun.plan.identity import LAST_CAPABILITY
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pyrun.machine.program import Program
     from pyrun.plan.facts import Facts
     from pyrun.spec.config import Config
-
-_ALL = (1 << 41) - 1
 
 
 class Planned:
@@ -39,7 +38,7 @@ class Planned:
             self.facts: Facts = facts(name, config, options, hierarchies, cgroup, caller, cache=False)
             self.facts.privileged = not options.rootless
             if posix.geteuid() != 0:
-                self.facts.capabilities = _ALL
+                self.facts.capabilities = (1 << LAST_CAPABILITY + 1) - 1
             self.program: Program = compile_container(config, self.facts)
         except Invalid as e:
             raise ConfigError(e.faults) from None

@@ -14,9 +14,10 @@ from __future__ import annotations
 import fcntl
 import posix
 import time
-from errno import EEXIST, EFBIG, ENOENT, ENXIO
+from errno import EEXIST, EFBIG, EISDIR, ELOOP, ENOENT, ENXIO
 
 from pyrun.errors import DoesNotExistError, Error
+from pyrun.kernel.constants import S_IFIFO, S_IFMT
 from pyrun.kernel.files import DOCUMENT_MOST, read, read_bounded, write_all
 from pyrun.kernel.ownership import open_directory, open_file, open_owned
 from pyrun.kernel.process import children, has_ended
@@ -308,7 +309,9 @@ class ContainerDir:
         except FileNotFoundError:
             if not self.abandoned():
                 raise Error(f"container {name} is being created", hint="try again") from None
-            raise Error(f"container {name} has no state", hint="delete --force removes it") from None
+            strange = self._strangers()
+            hint = f"is {self.path} a container's directory?" if strange else "delete --force removes it"
+            raise Error(f"container {name} has no state", hint=hint) from None
         found = _parsed(raw)
         problem = _problem(found)
         if problem:
@@ -378,6 +381,8 @@ class ContainerDir:
         """init waits at exec.fifo. The fifo's existence is not enough: a killed `start` may have left it behind."""
         try:
             posix.close(self.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK))
+        except Error:
+            return False  # where there is no fifo nobody waits
         except OSError as e:
             if e.errno not in (ENOENT, ENXIO):  # nobody reads
                 raise
@@ -385,8 +390,18 @@ class ContainerDir:
         return True
 
     def open_fifo(self, name: str, flags: int) -> int:
-        """open(2) of a fifo in it, with O_CLOEXEC and by no symlink. Raises OSError."""
-        return posix.open(name, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)
+        """open(2) of a fifo in it, with O_CLOEXEC and by no symlink. Raises OSError when it is not there, or has no
+        reader (ENXIO); Error for what is no fifo."""
+        try:
+            fd = posix.open(name, flags | posix.O_CLOEXEC | posix.O_NOFOLLOW, dir_fd=self.fd)
+        except OSError as e:
+            if e.errno not in (EISDIR, ELOOP):
+                raise
+        else:
+            if posix.fstat(fd).st_mode & S_IFMT == S_IFIFO:
+                return fd
+            posix.close(fd)
+        raise Error(f"use {self.path}/{name}", detail="it is not a fifo", hint="delete --force removes the container")
 
     def make_fifo(self, name: str, *, write_only: bool = False) -> int:
         """Make a fifo and open it for reading and writing: so no open of it ever waits. With `write_only` the
@@ -405,7 +420,11 @@ class ContainerDir:
         except FileNotFoundError:
             return
         except IsADirectoryError:
-            posix.rmdir(name, dir_fd=self.fd)
+            try:
+                posix.rmdir(name, dir_fd=self.fd)
+            except OSError as e:
+                what, call = f"remove container {self.container}", f"rmdir {self.path}/{name}"
+                raise Error(what, call=call, errno=e.errno, hint="look what lies there") from None
 
     def remove(self) -> None:
         """Remove the directory and what is in it, state.json last; only while locked. Raises Error, and has removed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pyrun.errors import ConfigError, Error
-from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
 from pyrun.spec.checks import resources_faults
 from pyrun.spec.faults import Invalid
@@ -37,7 +36,7 @@ def update(container: Container, wanted: Resources, schemata: list[tuple[str, st
     if schemata and "resctrl" not in state:
         hint = "give it linux.intelRdt at create"
         raise Error("the container has no resctrl group", pointer=schemata[0][0], hint=hint)
-    config = spec_config.load(directory.read_file("config.json"))
+    config = container.config()
     if "devices" in wanted:
         log.warning("/devices: has no effect: what a container may open doesn't change under it")
     wanted = _asked(wanted)

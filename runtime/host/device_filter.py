@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import ENOENT
 
-from pyrun.errors import Error
 from pyrun.kernel.constants import (
     AT_FDCWD,
     BPF_CGROUP_DEVICE,
@@ -13,7 +12,7 @@ from pyrun.kernel.constants import (
     O_DIRECTORY,
     O_RDONLY,
 )
-from pyrun.machine.launch import Executor, Layout, ProgramError
+from pyrun.machine.launch import execute
 from pyrun.machine.program import Program
 
 TYPE_CHECKING = False
@@ -40,8 +39,4 @@ def detach(number: int, cgroup: Cgroup, caller: Caller) -> None:
     p.store(what, 8, 4, BPF_CGROUP_DEVICE)
     p.call("bpf", BPF_PROG_DETACH, what, 128, errors={ENOENT: gone})
     p.place(gone)
-    try:
-        Executor(p, Layout([]), [], caller).run()
-    except ProgramError as e:
-        call = str(p.resolve(e.index, e.caller).name)
-        raise Error("take off the device filter", call=f"{call} {directory.path}", errno=e.errno) from None
+    execute(p, caller, "take off the device filter", directory.path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from errno import ENOENT, ENOTDIR
 
-from pyrun.errors import Error
 from pyrun.kernel.constants import (
     AT_FDCWD,
     MNT_DETACH,
@@ -14,7 +13,7 @@ from pyrun.kernel.constants import (
     STATX_MNT_ID,
     STATX_MNT_ID_UNIQUE,
 )
-from pyrun.machine.launch import Executor, Layout, ProgramError
+from pyrun.machine.launch import execute
 from pyrun.machine.program import Program
 
 TYPE_CHECKING = False
@@ -35,8 +34,4 @@ def unmount(path: str, identity: int, caller: Caller) -> None:
     p.call("fchdir", mount)
     p.call("umount2", ".", MNT_DETACH)
     p.place(others)
-    try:
-        Executor(p, Layout([]), [], caller).run()
-    except ProgramError as e:
-        call = str(p.resolve(e.index, e.caller).name)
-        raise Error(f"unmount {path}", call=call, errno=e.errno) from None
+    execute(p, caller, "unmount the container's root", path)

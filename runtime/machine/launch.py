@@ -199,15 +199,6 @@ class Executor:
             if said == code:
                 return value, int.from_bytes(ancillary[0][2][:4], "little") if ancillary else -1
 
-    def run(self) -> None:
-        """Wait for a program that says nothing. Raises ProgramError."""
-        try:
-            self.expect(self.host, -1)
-        except EndedError:
-            return
-        finally:
-            self.close()
-
     def hang_up(self) -> None:
         """Say no more: whatever waits for us hears the end of file, and ends. What it says still comes."""
         for end in (self.host, self.init):
@@ -227,6 +218,21 @@ class Executor:
         """With trace: when each instruction began, in ns of CLOCK_MONOTONIC; 0 = did not run."""
         raw = posix.pread(self.trace, 8 * len(self.program.instructions), 0)
         return [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
+
+
+def execute(program: Program, caller: Caller, what: str, where: str) -> None:
+    """Run a program of the host's that says nothing, to its end. Raises Error: `what` failed, by a system call on
+    `where`."""
+    executor = Executor(program, Layout([]), [], caller)
+    try:
+        executor.expect(executor.host, -1)
+    except EndedError:
+        return
+    except ProgramError as e:
+        call = f"{program.resolve(e.index, e.caller).name} {where}"
+        raise Error(what, call=call, errno=e.errno) from None
+    finally:
+        executor.close()
 
 
 class Layout:

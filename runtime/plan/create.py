@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Config
 
 _MANY_MOUNTS = 200  # whose trees are open at once
-_FIFOS = 2  # the first descriptors of the layout, which `start` is waited for at
+FIFOS = 2  # the first descriptors of the layout, which `start` is waited for at
 
 
 def compile_container(config: Config, facts: Facts) -> Program:
@@ -138,7 +138,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         path = process.find_executable(p, wanted)
         home = process.ask_home(p, wanted, facts)
         command = process.Command(p, wanted, path, home)
-    last.finish(p, wanted, facts, namespaces.has_userns, born_last=born_last, kept=_FIFOS, give_up=wanted is None)
+    last.finish(p, wanted, facts, namespaces.has_userns, born_last=born_last, kept=FIFOS, give_up=wanted is None)
 
     # `created`: wait for start.
     process.await_start(p, facts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyrun.machine.launch import Layout
+from pyrun.plan.create import FIFOS
 from pyrun.plan.exec import compile_exec
 from pyrun.plan.facts import Facts
 from pyrun.plan.hook import NAMES, compile_hook
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
     from pyrun.machine.program import Program
     from pyrun.spec.config import Config, Hook
-
-_FIFOS = 2
 
 
 def of_container(config: Config, facts: Facts, program: Program) -> Iterator[tuple[str, Program, Asked]]:
@@ -34,9 +33,9 @@ def of_container(config: Config, facts: Facts, program: Program) -> Iterator[tup
             layout=facts.layout,
             has_filter=has_filter,
             # Those who are in a pid namespace that it joins.
-            others="pid" in namespaces.paths and facts.procfs_takes_namespace,
+            others="pid" in namespaces.paths,
             preserve=facts.preserve,
-            waits=_FIFOS,
+            waits=FIFOS,
         ),
     )
     own = sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind))

@@ -82,6 +82,14 @@ def _capabilities(step: Step, asked: Asked) -> str:
     return ""
 
 
+def _ambient(step: Step, asked: Asked) -> str:
+    option, action, number = step.values[:3]
+    if option != linux.PR_CAP_AMBIENT or action != linux.PR_CAP_AMBIENT_RAISE or not isinstance(number, int):
+        return ""
+    wanted = (asked.process or {}).get("capabilities", {}).get("ambient", [])
+    return "" if mask(wanted) >> number & 1 else f"raised unasked: {_names(1 << number)}"
+
+
 def _names(bits: int) -> str:
     return ", ".join(sorted(name for name, number in CAPABILITIES.items() if bits >> number & 1))
 
@@ -130,15 +138,10 @@ def _visible(step: Step, asked: Asked) -> str:
         return "a descriptor that the runtime has opened is open"
     if left := step.state.numbers - waits - {*range(3 + asked.preserve)}:
         return f"descriptor {min(left)} is open"
-    for check in (_inside, _user, _filter, _given):
+    for check in (_inside, _user, _filter, _capabilities):
         if problem := check(step, asked):
             return problem
     return "" if step.state.knows("not dumpable") else "it can be traced: it is dumpable"
-
-
-def _given(step: Step, asked: Asked) -> str:
-    # A container without a process gives all of them up.
-    return _capabilities(step, asked)
 
 
 def _undumpable(step: Step, asked: Asked) -> str:
@@ -214,6 +217,9 @@ def _written(step: Step, asked: Asked) -> str:
     return "" if HOST in about else "it is not known whose file is written"
 
 
+_CHARACTER_DEVICE = f"type {linux.S_IFCHR:#o}"
+
+
 def _device(step: Step, asked: Asked) -> str:
     """What covers a masked path, and what stands for stdio."""
     source = step.values[0]
@@ -222,7 +228,7 @@ def _device(step: Step, asked: Asked) -> str:
         return ""
     masks = step.instruction.name == "open_tree" and step.instruction.pointer.startswith("/linux/maskedPaths")
     stdio = step.instruction.name == "dup3" and step.instruction.pointer.startswith("/process/user")
-    if (masks or stdio) and "rdev 1:3" not in about:
+    if (masks or stdio) and not about >= {"rdev 1:3", _CHARACTER_DEVICE}:
         return "what is taken for the null device was not looked at"
     return ""
 
@@ -231,7 +237,7 @@ def _terminal(step: Step, asked: Asked) -> str:
     if step.values[1] != linux.TIOCGPTPEER:
         return ""
     about = step.state.about(step.values[0])
-    if {f"magic {linux.DEVPTS_SUPER_MAGIC:#x}", "rdev 5:2"} <= about:
+    if about >= {f"magic {linux.DEVPTS_SUPER_MAGIC:#x}", "rdev 5:2", _CHARACTER_DEVICE}:
         return ""
     return "what is taken for the terminal's multiplexer was not looked at"
 
@@ -245,6 +251,10 @@ RULES = (
     Rule(
         "capabilities", "no program has a capability that the config does not give it",
         "CVE-2022-29162, CVE-2019-5736", ("execve",), _capabilities,
+    ),
+    Rule(
+        "ambient", "no capability is raised into the ambient set that the config does not name there",
+        "CVE-2022-29162", ("prctl",), _ambient,
     ),
     Rule("user", "no program runs as another user or group than the config's", "CVE-2016-3697", ("execve",), _user),
     Rule("privileges", "no_new_privs is set where the config says so", "", ("execve",), _privileges),

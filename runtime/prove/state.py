@@ -25,16 +25,10 @@ class Field(NamedTuple):
     sites: frozenset[Site]
 
 
-class Child(NamedTuple):
-    """A value: what clone(2) has returned: 0 in the child."""
-
-    visible: bool
-
-
 # A value: what a system call that failed has returned, below zero. As a descriptor it is none: EBADF.
 ERRNO = "an errno"
 
-Value: TypeAlias = "Fd | Field | Child | str | int | None"
+Value: TypeAlias = "Fd | Field | str | int | None"
 """None: it can be anything."""
 
 

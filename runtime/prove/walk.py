@@ -20,7 +20,7 @@ from pyrun.machine.program import (
     Program,
     Register,
 )
-from pyrun.prove.state import ERRNO, HOST, IMAGE, OWN, Child, Fd, Field, Site, State, Value, join
+from pyrun.prove.state import ERRNO, HOST, IMAGE, OWN, Fd, Field, Site, State, Value, join
 from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID
 
 TYPE_CHECKING = False
@@ -158,10 +158,6 @@ def value_of(state: State, operand: object) -> Value:
 
 def _tell(state: State, value: Value, mask: Value, other: Value, equal: bool) -> None:
     """What is known when `value` and `other` are equal, or are not."""
-    if isinstance(value, Child) and other == 0:
-        if equal and value.visible:
-            state.learn("visible")
-        return
     if not isinstance(value, Field):
         return
     if isinstance(other, Field):
@@ -282,9 +278,10 @@ def _open_tree(step: Step) -> None:
     directory, path = step.values[:2]
     about = step.state.about(directory)
     whose = _whose(step, directory)
-    facts = {"tree", whose, *(fact for fact in about if fact.startswith(("rdev", "type", "magic", "fs ")))}
+    facts = {whose, *(fact for fact in about if fact.startswith(("rdev", "type", "magic", "fs ")))}
+    # The root's own tree, when it is opened and when it is picked up again (plan/staging.py).
     if step.instruction.pointer.startswith("/root") and path in ("", "root"):
-        facts = {"tree", IMAGE, "root"}
+        facts = {IMAGE, "root"}
     _opened(step, *facts)
 
 
@@ -294,17 +291,11 @@ def _fsopen(step: Step) -> None:
 
 def _fsmount(step: Step) -> None:
     about = step.state.about(step.values[0])
-    _opened(step, OWN, "tree", *(fact for fact in about if fact.startswith("fs ")))
+    _opened(step, OWN, *(fact for fact in about if fact.startswith("fs ")))
 
 
 def _file(step: Step) -> None:
     _opened(step, OWN)
-
-
-def _clone(step: Step) -> None:
-    if step.instruction.destination:
-        visible = step.state.knows("children visible")
-        step.state.registers[step.instruction.destination.index] = Child(visible)
 
 
 def _setns(step: Step) -> None:
@@ -313,10 +304,9 @@ def _setns(step: Step) -> None:
         return
     if flags & CLONE_NEWPID:
         step.state.learn("children visible")
-    if flags & CLONE_NEWNS:
-        step.state.learn("in a mount namespace")
-        if step.instruction.pointer == "/linux/namespaces" or "pidfd" in str(step.instruction.operands[0]):
-            step.state.learn("root inside", "cwd inside")
+    # All of a container's at once, by init's pidfd: its root is ours then.
+    if flags & CLONE_NEWNS and step.instruction.pointer == "/linux/namespaces":
+        step.state.learn("root inside", "cwd inside")
 
 
 def _fchdir(step: Step) -> None:
@@ -348,8 +338,6 @@ def _prctl(step: Step) -> None:
         state.dropped |= {value}
     elif option == linux.PR_CAP_AMBIENT and value == linux.PR_CAP_AMBIENT_CLEAR_ALL:
         state.learn("ambient set cleared")
-    elif option == linux.PR_CAP_AMBIENT and value == linux.PR_CAP_AMBIENT_RAISE:
-        state.learn(f"ambient {step.values[2]}")
 
 
 def _ids(step: Step) -> None:
@@ -432,8 +420,6 @@ EFFECTS: dict[str, Effect] = {
     "fsmount": _fsmount,
     "socket": _file,
     "ioctl": lambda step: _file(step) if step.values[1] == linux.TIOCGPTPEER else None,
-    "clone": _clone,
-    "clone3": _clone,
     "setns": _setns,
     "fchdir": _fchdir,
     "chdir": _chdir,

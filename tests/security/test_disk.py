@@ -87,6 +87,66 @@ def test_what_is_no_containers_directory_is_not_removed(container: Container) ->
     assert (container.path / "config.json").exists() and (container.path / "rootfs").exists()
 
 
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink"])
+@pytest.mark.parametrize("name", ["exec.fifo", "exec.status"])
+def test_what_stands_for_a_fifo(container: Container, name: str, kind: str) -> None:
+    container.create()
+    fifo = container.runtime.root / container.id / name
+    fifo.unlink()
+    {"file": fifo.touch, "directory": fifo.mkdir, "symlink": lambda: fifo.symlink_to("/dev/null")}[kind]()
+    done = container.runtime("start", container.id, timeout=30)
+    assert done.code == 1
+    # At what is no fifo init can't be waiting: it is taken to have gone on.
+    assert ("it is not a fifo" if name == "exec.status" else "already running") in done.err
+    container.runtime.ok("delete", "--force", container.id)
+    assert not container.exists()
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]"])
+@pytest.mark.parametrize("verb", ["exec", "update"])
+def test_a_broken_copy_of_the_config(container: Container, verb: str, content: str | None) -> None:
+    container.args = ["sleep", "1000"]
+    container.write()
+    container.runtime.ok("run", "--detach", "--bundle", container.path, container.id)
+    config = container.runtime.root / container.id / "config.json"
+    if content is None:
+        config.unlink()
+    else:
+        config.write_text(content)
+    words = ["exec", container.id, "true"] if verb == "exec" else ["update", "--pids-limit", "5", container.id]
+    done = container.runtime(*words)
+    assert done.code == (255 if verb == "exec" else 1)
+    assert "the copy of config.json is broken" in done.err
+    container.runtime.ok("delete", "--force", container.id)
+
+
+def test_a_directory_for_the_state(container: Container) -> None:
+    container.create()
+    pid = container.pid
+    state = state_file(container)
+    state.unlink()
+    state.mkdir()
+    (state / "full").touch()
+    done = container.runtime("delete", "--force", container.id)
+    assert done.code == 1
+    assert "directory not empty" in message(done.err)
+    (state / "full").unlink()
+    container.runtime.ok("delete", "--force", container.id)
+    assert not container.exists()
+    os.kill(pid, 9)  # nobody knows of it any more
+    for path in cgroups(container.id):
+        wait_and_remove(Path(path))
+
+
+def wait_and_remove(cgroup: Path) -> None:
+    """A process that has been killed leaves its cgroup a moment later."""
+    while True:
+        try:
+            return cgroup.rmdir()
+        except OSError:
+            os.sched_yield()
+
+
 @pytest.mark.parametrize("what", ["/dev/zero", "fifo", "/dev/null", "/tmp"])
 @pytest.mark.parametrize("option", ["--config", "-p", "-r", "config.json"])
 def test_documents_are_files(container: Container, tmp_path: Path, option: str, what: str) -> None:

@@ -1,55 +1,67 @@
-"""The standing trial: `python tests/trial [--minutes N] [--seed N] [--only NAME] [--runtime PATH] [-- GLOBAL OPTIONS]`.
-
-As root, in a mount namespace of its own (`unshare -m`). Prints a table, and what went wrong in a form in which it can
-be done again; exits with 1 if anything did.
-"""
+"""The long form: python -m tests.trial [--minutes N] [--seed N] [--round N [--call N]] [TRIAL...]"""
 
 from __future__ import annotations
 
 import argparse
-import random
+import os
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+from conformance.harness import libc
 
-from ground import CHECKOUT, Ground, Result
-from trials import TRIALS, minutes
+from . import inject, judge
+from .processes import adopt_orphans
+from .trials import TRIALS, Trial, attempt
+from .world import World
 
-COLUMNS = ("rounds", "tracebacks", "hangs", "leftovers", "harm", "growth")
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 1 << 14, 1 << 18
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, prog="trial")
-    parser.add_argument("--minutes", type=float, default=10, help="how long all of it may take")
-    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
-    parser.add_argument("--only", default="", help="trials whose name has this in it")
-    parser.add_argument("--runtime", default=str(CHECKOUT / "build/pyrun"))
-    parser.add_argument("wide", nargs="*", help="global options of pyrun's")
-    given = parser.parse_args()
-    chosen = [row for row in TRIALS if given.only in row[0]]
-    shares = sum(share for _, _, share, _ in chosen)
-    print(f"seed {given.seed}", flush=True)
-    ground = Ground(given.runtime, given.wide)
-    results = []
-    try:
-        for name, trial, share, _ in chosen:
-            ground.result = Result(name)
-            trial(ground, random.Random(f"{given.seed} {name}"), minutes(given.minutes * share / shares))
-            results.append(ground.result)
-            print(f"{name}: {ground.result.rounds} rounds", file=sys.stderr, flush=True)
-    finally:
-        ground.close()
-    print(table(results))
-    for result in results:
-        for line in result.bad[:20]:
-            print(f"\n{result.name}: {line}")
-    return 0 if all(result.good for result in results) else 1
+    """Exit status 1: something is bad."""
+    asked = _arguments()
+    trials = [trial for trial in TRIALS if not asked.trials or any(word in trial.name for word in asked.trials)]
+    _apart()
+    rows = [row for user in (False, True) for row in _rows(asked, [trial for trial in trials if trial.user == user])]
+    print(judge.table(rows))
+    return 0 if all(row.is_good for row in rows) else 1
 
 
-def table(results: list[Result]) -> str:
-    rows = [("", *COLUMNS), *((r.name, *(str(getattr(r, column)) for column in COLUMNS)) for r in results)]
-    return "\n".join(f"{row[0]:<30}" + "".join(f"{cell:>11}" for cell in row[1:]) for row in rows)
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.trial", description="The standing trial of pyrun.")
+    parser.add_argument("trials", nargs="*", metavar="TRIAL", help="words of the names of those to be made")
+    parser.add_argument("--pyrun", default="build/pyrun", help="the program under trial")
+    parser.add_argument("--minutes", type=int, default=10, help="about how long; 0: the short form")
+    parser.add_argument("--seed", type=int, default=1, help="what all chance comes from")
+    parser.add_argument("--round", type=int, help="make this round only")
+    parser.add_argument(
+        "--call", type=int, default=0, help="hit this one: how many there are depends on the moment too"
+    )
+    parser.add_argument("--systemd-cgroup", action="store_true", help="let systemd make the cgroups")
+    return parser.parse_args()
+
+
+def _apart() -> None:
+    """No mistake may reach the machine's mounts, and no process get out of sight."""
+    if libc.unshare(_CLONE_NEWNS) or libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None):
+        raise SystemExit("the trial needs root")
+    adopt_orphans()
+
+
+def _rows(asked: argparse.Namespace, trials: list[Trial]) -> list[judge.Row]:
+    if not trials:
+        return []
+    wide = ("--systemd-cgroup",) if asked.systemd_cgroup and not trials[0].user else ()
+    with World(os.path.abspath(asked.pyrun), wide=wide, user=trials[0].user, seed=asked.seed) as world:
+        world.call = asked.call
+        return [_row(asked, trial, world) for trial in trials if inject.SUPPORTED or "system call" not in trial.name]
+
+
+def _row(asked: argparse.Namespace, trial: Trial, world: World) -> judge.Row:
+    one = asked.round
+    rounds = range(trial.rounds(asked.minutes)) if one is None else range(one, one + 1)
+    row = attempt(trial, world, asked.seed, rounds, lambda text: print(text, flush=True))
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 if __name__ == "__main__":

@@ -6,8 +6,6 @@
 // COMMAND did; what lives on is let go of.
 //
 // strace(1) counts each name by itself, can't tell the executor from who starts it, and stays until all have ended.
-#include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -88,8 +86,10 @@ static void stopped(struct tracee *t, int status)
         ptrace(PTRACE_LISTEN, t->pid, 0, 0);
         return;
     }
-    if (event == PTRACE_EVENT_EXEC && !t->depth)
+    if (event == PTRACE_EVENT_EXEC) {
+        t->in_call = 1;
         executed = 1;
+    }
     // What is executed by those that the executor has made is no part of the runtime.
     if (event == PTRACE_EVENT_EXEC && t->depth > 1) {
         ptrace(PTRACE_DETACH, t->pid, 0, 0);
@@ -125,14 +125,12 @@ static pid_t start(char **command)
         _exit(127);
     }
     close(gate[0]);
-    if (ptrace(PTRACE_SEIZE, pid, 0, EVENTS | PTRACE_O_TRACESYSGOOD) || kill(pid, SIGSTOP))
-        abort();
-    // It is in read(2) and has to be told that its calls are looked at.
+    // Stopped, for only who was stopped can be told to show its calls.
     int status;
-    if (waitpid(pid, &status, __WALL) != pid)
+    if (ptrace(PTRACE_SEIZE, pid, 0, EVENTS | PTRACE_O_TRACESYSGOOD) || ptrace(PTRACE_INTERRUPT, pid, 0, 0) ||
+        waitpid(pid, &status, __WALL) != pid)
         abort();
     adopt(pid, 0);
-    kill(pid, SIGCONT);
     ptrace(PTRACE_SYSCALL, pid, 0, 0);
     close(gate[1]);
     return pid;
