@@ -169,8 +169,9 @@ def left_over() -> list[str]:
 
 
 def python_times(pyrun: str, folder: Path, rounds: int) -> dict[str, list[float]]:
-    """What the interpreter and the imports take of `create`: the launcher without its last line, and without any."""
-    text = Path(pyrun).read_text()
+    """What the start-up image spares: what the interpreter and the imports take of `create`, by the launcher without
+    its last line, and without any."""
+    text = Path(pyrun).resolve().with_name("launcher").read_text()
     first, launcher = text.split("\n", 1)
     launcher, found, _ = launcher.partition("\nentry()")
     assert found
@@ -286,7 +287,7 @@ def measure(options: argparse.Namespace, folder: Path) -> str:
     ]
     shares = [
         [name, f"{min(times):.1f} / {statistics.median(times):.1f}"]
-        for name, times in [*parts.items(), ("all of `create`", taken["pyrun"]["create"])]
+        for name, times in [*parts.items(), ("all of `create`, by bin/pyrun", taken["pyrun"]["create"])]
     ]
     return f"""# Benchmark
 
@@ -299,7 +300,9 @@ Machine: {", ".join(machine)}.
 
 {report(runtimes, taken, [])}
 {table(["KiB", *wanted], memory)}
-## What takes the time of `create`
+## What the start-up image spares
+
+The first three are by the launcher, which starts what has no image.
 
 {table(["ms: min / median, each with what is above it", ""], shares)}"""
 

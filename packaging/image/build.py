@@ -5,7 +5,8 @@ usage: build.py engine OUT
        build.py image ENGINE OUT DESTDIR LIBRARY PLAIN
            the image of what lies in DESTDIR/LIBRARY, which leaves to PLAIN what is not hot
 
-Exits with 3, and says why, where there is no static library of this Python: then pyrun does without.
+Exits with 3, and says why, where there is no static library of this Python, or image.c does not know it: then
+pyrun does without.
 """
 
 from __future__ import annotations
@@ -18,14 +19,16 @@ import sys
 import sysconfig
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parent.parent
-sys.path.insert(0, str(HERE))
+sys.path.insert(0, str(HERE))  # isolated, Python looks in no directory of its script's
 import rehearsal  # noqa: E402
 
 NOT_HERE = 3
+# image.c goes by CPython's internals, and what it does was tried with these.
+KNOWN = {((3, 11), "x86_64")}
 # As in image.c
 MARK, RANGES = b"pyrun: pages\0", 200
 REPORT = 200
@@ -55,11 +58,12 @@ def main(arguments: list[str]) -> None:
 
 
 def engine(out: Path) -> None:
-    folder = Path(sysconfig.get_config_var("LIBPL") or "/none")
-    archive = folder / sysconfig.get_config_var("LIBRARY")
+    archive = Path(sysconfig.get_config_var("LIBPL") or "/none") / sysconfig.get_config_var("LIBRARY")
+    here = sys.version_info[:2], os.uname().machine
+    if here not in KNOWN:
+        do_without(f"it is not known how, for Python {sys.version.split()[0]} on {here[1]}")
     if not archive.exists():
-        print(f"no start-up image: there is no {archive} (Debian: libpython3-dev)", file=sys.stderr)
-        raise SystemExit(NOT_HERE)
+        do_without(f"there is no {archive} (Debian: libpython3-dev)")
     with tempfile.TemporaryDirectory() as objects:
         run("ar", "x", archive, cwd=objects)
         for path in Path(objects).glob("*.o"):
@@ -69,6 +73,11 @@ def engine(out: Path) -> None:
         libraries = [f"-l:lib{name}.a" for name in LIBRARIES]
         run("gcc", "-s", "-no-pie", "-rdynamic", "-Wl,-z,now", "-o", out, *members, *libraries, "-lm")
     require_no_foreign_data(out)
+
+
+def do_without(reason: str) -> NoReturn:
+    print(f"no start-up image: {reason}", file=sys.stderr)
+    raise SystemExit(NOT_HERE)
 
 
 def compile_(source: Path, *options: str, out: Path | None = None) -> None:

@@ -142,7 +142,8 @@ static IN_IMAGE struct {
 
 /* --- a start */
 
-/* Which of the hot verbs it is, or -1 */
+/* Which of the hot words comes first, or -1. That it may be an option's value does no harm: the image can execute whatever
+ * the launcher can, only that it has not all of it in memory. */
 static int find_verb(char **argv) {
     for (argv++; *argv; argv++) {
         if (!strcmp(*argv, "--debug")) break;

@@ -220,4 +220,5 @@ sys.path_importer_cache.clear()
 invalidate_caches()
 gc.collect()
 
+# For the engine, which takes it from here
 from pyrun.cli.main import entry  # noqa: E402, F401

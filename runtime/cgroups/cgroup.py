@@ -204,7 +204,7 @@ class Cgroup:
                 i = self._put(writes, i, warnings)
         finally:
             if self._fd >= 0:
-                posix.close(self._fd)
+                files.close(self._fd)
                 self._file, self._fd = "", -1
         return warnings
 
@@ -271,7 +271,7 @@ class Cgroup:
                 )
             if file != self._file:  # several lines for one file (device rules) share an open
                 if self._fd >= 0:
-                    posix.close(self._fd)
+                    files.close(self._fd)
                     self._file, self._fd = "", -1
                 self._fd = posix.open(file, posix.O_WRONLY | posix.O_CLOEXEC)
                 self._file = file
@@ -477,7 +477,7 @@ class Cgroup:
                 try:
                     posix.write(fd, b"THAWED")
                 finally:
-                    posix.close(fd)
+                    files.close(fd)
         except OSError as error:
             if error.errno not in (errno.ENOENT, errno.ENODEV, *_DENIED):
                 raise refused("", "thaw", self.freezer, error) from None

@@ -8,7 +8,7 @@ from select import POLLPRI, poll
 from time import monotonic
 
 from pyrun.cgroups.errors import refused
-from pyrun.kernel.files import read, read_all, write
+from pyrun.kernel.files import close, read, read_all, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
                     if error.errno in GONE:
                         continue
                     raise
-                posix.close(here)
+                close(here)
                 here = down
                 trail.append((child, _children(here)))
                 continue
@@ -188,16 +188,16 @@ def below(path: str) -> Iterator[tuple[int, int, str]]:
                 return
             above = posix.open("..", _DIRECTORY, dir_fd=here)
             yield here, above, name
-            posix.close(here)
+            close(here)
             here, above = above, -1
     except OSError as error:
         if error.errno not in GONE:
             raise refused("", "look below", path, error) from None
         # It was removed meanwhile, and there is no way up from it.
     finally:
-        posix.close(here)
+        close(here)
         if above >= 0:
-            posix.close(above)
+            close(above)
 
 
 def _children(cgroup: int) -> list[str]:
@@ -220,7 +220,7 @@ def _members(path: str, file: str, cgroup: int | None) -> list[int]:
         try:
             return [int(pid) for pid in read_all(fd).split()]
         finally:
-            posix.close(fd)
+            close(fd)
     except OSError as error:
         # EOPNOTSUPP: a threaded cgroup, whose processes are listed by the domain above it.
         if error.errno in (*GONE, errno.EOPNOTSUPP):
@@ -241,5 +241,5 @@ def wait_frozen(path: str, seconds: float = 2.0) -> bool:
                 return False
             waiter.poll(left * 1000)
     finally:
-        posix.close(fd)
+        close(fd)
     return True

@@ -18,7 +18,7 @@ from errno import EEXIST, EFBIG, EISDIR, ELOOP, ENOENT, ENXIO
 
 from pyrun.errors import DoesNotExistError, Error
 from pyrun.kernel.constants import S_IFIFO, S_IFMT
-from pyrun.kernel.files import DOCUMENT_MOST, read, read_bounded, write_all
+from pyrun.kernel.files import DOCUMENT_MOST, close, read, read_bounded, write_all
 from pyrun.kernel.ownership import open_directory, open_file, open_owned
 from pyrun.kernel.process import children, has_ended
 from pyrun.kernel.signals import SIGKILL, SIGTERM, pidfd_send_signal
@@ -130,7 +130,7 @@ def make_root(root: str, sticky: bool) -> int:
         try:
             posix.chmod(f"/proc/self/fd/{fd}", 0o1700)
         except OSError as e:
-            posix.close(fd)
+            close(fd)
             raise Error(
                 "use the state directory", call=f"chmod {root}", errno=e.errno, hint="choose a --root"
             ) from None
@@ -153,7 +153,7 @@ class ContainerDir:
             try:
                 self.fd = open_directory(container, parent, self.path)
             finally:
-                posix.close(parent)
+                close(parent)
         except OSError as e:
             if e.errno == ENOENT:
                 raise DoesNotExistError() from None
@@ -177,7 +177,7 @@ class ContainerDir:
                 raise Error("container with given ID already exists", detail=container) from None
             raise Error("make the state directory", call=f"mkdir {root}/{container}", errno=e.errno) from None
         finally:
-            posix.close(parent)
+            close(parent)
         try:
             entry.lock(caller)
         except BaseException:
@@ -259,13 +259,13 @@ class ContainerDir:
                         pidfd_send_signal(child, SIGKILL)
                     except ProcessLookupError:
                         pass
-                    posix.close(child)
+                    close(child)
         except ProcessLookupError:
             return  # it has ended meanwhile
         except PermissionError as e:
             raise Error(f"container {self.container} is held", call=f"kill {holder}", errno=e.errno) from None
         finally:
-            posix.close(pidfd)
+            close(pidfd)
 
     def _has_lock(self) -> None:
         self.locked = True
@@ -299,7 +299,7 @@ class ContainerDir:
 
     def close(self) -> None:
         """Let go of it, and of the lock."""
-        posix.close(self.fd)
+        close(self.fd)
 
     def read(self) -> State:
         """Raises Error when state.json isn't there or isn't one: `delete --force` takes such a container."""
@@ -366,7 +366,7 @@ class ContainerDir:
         try:
             return read_bounded(fd, f"{self.path}/{name}")
         finally:
-            posix.close(fd)
+            close(fd)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Make or replace a file in it, mode 0600. Raises OSError."""
@@ -380,7 +380,7 @@ class ContainerDir:
     def waiting(self) -> bool:
         """init waits at exec.fifo. The fifo's existence is not enough: a killed `start` may have left it behind."""
         try:
-            posix.close(self.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK))
+            close(self.open_fifo("exec.fifo", posix.O_WRONLY | posix.O_NONBLOCK))
         except Error:
             return False  # where there is no fifo nobody waits
         except OSError as e:
@@ -400,7 +400,7 @@ class ContainerDir:
         else:
             if posix.fstat(fd).st_mode & S_IFMT == S_IFIFO:
                 return fd
-            posix.close(fd)
+            close(fd)
         raise Error(f"use {self.path}/{name}", detail="it is not a fifo", hint="delete --force removes the container")
 
     def make_fifo(self, name: str, *, write_only: bool = False) -> int:
@@ -410,7 +410,7 @@ class ContainerDir:
         fd = self.open_fifo(name, posix.O_RDWR)
         if write_only:
             both, fd = fd, self.open_fifo(name, posix.O_WRONLY)
-            posix.close(both)
+            close(both)
         return fd
 
     def unlink(self, name: str) -> None:
@@ -448,7 +448,7 @@ class ContainerDir:
     def _strangers(self) -> list[str]:
         """Names in it that are none of ours. config.json alone makes a bundle's directory, not a container's."""
         names = posix.listdir(f"/proc/self/fd/{self.fd}")
-        if "config.json" in names and not {"state.json", ".state.json", ".config.json"} & set(names):
+        if "config.json" in names and not {*_FILES} - {"config.json"} & {*names}:
             return ["config.json and no state"]
         return sorted(set(names) - {*_FILES, "notify"})
 
@@ -466,7 +466,7 @@ def containers(root: str) -> list[str]:
     except OSError as e:
         raise Error("list the containers", call=f"open {root}", errno=e.errno) from None
     finally:
-        posix.close(parent)
+        close(parent)
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
 
 

@@ -19,6 +19,7 @@ import posix
 from errno import EEXIST, ELOOP, ENOENT, ENOTDIR, ENXIO
 
 from pyrun.errors import Error
+from pyrun.kernel.files import close
 
 _S_IFMT, _S_IFDIR, _S_IFREG, _S_IFLNK, _STICKY = 0o170000, 0o040000, 0o100000, 0o120000, 0o1000
 _OTHERS_WRITE = 0o022
@@ -64,10 +65,10 @@ def open_owned(path: str, *, make: bool = False) -> int:
                 fd, below = below, fd
             finally:
                 if below >= 0:
-                    posix.close(below)
+                    close(below)
     except BaseException:
         if fd >= 0:
-            posix.close(fd)
+            close(fd)
         raise
     return fd
 
@@ -101,7 +102,7 @@ def _checked(fd: int, path: str, kind: int) -> int:
         words = _writable(about.st_mode)
     if words:
         refusal = _refusal(path, fd, words, _whose(me, last=True))
-        posix.close(fd)
+        close(fd)
         raise refusal
     return fd
 
