@@ -138,11 +138,11 @@ class Container:
         return shown
 
     def config(self) -> Config:
-        """Its config.json, as it was at create (MUST 10). Raises Error."""
+        """The bundle's config.json, as it was at create (MUST 10). Raises Error."""
         from pyrun.spec import config as spec_config  # lazy: `state`, `start` and `kill` do without
 
         try:
-            return spec_config.load(self.directory.read_file("config.json"))
+            return spec_config.load(self.directory.read_file("bundle.json"))
         except FileNotFoundError:
             if not self.directory.exists():
                 raise DoesNotExistError() from None  # deleted a moment ago

@@ -182,10 +182,8 @@ class _Creation:
 
             group = Group.of(self.linux["intelRdt"], state["id"])
             state["resctrl"] = group.to_state()
-        # What has a state has all of its config; and config.json alone would be a bundle.
-        directory.write_file(".config.json", self.raw)
+        directory.write_file("bundle.json", self.raw)
         directory.write(state)
-        directory.rename(".config.json", "config.json")
         warnings: list[Fault] = []
         writes = cgroup.writes(gather.resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]
         if not cgroup.needs_process:

@@ -1,7 +1,8 @@
 """The store on disk: ROOT/ID/, one directory a container.
 
     state.json    what later commands need; written to a temporary and renamed
-    config.json   the bundle's, as it was at create: later edits have no effect (MUST 10)
+    bundle.json   the bundle's config.json, as it was at create: later edits have no effect (MUST 10). By a name of
+                  ours, so that no bundle's directory is ever taken for a container's
     exec.fifo     init waits at it for `start`; that it does is what makes a container `created`
     exec.status   tells `start` whether execve worked
 
@@ -72,7 +73,7 @@ _PATIENCE = 5
 _LONGEST_PAUSE = 0.05
 
 # The version of the form of state.json: what has another one was written by another pyrun.
-FORMAT = 1
+FORMAT = 2
 # What a state has at least, and what else it may have.
 _REQUIRED: dict[str, type] = {
     "format": int,
@@ -103,7 +104,7 @@ _OPTIONAL: dict[str, type] = {
 _CGROUP: dict[str, type] = {"driver": str, "mode": str, "rootless": bool, "directories": list}
 _RESCTRL: dict[str, type] = {"top": str, "directory": str, "made": bool, "monitoring": str}
 
-_FILES = ("exec.fifo", "exec.status", "config.json", ".config.json", ".state.json", "state.json")
+_FILES = ("exec.fifo", "exec.status", "bundle.json", ".bundle.json", ".state.json", "state.json")
 
 
 def check_id(container: str) -> None:
@@ -446,11 +447,8 @@ class ContainerDir:
             raise Error(f"remove container {self.container}", call=f"rmdir {self.path}", errno=e.errno) from None
 
     def _strangers(self) -> list[str]:
-        """Names in it that are none of ours. config.json alone makes a bundle's directory, not a container's."""
-        names = posix.listdir(f"/proc/self/fd/{self.fd}")
-        if "config.json" in names and not {*_FILES} - {"config.json"} & {*names}:
-            return ["config.json and no state"]
-        return sorted(set(names) - {*_FILES, "notify"})
+        """Names in it that are none of ours."""
+        return sorted({*posix.listdir(f"/proc/self/fd/{self.fd}")} - {*_FILES, "notify"})
 
 
 def containers(root: str) -> list[str]:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from harness import Container
 
-SECONDS = int(os.environ.get("PYRUN_WATCH", "2"))
+from pyrun.spec.capabilities import CAPABILITIES
+
+SECONDS = float(os.environ.get("PYRUN_WATCH", "2"))
 ALL = [
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_KILL", "CAP_SETUID", "CAP_SETGID",
     "CAP_SETPCAP", "CAP_NET_ADMIN", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_ADMIN",
@@ -35,13 +37,20 @@ def canary(tmp_path: Path) -> Path:
     return path
 
 
-def watch(container: Container, watcher: Path, canary: Path, capabilities: list[str]) -> None:
+def watch(
+    container: Container, watcher: Path, canary: Path, capabilities: list[str], how_long: str = f"{SECONDS:g}"
+) -> None:
     """The container's program will be the watcher; what it finds goes to /found."""
     (container.rootfs / "watcher").write_bytes(watcher.read_bytes())
     (container.rootfs / "watcher").chmod(0o755)
     container.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), capabilities)
     container.config["root"]["readonly"] = False
-    container.sh(f"exec /watcher {canary} {SECONDS} > /found")
+    container.sh(f"exec /watcher {canary} {how_long} > /found")
+
+
+def available(capability: str) -> bool:
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapPrm")]
+    return bool(int(line.split()[1], 16) >> CAPABILITIES[capability] & 1)
 
 
 def found(container: Container) -> list[str]:
@@ -73,12 +82,30 @@ def test_exec(
     assert found(container) == []
 
 
+@pytest.mark.parametrize("user", [False, True], ids=["", "in a user namespace"])
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_exec_beside_each_capability(
+    container: Container, watcher: Path, canary: Path, capability: str, user: bool
+) -> None:
+    container.unlike(runc=PEERS)
+    if not user and not available(capability):
+        pytest.skip("we don't have it ourselves")
+    watch(container, watcher, canary, [capability], "60 4")
+    if user:
+        container.user_namespace()
+    container.create()
+    container.start()
+    while container.status == "running":
+        container.runtime("exec", container.id, "/bin/true")
+    assert found(container) == []
+
+
 def test_start_container_hooks(container: Container, watcher: Path, canary: Path) -> None:
     """A program that was executed before `start` watches the hooks."""
     watch(container, watcher, canary, ALL)
     for _ in range(40):
         container.hook("startContainer", "true")
-    (container.rootfs / "bin/watch").write_text(f"#!/bin/sh\nexec /watcher {canary} {SECONDS} > /found\n")
+    (container.rootfs / "bin/watch").write_text(f"#!/bin/sh\nexec /watcher {canary} {SECONDS:g} > /found\n")
     (container.rootfs / "bin/watch").chmod(0o755)
     container.args = ["true"]
     container.create()

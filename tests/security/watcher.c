@@ -1,6 +1,7 @@
 /* PID 1 of a container: watches /proc for processes that come, and reports what it can reach through them.
  *
- * usage: watcher CANARY SECONDS    CANARY: a path on the host that leads to a file
+ * usage: watcher CANARY SECONDS [MOST]    CANARY: a path on the host that leads to a file;
+ * MOST: it ends when it has seen so many
  * Prints one word a finding, each once: root, cwd, fd (the host can be reached through them), attach (a process that is
  * still the runtime's, with more than we have, can be stopped by ptrace), getfd, and "seen N" at the end. */
 #define _GNU_SOURCE
@@ -126,14 +127,22 @@ static void getfd(int pid)
 		close(pidfd);
 }
 
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec / 1e9;
+}
+
 int main(int argc, char **argv)
 {
-	time_t end = time(NULL) + atoi(argv[2]);
-	int seen = 0, last = 0;
+	double end = now() + atof(argv[2]);
+	int seen = 0, last = 0, most = argc > 3 ? atoi(argv[3]) : 1 << 30;
 
 	canary = argv[1];
 	stat("/", &own);
-	while (time(NULL) < end) {
+	while (now() < end && seen < most) {
 		DIR *dir = opendir("/proc");
 		struct dirent *entry;
 
