@@ -10,7 +10,7 @@ NAME = "trained"
 # As init does, it waits for start, and lets go of exec.status at its execve.
 WAITING = "dd bs=1 count=1 <&3 >/dev/null 2>&1; exec sleep 100 3<&- 4>&-"
 STATE = (
-    '{"format":1,"ociVersion":"1.0.2","id":"%s","bundle":"%s","rootfs":"%s/rootfs","created":"2026-01-01T00:00:00Z",'
+    '{"format":2,"ociVersion":"1.0.2","id":"%s","bundle":"%s","rootfs":"%s/rootfs","created":"2026-01-01T00:00:00Z",'
     '"owner":"","annotations":{},"pid":%d,"started":%d,"namespaces":738328576,"joined":0,"hooks":{},"executable":"sh",'
     '"freezer":"","cgroup":{"driver":"cgroupfs","mode":"v2","rootless":true,"directories":[]}}'
 )
@@ -53,7 +53,7 @@ def begin(place):
         posix.close(fd)
     with open(f"/proc/{pid}/stat") as file:
         started = int(file.read().rpartition(")")[2].split()[19])
-    write(f"{directory}/config.json", b"{}")
+    write(f"{directory}/bundle.json", b"{}")
     write(f"{directory}/state.json", (STATE % (NAME, place, place, pid, started)).encode())
     return pid
 
