@@ -11,13 +11,16 @@ pyrun does without.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from array import array
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,7 +33,12 @@ NOT_HERE = 3
 # image.c goes by CPython's internals, and what it does was tried with these.
 KNOWN = {((3, 11), "x86_64")}
 # As in image.c
-MARK, RANGES = b"pyrun: pages\0", 200
+MARK, RANGES = b"pyrun: pages\0\0\0\0", 200
+SETTINGS = struct.Struct("<16sii")  # mark, report, by_unit
+WARM, HOT = 1, 2
+SINGLE_STEPS = os.uname().machine == "x86_64"
+# They write to what the others do, and to more.
+WARM_VERBS = ("create", "run", "exec")
 REPORT = 200
 GAP = 1
 # Data of Python's own, in the image: all that it writes to.
@@ -42,6 +50,7 @@ REDIRECTED = {
     "obmalloc": {**_ALLOCATION, "mmap64": "mmap", "munmap": "munmap"},
     "_tracemalloc": _ALLOCATION,
     "posixmodule": {"_exit": "exit"},
+    "pylifecycle": {"sigaction": "sigaction"},
 }
 # What Debian's Python needs besides libc. They are linked in: a shared library takes as long as a verb.
 LIBRARIES = ("z", "expat")
@@ -71,7 +80,7 @@ def engine(out: Path) -> None:
         compile_(HERE / "image.c", f'-DPYTHON="{sys.executable}"', out=Path(objects, "image.o"))
         members = sorted(map(str, Path(objects).glob("*.o")))
         libraries = [f"-l:lib{name}.a" for name in LIBRARIES]
-        run("gcc", "-s", "-no-pie", "-rdynamic", "-Wl,-z,now", "-o", out, *members, *libraries, "-lm")
+        run("gcc", "-s", "-no-pie", "-rdynamic", "-Wl,-z,lazy", "-o", out, *members, *libraries, "-lm")
     require_no_foreign_data(out)
 
 
@@ -103,36 +112,67 @@ def require_no_foreign_data(out: Path) -> None:
 
 
 def image(engine_: str, out: str, destination: str, library: str, plain: str) -> None:
-    Path(out).unlink(missing_ok=True)
-    run(engine_, "build", HERE / "train.py", out, HERE, destination, library, plain, env={})
-    content = bytearray(Path(out).read_bytes())
-    # In image.c: mark, report, ranges
-    at = content.index(MARK) + 16
-    content[at : at + 4] = REPORT.to_bytes(4, "little")
-    with tempfile.NamedTemporaryFile(delete=False) as measuring:
-        measuring.write(content)
+    seed = 1 + int.from_bytes(os.urandom(4), "little") % 0xFFFFFFFF  # 0 would be none
+
+    def build(heat: bytes) -> bytearray:
+        Path(out).unlink(missing_ok=True)
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(heat)
+            file.flush()
+            run(engine_, "build", HERE / "train.py", out, seed, file.name, HERE, destination, library, plain, env={})
+        return bytearray(Path(out).read_bytes())
+
     try:
-        os.chmod(measuring.name, 0o700)
-        measured = measure(measuring.name)
+        content = build(b"")
+        if SINGLE_STEPS:
+            content = build(heat(measure(content, by_unit=True), Path(f"{out}.owners").read_bytes()))
     finally:
-        os.unlink(measuring.name)
-    content[at : at + 4] = b"\xff" * 4
+        Path(f"{out}.owners").unlink(missing_ok=True)
+    measured = measure(content, by_unit=False)
     # As in train.py
     linked = Path(f"{destination}{library}/linked/{sys.implementation.cache_tag}")
+    at = content.index(MARK) + SETTINGS.size
     for i, verb in enumerate([*sorted(path.name for path in linked.iterdir()), "--version"]):
         for j, (first, count) in enumerate(ranges(measured.get(verb, set()))[:RANGES]):
-            struct.pack_into("<II", content, at + 4 + 8 * (i * RANGES + j), first, count)
+            struct.pack_into("<II", content, at + 8 * (i * RANGES + j), first, count)
     Path(out).write_bytes(content)
 
 
-def measure(executable: str) -> dict[str, set[int]]:
-    """Verb -> the pages of Python's memory that it writes to."""
-    place = rehearsal.make_place(json.dumps(example()).encode())
-    found: dict[str, set[int]] = {}
+def heat(touched: dict[str, set[int]], owners: bytes) -> bytes:
+    """A byte for each allocation: by which verbs it is written to. `owners`: the number of each unit's, from 1."""
+    owner = array("I", owners)
+    found = bytearray(max(owner))
+    for verb, units in touched.items():
+        area = WARM if verb in WARM_VERBS else HOT
+        for unit in units:
+            if owner[unit]:
+                found[owner[unit] - 1] = max(found[owner[unit] - 1], area)
+    return bytes(found)
+
+
+def measure(content: bytearray, *, by_unit: bool) -> dict[str, set[int]]:
+    """What each verb writes to of the image's memory: pages, or units of its heap."""
+    copy = content.copy()
+    SETTINGS.pack_into(copy, copy.index(MARK), MARK, REPORT, by_unit)
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        file.write(copy)
     try:
-        pid = rehearsal.begin(place)
+        os.chmod(file.name, 0o700)
+        return use(file.name, ("--version", "list") if by_unit else ("features", "--version", "list"))
+    finally:
+        os.unlink(file.name)
+
+
+def use(executable: str, words: tuple[str, ...]) -> dict[str, set[int]]:
+    """Verb -> where it says that it has written to. `words`: those among them that need no container."""
+    # A program that needs nothing but the kernel, and ends at once: without a program to execute it says so.
+    executor = (CHECKOUT / "runtime/machine/executor").read_bytes()
+    place = rehearsal.make_place(json.dumps(example()).encode(), executor)
+    found: dict[str, set[int]] = {}
+    pid = rehearsal.begin(place)
+    try:
         wide = ["--root", f"{place}/store"]
-        for word in ("features", "--version", "list"):
+        for word in words:
             found[word] = written(executable, word)
         for words in rehearsal.LIFE:
             if words.startswith("delete"):
@@ -145,6 +185,10 @@ def measure(executable: str) -> dict[str, set[int]]:
         found["exec"] = written(executable, *wide, "exec", name, "sh")
         written(executable, *wide, "delete", "--force", name)
         found["run"] = written(executable, *wide, "run", "--bundle", place, name)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        raise
     finally:
         rehearsal.remove_place(place)
     return found
@@ -169,7 +213,8 @@ def written(*command: str) -> set[int]:
     os.close(REPORT)
     with open(read, "rb") as file:
         said = file.read()
-    process.wait()
+    if process.wait() < 0:
+        raise SystemExit(f"{' '.join(command[1:])}: signal {-process.returncode}")
     return {page for page, own in enumerate(said) if own}
 
 
@@ -184,7 +229,7 @@ def ranges(pages: set[int]) -> list[tuple[int, int]]:
     return found
 
 
-def run(*words: str | Path, cwd: str | None = None, env: dict[str, str] | None = None) -> str:
+def run(*words: str | int | Path, cwd: str | None = None, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(list(map(str, words)), cwd=cwd, env=env, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{words[0]}: exit status {done.returncode}")

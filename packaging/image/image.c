@@ -1,8 +1,11 @@
 /* The start-up image: CPython with pyrun's modules loaded, as one executable.
  *
- * `engine build SCRIPT OUT ARGS...` begins Python, runs SCRIPT (train.py), which imports and trains what the hot verbs need,
- * and writes the whole of Python's memory into a copy of this executable, OUT. The copy resumes there: a start is execve,
- * some page faults, and a call of what SCRIPT has called `entry`.
+ * `engine build SCRIPT OUT SEED HEAT ARGS...` begins Python, runs SCRIPT (train.py), which imports and trains what the hot
+ * verbs need, and writes the whole of Python's memory into a copy of this executable, OUT. The copy resumes there: a start is
+ * execve, some page faults, and a call of what SCRIPT has called `entry`. SEED is for the hashes of strings. HEAT is a file
+ * with a byte for each allocation, in their order: which area it belongs to. Which allocation each place is of is written to
+ * OUT.owners, by which build.py makes HEAT for the second build: a start pays for each page that it writes to, so what is
+ * written to shall lie together.
  *
  * Python's memory is the section `pydata`: build.py puts into it the data of Python's own objects, and all that they
  * allocate comes from `heap` below. libc's data, the stack and the thread are not in it: they are new at each start. */
@@ -19,15 +22,17 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define IN_IMAGE __attribute__((section("pydata")))
-#define HEAP (16 << 20)
-#define CLASSES 40
+#define HEAP (12 << 20)
+#define UNIT 16
+#define SMALL 64 /* classes of so many units at most; then powers of two */
+#define CLASSES (SMALL + 24)
 #define WORDS 16
 #define RANGES 200
 #define PAGE 4096
-#define POOL (16 << 10)
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -41,69 +46,127 @@ static void die(const char *what) {
     _exit(1);
 }
 
-/* --- memory: from `heap` until the image is written, in blocks of powers of two with their class in front; then libc's */
+static char *first_page(void) {
+    return __start_pydata - (size_t)__start_pydata % PAGE;
+}
+
+/* --- memory: from `heap` until the image is written, then from `fresh`, and from libc what is large. Objects' as well:
+ * obmalloc.c, which is not used at all, begins with larger tables than a short command ever needs. */
 
 struct block {
     struct block *next;
 };
-union head {
-    int class;
-    char room[16];
-};
+enum { COLD, WARM, HOT, AREAS };
+#define FRESH (64 << 20)
+#define LARGE (64 << 10)
 
 static IN_IMAGE char heap[HEAP] __attribute__((aligned(PAGE))) = {1};
-static IN_IMAGE char *top = heap + PAGE;
-static IN_IMAGE struct block *unused[CLASSES] = {0};
+/* The size of the block at a unit of the heap, as a class */
+static IN_IMAGE unsigned char classes[HEAP / UNIT] = {0};
 static IN_IMAGE int written = 0;
+static struct area {
+    char *top, *end;
+    struct block *unused[CLASSES];
+} areas[AREAS] = {
+    [HOT] = {heap, heap + (1 << 20), {0}},
+    [WARM] = {heap + (1 << 20), heap + (3 << 20), {0}},
+    [COLD] = {heap + (3 << 20), heap + HEAP, {0}},
+};
+/* A byte for each of the allocations, in their order; none is hot in the first build, which makes `owners` for this. */
+static unsigned char *heat;
+static unsigned allocations, heats, owners[HEAP / UNIT];
+
+static char fresh[FRESH] __attribute__((aligned(PAGE)));
+static unsigned char fresh_classes[FRESH / UNIT];
+static struct area fresh_area = {fresh, fresh + FRESH, {0}};
 
 static int in_heap(const void *at) {
     return (const char *)at >= heap && (const char *)at < heap + HEAP;
 }
 
-static void *take(size_t size, size_t align) {
-    char *at = (char *)(((size_t)top + align - 1) & ~(align - 1));
-    if (size > (size_t)(heap + HEAP - at)) return 0;
-    top = at + size;
+static int in_fresh(const void *at) {
+    return (const char *)at >= fresh && (const char *)at < fresh + FRESH;
+}
+
+static size_t unit_of(const void *at) {
+    return ((const char *)at - heap) / UNIT;
+}
+
+static unsigned char *class_at(const void *at) {
+    return in_fresh(at) ? fresh_classes + ((const char *)at - fresh) / UNIT : classes + unit_of(at);
+}
+
+static int class_of(size_t size) {
+    int class = (size + UNIT - 1) / UNIT;
+    if (class > SMALL)
+        for (class = SMALL + 1; (size_t)SMALL * UNIT << (class - SMALL) < size;) class++;
+    return class ? class : 1;
+}
+
+static size_t room_of(int class) {
+    return class <= SMALL ? (size_t)class * UNIT : (size_t)SMALL * UNIT << (class - SMALL);
+}
+
+static void *take(struct area *area, size_t size, size_t align) {
+    char *at = (char *)(((size_t)area->top + align - 1) & ~(align - 1));
+    if (at > area->end || size > (size_t)(area->end - at))
+        return area == areas || area == &fresh_area ? 0 : take(area - 1, size, align);
+    area->top = at + size;
     return at;
 }
 
-void *image_malloc(size_t size) {
-    if (written) return malloc(size);
-    int class = 5;
-    while (((size_t)1 << class) < size + sizeof(union head)) class++;
-    struct block *found = unused[class];
+static struct area *area_of(const void *at) {
+    int found = HOT;
+    if (in_fresh(at)) return &fresh_area;
+    while ((const char *)at >= areas[found].end) found--;
+    return areas + found;
+}
+
+static void *block_of(struct area *area, int class) {
+    struct block *found = area->unused[class];
     if (found)
-        unused[class] = found->next;
-    else if (!(found = take((size_t)1 << class, sizeof(union head))))
+        area->unused[class] = found->next;
+    else if (!(found = take(area, room_of(class), UNIT)))
         return 0;
-    ((union head *)found)->class = class;
-    return (union head *)found + 1;
+    *class_at(found) = class;
+    return found;
+}
+
+void *image_malloc(size_t size) {
+    if (written) {
+        void *found = size > LARGE ? 0 : block_of(&fresh_area, class_of(size));
+        return found ? found : malloc(size);
+    }
+    int class = class_of(size);
+    void *found = block_of(areas + (allocations < heats ? heat[allocations] : COLD), class);
+    if (!found) return 0;
+    allocations++;
+    for (size_t unit = 0; unit < room_of(class) / UNIT; unit++) owners[unit_of(found) + unit] = allocations;
+    return found;
 }
 
 void *image_calloc(size_t count, size_t size) {
     size_t whole;
-    if (written) return calloc(count, size);
     if (__builtin_mul_overflow(count, size, &whole)) return 0;
     void *found = image_malloc(whole);
     return found ? memset(found, 0, whole) : 0;
 }
 
-/* What is of the image is not used again after a start: a command is short. */
+/* What is of the image is not used again after a start: nothing would be gained by a write to it. */
 void image_free(void *at) {
-    if (!in_heap(at)) {
+    if (!in_heap(at) && !in_fresh(at)) {
         free(at);
-    } else if (!written) {
-        union head *head = (union head *)at - 1;
-        int class = head->class;
-        ((struct block *)head)->next = unused[class];
-        unused[class] = (struct block *)head;
+    } else if (!written || in_fresh(at)) {
+        struct block **unused = area_of(at)->unused + *class_at(at);
+        ((struct block *)at)->next = *unused;
+        *unused = at;
     }
 }
 
 void *image_realloc(void *at, size_t size) {
     if (!at) return image_malloc(size);
-    if (!in_heap(at)) return realloc(at, size);
-    size_t room = ((size_t)1 << ((union head *)at - 1)->class) - sizeof(union head);
+    if (!in_heap(at) && !in_fresh(at)) return realloc(at, size);
+    size_t room = room_of(*class_at(at));
     if (size <= room) return at;
     void *found = image_malloc(size);
     if (!found) return 0;
@@ -112,10 +175,10 @@ void *image_realloc(void *at, size_t size) {
     return found;
 }
 
-/* For the arenas of obmalloc.c */
+/* For the stack of Python's frames */
 void *image_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset) {
     if (written) return mmap(at, size, protection, flags, fd, offset);
-    void *found = take(size, PAGE);
+    void *found = take(areas + HOT, size, PAGE);
     return found ? found : MAP_FAILED; /* never used before, so zero */
 }
 
@@ -131,14 +194,14 @@ static IN_IMAGE PyObject *entry = 0, *set_signal = 0, *environment = 0;
 static IN_IMAGE char plain[PAGE] = {0};
 static IN_IMAGE char hot[WORDS][24] = {{0}};
 /* The pages that each of these verbs writes to, which build.py has measured and puts here; while it measures, `report` is
- * where a start says at its end what it has written to. */
+ * where a start says at its end what it has written to: a byte a page, or if `by_unit`, a byte a unit of the heap. */
 static IN_IMAGE struct {
     char mark[16];
-    int report;
+    int report, by_unit;
     struct {
         unsigned first, count;
     } ranges[WORDS][RANGES];
-} pages = {"pyrun: pages", -1, {{{0, 0}}}};
+} pages = {"pyrun: pages", -1, 0, {{{0, 0}}}};
 
 /* --- a start */
 
@@ -200,20 +263,83 @@ static int set_thread(void) {
     return 0;
 }
 
-static char *first_page(void) {
-    return __start_pydata - (size_t)__start_pydata % PAGE;
+/* --- what a start writes to, unit by unit: each store into the heap faults, is noted, and done as a single step */
+
+#ifdef __x86_64__
+#define OPEN 8
+#define TRAP_FLAG 0x100
+/* After so many stores to a page by which nothing new was learnt, it stays open. */
+#define ENOUGH 100
+
+static char touched[HEAP / UNIT], *opened[OPEN];
+static unsigned short stale[(HEAP + (8 << 20)) / PAGE];
+
+static size_t page_of(const char *at) {
+    return (at - first_page()) / PAGE;
+}
+
+static void on_store(int signal_, siginfo_t *info, void *context) {
+    char *at = info->si_addr;
+    int i = 0;
+    while (i < OPEN && opened[i]) i++;
+    if (i == OPEN || at < first_page() || at >= __stop_pydata) {
+        signal(signal_, SIG_DFL);
+        return;
+    }
+    stale[page_of(at)]++;
+    if (in_heap(at) && !touched[unit_of(at)]) touched[unit_of(at)] = 1, stale[page_of(at)] = 0;
+    opened[i] = at - (size_t)at % PAGE;
+    mprotect(opened[i], PAGE, PROT_READ | PROT_WRITE);
+    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] |= TRAP_FLAG;
+}
+
+static void on_step(int signal_, siginfo_t *info, void *context) {
+    (void)signal_, (void)info;
+    for (int i = 0; i < OPEN && opened[i]; i++) {
+        if (stale[page_of(opened[i])] < ENOUGH) mprotect(opened[i], PAGE, PROT_READ);
+        opened[i] = 0;
+    }
+    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~(long long)TRAP_FLAG;
+}
+
+static void watch_stores(void) {
+    struct sigaction store = {.sa_sigaction = on_store, .sa_flags = SA_SIGINFO}, step = {.sa_sigaction = on_step, .sa_flags = SA_SIGINFO};
+    if (sigaction(SIGSEGV, &store, 0) || sigaction(SIGTRAP, &step, 0) ||
+        mprotect(first_page() + PAGE, (__stop_pydata - first_page()) / PAGE * PAGE - PAGE, PROT_READ))
+        die("watch"); /* what is ours may share the first page, and the last */
+}
+#endif
+
+/* `run` handles every signal, to pass it on; while stores are watched, these two are not its. */
+int image_sigaction(int number, const struct sigaction *action, struct sigaction *before) {
+    if (pages.by_unit && (number == SIGSEGV || number == SIGTRAP)) action = 0;
+    return sigaction(number, action, before);
+}
+
+static void say(const char *from, size_t size) {
+    while (size) {
+        ssize_t done = write(pages.report, from, size);
+        if (done < 0) die("report");
+        from += done, size -= done;
+    }
 }
 
 /* Says, of each page of pydata, a byte: whether it has been written to, and so is not the file's any more
  * (Documentation/admin-guide/mm/pagemap.rst). In place of posix._exit. */
 void image_exit(int code) {
     if (pages.report < 0) _exit(code);
+#ifdef __x86_64__
+    if (pages.by_unit) {
+        say(touched, sizeof touched);
+        _exit(code);
+    }
+#endif
     int map = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
     for (char *page = first_page(); page < __stop_pydata; page += PAGE) {
         unsigned long bits;
         if (pread(map, &bits, sizeof bits, (size_t)page / PAGE * sizeof bits) != sizeof bits) die("pagemap");
         char own = bits >> 63 & 1 && !(bits >> 61 & 1);
-        if (write(pages.report, &own, 1) != 1) die("report");
+        say(&own, 1);
     }
     _exit(code);
 }
@@ -229,6 +355,9 @@ static int resume(int argc, char **argv) {
         if (madvise(first_page() + (size_t)pages.ranges[verb][i].first * PAGE,
                     (size_t)pages.ranges[verb][i].count * PAGE, MADV_POPULATE_WRITE))
             break;
+#ifdef __x86_64__
+    if (pages.by_unit) watch_stores();
+#endif
     if (set_thread()) die("thread");
     if (set_list("argv", argc, argv) || set_list("orig_argv", argc, argv) || set_environment() || set_signals() ||
         !PyObject_CallNoArgs(entry))
@@ -295,14 +424,45 @@ static void take_results(PyObject *script) {
         copy_string(hot[i], PyList_GET_ITEM(words, i), sizeof hot[i]);
 }
 
-/* obmalloc.c gives out the holes in its pools first, and each would be a page more that a start writes to. Filled, new
- * objects lie together in new pools. */
-static void fill_holes(void) {
-    for (size_t size = 16; size <= 512; size += 16)
-        for (int i = 0; i < 1 << 16; i++) {
-            char *found = PyObject_Malloc(size);
-            if (!found || (size_t)found % POOL < 64) break; /* the first of a pool, after its header */
-        }
+static void *for_malloc(void *context, size_t size) {
+    (void)context;
+    return image_malloc(size);
+}
+
+static void *for_calloc(void *context, size_t count, size_t size) {
+    (void)context;
+    return image_calloc(count, size);
+}
+
+static void *for_realloc(void *context, void *at, size_t size) {
+    (void)context;
+    return image_realloc(at, size);
+}
+
+static void for_free(void *context, void *at) {
+    (void)context;
+    image_free(at);
+}
+
+static void set_allocators(void) {
+    PyMemAllocatorEx ours = {0, for_malloc, for_calloc, for_realloc, for_free};
+    PyMem_SetAllocator(PYMEM_DOMAIN_MEM, &ours);
+    PyMem_SetAllocator(PYMEM_DOMAIN_OBJ, &ours);
+}
+
+static void read_heat(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat stat;
+    if (fd < 0 || fstat(fd, &stat)) die(path);
+    heats = stat.st_size;
+    heat = malloc(heats);
+    if (!heat || read(fd, heat, heats) != heats) die(path);
+    close(fd);
+}
+
+static void write_owners(const char *path) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || write_whole(fd, (char *)owners, sizeof owners, 0)) die(path);
 }
 
 static int build(int argc, char **argv) {
@@ -310,14 +470,18 @@ static int build(int argc, char **argv) {
     PyPreConfig_InitIsolatedConfig(&before);
     before.utf8_mode = 1;
     PyConfig config;
+    read_heat(argv[5]);
+    set_allocators();
     PyConfig_InitIsolatedConfig(&config);
+    config.use_hash_seed = 1;
+    config.hash_seed = strtoul(argv[4], 0, 10);
     config.site_import = 0;
     config.install_signal_handlers = 0;
     config.write_bytecode = 0;
     config.parse_argv = 0;
     if (PyStatus_Exception(Py_PreInitialize(&before)) ||
         PyStatus_Exception(PyConfig_SetBytesString(&config, &config.program_name, PYTHON)) ||
-        PyStatus_Exception(PyConfig_SetBytesArgv(&config, argc - 4, argv + 4)) ||
+        PyStatus_Exception(PyConfig_SetBytesArgv(&config, argc - 6, argv + 6)) ||
         PyStatus_Exception(Py_InitializeFromConfig(&config)))
         return 1;
     FILE *script = fopen(argv[2], "r");
@@ -325,14 +489,16 @@ static int build(int argc, char **argv) {
     if (PyRun_SimpleFileExFlags(script, argv[2], 1, 0)) return 1;
     take_results(checked(PyImport_AddModule("__main__")));
     thread = PyThreadState_Get();
-    fill_holes();
     write_image(argv[3]);
+    char beside[PAGE];
+    snprintf(beside, sizeof beside, "%s.owners", argv[3]);
+    write_owners(beside);
     _exit(0);
 }
 
 int main(int argc, char **argv) {
     if (written) return resume(argc, argv);
-    if (argc > 3 && !strcmp(argv[1], "build")) return build(argc, argv);
-    dprintf(2, "usage: engine build SCRIPT OUT ARGS...\n");
+    if (argc > 5 && !strcmp(argv[1], "build")) return build(argc, argv);
+    dprintf(2, "usage: engine build SCRIPT OUT SEED HEAT ARGS...\n");
     return 2;
 }

@@ -17,14 +17,14 @@ STATE = (
 LIFE = ("state trained", "kill trained CONT", "start trained", "state trained", "kill trained KILL", "delete trained")
 
 
-def make_place(config):
-    """A private directory with the bundle's config.json and an empty store; its path."""
+def make_place(config, program=b""):
+    """A private directory with the bundle's config.json and an empty store; its path. `program`: the bundle's shell."""
     place = f"/tmp/.pyrun-image-{posix.getpid()}"
     posix.mkdir(place, 0o700)
     for name in ("store", "rootfs", "rootfs/bin"):
         posix.mkdir(f"{place}/{name}", 0o755)
     write(f"{place}/config.json", config)
-    write(f"{place}/rootfs/bin/sh", b"", 0o755)
+    write(f"{place}/rootfs/bin/sh", program, 0o755)
     return place
 
 
@@ -60,5 +60,6 @@ def begin(place):
 
 def write(path, content, mode=0o600):
     fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL, mode)
-    posix.write(fd, content)
+    while content:
+        content = content[posix.write(fd, content) :]
     posix.close(fd)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pyrun.cgroups.cgroup import Cgroup
     from pyrun.container.exec import ExecOptions
     from pyrun.container.hooks import Kind
-    from pyrun.container.store import State, Status
+    from pyrun.container.state import State, Status
     from pyrun.spec.config import Config, Process, Resources
 
 _PAUSE = 0.001  # seconds between two looks at what takes the kernel a moment

@@ -11,7 +11,8 @@ from pyrun.container.container import Container
 from pyrun.container.home import answer
 from pyrun.container.pid_file import write_pid_file
 from pyrun.container.session import Session
-from pyrun.container.store import FORMAT, ContainerDir, now
+from pyrun.container.state import FORMAT
+from pyrun.container.store import ContainerDir, now
 from pyrun.container.undo import Undo
 from pyrun.errors import ConfigError, Error
 from pyrun.kernel.files import close, write
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
     from pyrun.caller import Caller
     from pyrun.cgroups.controller import Write
     from pyrun.container.session import Answer
-    from pyrun.container.store import State
+    from pyrun.container.state import State
     from pyrun.machine.messages import Message
     from pyrun.spec.config import Config
     from pyrun.spec.faults import Fault

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from pyrun.container.container import Container
-    from pyrun.container.store import State
+    from pyrun.container.state import State
     from pyrun.spec.config import Hook
 
     Kind = Literal["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]

@@ -17,7 +17,7 @@ from pyrun.spec.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.container.store import State
+    from pyrun.container.state import State
     from pyrun.spec.config import Seccomp
 
 _PIDFD_GETFD = 438  # on all machines

@@ -17,6 +17,7 @@ import posix
 import time
 from errno import EEXIST, EFBIG, EISDIR, ELOOP, ENOENT, ENXIO
 
+from pyrun.container.state import problem, salvage
 from pyrun.errors import DoesNotExistError, Error
 from pyrun.kernel.constants import S_IFIFO, S_IFMT
 from pyrun.kernel.files import DOCUMENT_MOST, close, read, read_bounded, write_all
@@ -28,42 +29,10 @@ from pyrun.spec.faults import Invalid
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, Literal, TypedDict
+    from typing import Any
 
     from pyrun.caller import Caller
-    from pyrun.spec.config import Hooks, Process, Seccomp
-
-    Status = Literal["creating", "created", "running", "paused", "stopped"]
-
-    class State(TypedDict, total=False):
-        """What is in state.json. `format`: FORMAT of who wrote it. `pid` is 0 until there is an init; `started` is its
-        start time (proc(5), field 22). `process` and `seccomp`, as in the config, are there for startContainer hooks
-        only. `namespaces`: CLONE_NEW* flags of those that are not the host's, `joined`: of those among them that were
-        there before. `device_filter`: the id of the eBPF program on a cgroup that stays. `mounted`: (path, unique id)
-        of the mount that is the root of a container without a mount namespace."""
-
-        format: int
-        ociVersion: str
-        id: str
-        bundle: str
-        rootfs: str
-        created: str
-        owner: str
-        annotations: dict[str, str]
-        creating: bool
-        pid: int
-        started: int
-        cgroup: dict[str, Any]
-        freezer: str
-        resctrl: dict[str, Any]
-        hooks: Hooks
-        process: Process
-        seccomp: Seccomp
-        mounted: tuple[str, int]
-        device_filter: int
-        executable: str
-        namespaces: int
-        joined: int
+    from pyrun.container.state import State
 
 
 _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
@@ -71,38 +40,6 @@ _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 _PATIENCE = 5
 # Between two tries to have the lock, in seconds.
 _LONGEST_PAUSE = 0.05
-
-# The version of the form of state.json: what has another one was written by another pyrun.
-FORMAT = 2
-# What a state has at least, and what else it may have.
-_REQUIRED: dict[str, type] = {
-    "format": int,
-    "ociVersion": str,
-    "id": str,
-    "bundle": str,
-    "rootfs": str,
-    "created": str,
-    "owner": str,
-    "annotations": dict,
-    "pid": int,
-    "started": int,
-    "namespaces": int,
-    "joined": int,
-    "hooks": dict,
-    "executable": str,
-}
-_OPTIONAL: dict[str, type] = {
-    "creating": bool,
-    "cgroup": dict,
-    "freezer": str,
-    "resctrl": dict,
-    "process": dict,
-    "seccomp": dict,
-    "mounted": list,
-    "device_filter": int,
-}
-_CGROUP: dict[str, type] = {"driver": str, "mode": str, "rootless": bool, "directories": list}
-_RESCTRL: dict[str, type] = {"top": str, "directory": str, "made": bool, "monitoring": str}
 
 _FILES = ("exec.fifo", "exec.status", "bundle.json", ".bundle.json", ".state.json", "state.json")
 
@@ -314,40 +251,16 @@ class ContainerDir:
             hint = f"is {self.path} a container's directory?" if strange else "delete --force removes it"
             raise Error(f"container {name} has no state", hint=hint) from None
         found = _parsed(raw)
-        problem = _problem(found)
-        if problem:
-            raise Error(f"container {name}: state.json is broken", detail=problem, hint="delete --force removes it")
+        if what := problem(found):
+            raise Error(f"container {name}: state.json is broken", detail=what, hint="delete --force removes it")
         return found  # type: ignore[return-value]
 
     def salvage(self) -> State | None:
-        """What can be believed of a state that `read` refuses: enough to end and remove what is the container's by its
-        identity, and nothing that is run. None when that is nothing."""
+        """What can be believed of a state that `read` refuses (container/state.py); None when that is nothing."""
         try:
-            found = _parsed(self.read_file("state.json"))
+            return salvage(_parsed(self.read_file("state.json")), self.container)
         except (OSError, Error):
             return None
-        state: Any = {name: kind() for name, kind in _REQUIRED.items()} | {"format": FORMAT, "id": self.container}
-        for name in (
-            "pid",
-            "started",
-            "namespaces",
-            "joined",
-            "cgroup",
-            "resctrl",
-            "mounted",
-            "device_filter",
-            "freezer",
-            "creating",
-        ):
-            kind = _REQUIRED.get(name) or _OPTIONAL[name]
-            if type(found.get(name)) is kind and not _problem_within(name, found[name]):
-                state[name] = found[name]
-        # An init without the moment when it began could be anybody.
-        if not (state["pid"] > 0 and state["started"] > 0):
-            state["pid"] = state["started"] = 0
-            # Nor is it known that what lives in its cgroup ends with init.
-            state["namespaces"] = 0
-        return state if state["pid"] or "cgroup" in state or "mounted" in state or "resctrl" in state else None
 
     def write(self, state: State) -> None:
         """Replace state.json, all at once (rename(2))."""
@@ -475,36 +388,6 @@ def _parsed(raw: bytes) -> dict[str, Any]:
     except (Invalid, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _problem(state: dict[str, Any]) -> str:
-    """What is wrong with a state, or ""."""
-    if not state:
-        return "it is not a JSON object"
-    if state.get("format") != FORMAT:
-        return f"it has format {state.get('format', 0)!r:.20}, and this pyrun reads {FORMAT}"
-    for name, kind in _REQUIRED.items():
-        if type(state.get(name)) is not kind:
-            return f"{name} is missing, or of another type"
-    if state["pid"] < 0 or (state["pid"] > 0 and state["started"] <= 0):
-        return "pid has no start time"
-    for name, kind in _OPTIONAL.items():
-        if name in state and (type(state[name]) is not kind or _problem_within(name, state[name])):
-            return f"{name} is of another type"
-    return ""
-
-
-def _problem_within(name: str, value: Any) -> bool:
-    """The value, of the right type itself, holds what it must not."""
-    if name == "mounted":
-        return [type(item) for item in value] != [str, int]
-    shape = {"cgroup": _CGROUP, "resctrl": _RESCTRL}.get(name, {})
-    if any(type(value.get(member)) is not kind for member, kind in shape.items()):
-        return True
-    return name == "cgroup" and not all(
-        type(row) is list and len(row) >= 3 and type(row[0]) is list and type(row[1]) is type(row[2]) is str
-        for row in value["directories"]
-    )
 
 
 def now() -> str:

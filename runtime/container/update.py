@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyrun.container.container import Container
-    from pyrun.container.store import State
+    from pyrun.container.state import State
     from pyrun.spec.config import Resources
 
 # Members of which 0 and "" ask for nothing, as at create.

@@ -28,6 +28,15 @@ BROKEN: dict[str, tuple[str, Any]] = {
     "cgroup empty": ("cgroup", {}),
     "cgroup a list": ("cgroup", []),
     "rows of nothing": ("cgroup", {"driver": "cgroupfs", "mode": "v1", "rootless": False, "directories": [1]}),
+    "a hook of nothing": ("hooks", {"poststop": [{"path": 0.5}]}),
+    "more made than there is": (
+        "cgroup",
+        {"driver": "cgroupfs", "mode": "v1", "rootless": False, "directories": [[[], "/", "/a", 1 << 60, [1]]]},
+    ),
+    "a mark of nothing": (
+        "cgroup",
+        {"driver": "systemd", "mode": "v1", "rootless": False, "directories": [], "unit": "a.scope", "mark": 0.5},
+    ),
     "annotations": ("annotations", None),
     "creating": ("creating", 1),
 }
