@@ -31,7 +31,7 @@ GUEST_CACHE ?= $(HOME)/.cache/guest
 IN_GUEST    = { test -d $(GUEST_CACHE)/boot || $(GUEST) build; } && $(GUEST) run --host-root --share $(CURDIR) --timeout 900
 export GUEST_CACHE
 
-.PHONY: build setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench install uninstall clean
+.PHONY: build setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -200,7 +200,15 @@ lint: build
 # The installed form is what is measured.
 bench: build
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
-	unshare -m $(PYTHON) bench/bench.py --pyrun build/stage/bin/pyrun --rounds $(ROUNDS) $(BENCH)
+	unshare -m $(PYTHON) -m bench.bench --pyrun build/stage/bin/pyrun --rounds $(ROUNDS) $(BENCH)
+
+build/venv/plots: build/venv/ready
+	$(REQUIREMENTS) plots > build/requirements-plots.txt
+	$(call INSTALL,-r build/requirements-plots.txt,-r build/requirements-plots.txt)
+	touch $@
+
+plots: build/venv/plots
+	$(VENV)/python -m bench.plots
 
 # Both replace and remove in an order in which commands that run meanwhile find either all or nothing: see there.
 install: build build/dependencies $(if $(IMAGE),build/engine)

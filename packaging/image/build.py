@@ -170,8 +170,8 @@ def use(executable: str, words: tuple[str, ...]) -> dict[str, set[int]]:
     place = rehearsal.make_place(json.dumps(example()).encode(), executor)
     found: dict[str, set[int]] = {}
     pid = rehearsal.begin(place)
+    wide, name = ["--root", f"{place}/store"], os.path.basename(place).lstrip(".")
     try:
-        wide = ["--root", f"{place}/store"]
         for word in words:
             found[word] = written(executable, word)
         for words in rehearsal.LIFE:
@@ -180,7 +180,6 @@ def use(executable: str, words: tuple[str, ...]) -> dict[str, set[int]]:
             verb = words.split()[0]
             found.setdefault(verb, set()).update(written(executable, *wide, *words.split()))
         # What takes more rights than we have fails, but hardly before most has been touched.
-        name = os.path.basename(place).lstrip(".")
         found["create"] = written(executable, *wide, "create", "--bundle", place, name)
         found["exec"] = written(executable, *wide, "exec", name, "sh")
         written(executable, *wide, "delete", "--force", name)
@@ -188,6 +187,7 @@ def use(executable: str, words: tuple[str, ...]) -> dict[str, set[int]]:
     except BaseException:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+        subprocess.run([executable, *wide, "delete", "--force", name], capture_output=True, check=False)
         raise
     finally:
         rehearsal.remove_place(place)
