@@ -31,7 +31,11 @@ GUEST_CACHE ?= $(HOME)/.cache/guest
 IN_GUEST    = { test -d $(GUEST_CACHE)/boot || $(GUEST) build; } && $(GUEST) run --host-root --share $(CURDIR) --timeout 900
 export GUEST_CACHE
 
-.PHONY: build setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
+# What is tested: this checkout by the plain launcher, or by FORM=installed what `make install` makes, its image included.
+FORM   ?= checkout
+TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
+
+.PHONY: build checkout installed setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -135,8 +139,13 @@ unit: build $(wildcard build/executor.aarch64 build/executor.hosted)
 	QUICK=1 $(VENV)/python -m pytest tests/unit -m "not slow"
 
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
-test-here:
-	$(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest tests
+test-here: $(FORM)
+	$(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest --runtime=$(CURDIR)/$(TESTED) \
+		$(if $(filter installed,$(FORM)),tests/integration tests/security,tests)
+
+checkout: build
+installed: build
+	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 
 # About so many minutes of whatever a caller, a disk or the kernel can do to pyrun: tests/trial. TRIAL: words of the names
 # of those to be made. The installed form is tried.
@@ -171,22 +180,23 @@ test-managers-guest: build build/venv/managers
 		echo box:200000:65536 | tee -a /etc/subuid >> /etc/subgid; exec env PODMAN_USER=box $(VENV)/python -m pytest \
 		--color=no -p no:cacheprovider tests/managers/test_podman.py -m rootless'
 
-GUEST_PYTEST = $(VENV)/python -m pytest --color=no -p no:cacheprovider
+GUEST_PYTEST = $(VENV)/python -m pytest --runtime=$(CURDIR)/$(TESTED) --color=no -p no:cacheprovider
 
 # In a throw-away machine with this machine's files, a kernel of its own, and unified cgroup v2: under the cgroupfs driver,
 # and under systemd's.
-test-guest: build
+test-guest: $(FORM)
 	$(IN_GUEST) -- $(GUEST_PYTEST) -m guest tests/integration
 	$(IN_GUEST) --systemd -- $(GUEST_PYTEST) -m "systemd and not deviates" --systemd-cgroup tests/integration conformance
 
 # All of conformance/, on cgroup v2.
-conformance-guest: build
-	$(IN_GUEST) -- $(VENV)/python -m conformance run pyrun --tb=short --color=no -p no:cacheprovider
+conformance-guest: $(FORM)
+	$(IN_GUEST) -- $(VENV)/python -m conformance run pyrun $(CURDIR)/$(TESTED) --tb=short --color=no -p no:cacheprovider
 
 # make conformance RUNTIME=pyrun (or runc, crun, a path); RUNTIME_TOOLS=DIR: OCI runtime-tools' programs, built there.
-conformance: build
+conformance: $(FORM)
 	$(if $(RUNTIME_TOOLS),$(VENV)/python -m conformance.runtime_tools \
-		$(if $(filter pyrun,$(RUNTIME)),build/pyrun,$(RUNTIME)) $(RUNTIME_TOOLS),$(VENV)/python -m conformance run $(RUNTIME) --tb=short)
+		$(if $(filter pyrun,$(RUNTIME)),$(TESTED),$(RUNTIME)) $(RUNTIME_TOOLS),$(VENV)/python -m conformance run $(RUNTIME) \
+		$(if $(filter pyrun,$(RUNTIME)),$(CURDIR)/$(TESTED)) --tb=short)
 
 # Refreshes what is recorded of pyrun and its peers.
 conformance-all: build
