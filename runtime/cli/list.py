@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from pyrun.container.store import containers
+from pyrun.container.container import Container
 from pyrun.errors import Error
 from pyrun.spec import strictjson
 
@@ -26,9 +26,11 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         except OSError as e:
             raise Error("list the containers", call=f"open {context.root}", errno=e.errno) from None
     found = []
-    for name in containers(context.root):
+    for container in Container.each(context.root, context.caller):
         try:
-            with context.open(name) as container:
+            if isinstance(container, Error):
+                raise container
+            with container:
                 found.append(container.describe())
         except Error as e:
             # One that is just being deleted, or is broken, doesn't hide the others.

@@ -14,6 +14,7 @@ from pyrun.cgroups.frozen import has_inner, is_frozen
 from pyrun.container.store import ContainerDir, containers
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
 from pyrun.kernel.files import close
+from pyrun.kernel.ownership import open_owned
 from pyrun.kernel.process import has_ended, has_executed, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec.faults import Invalid
@@ -21,6 +22,7 @@ from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from pyrun.cgroups.cgroup import Cgroup
@@ -55,12 +57,35 @@ class Container:
     def open(cls, root: str, name: str, caller: Caller | None = None) -> Container:
         """The container `name` of the store `root` (an absolute path). Raises DoesNotExistError, and Error when its
         state can't be read."""
-        directory = ContainerDir(root, name)
+        return cls._of(ContainerDir(root, name), caller or Caller())
+
+    @classmethod
+    def _of(cls, directory: ContainerDir, caller: Caller) -> Container:
         try:
-            return cls(directory, directory.read(), caller or Caller())
+            return cls(directory, directory.read(), caller)
         except BaseException:
             directory.close()
             raise
+
+    @classmethod
+    def each(cls, root: str, caller: Caller) -> Iterator[Container | Error]:
+        """The containers of the store, by their ids, each open; an Error in the place of one that can't be read."""
+        names = containers(root)
+        if not names:
+            return
+        try:
+            store = open_owned(root)
+        except OSError:  # it went a moment ago
+            return
+        try:
+            for name in names:
+                try:
+                    found: Container | Error = cls._of(ContainerDir(root, name, store), caller)
+                except Error as e:
+                    found = e
+                yield found
+        finally:
+            close(store)
 
     def locked(self) -> Container:
         """Wait until nobody else changes it. Raises DoesNotExistError when it is gone by then."""

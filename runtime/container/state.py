@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Literal, TypedDict
 
     from pyrun.spec.config import Hooks, Process, Seccomp
 
+    Fits = Callable[[Any], bool]
     Status = Literal["creating", "created", "running", "paused", "stopped"]
 
     class State(TypedDict, total=False):
@@ -44,44 +48,110 @@ if TYPE_CHECKING:
 # The version of the form: what has another one was written by another pyrun.
 FORMAT = 2
 
-# A type; [x]: a list of such; (x, y): a list of these; {name: x}: an object that has them, "name?": that may have it,
-# "*": whatever its names.
-_HOOK = {"path": str, "args?": [str], "env?": [str], "timeout?": int}
-_CGROUP = {
-    "driver": str,
-    "mode": str,
-    "rootless": bool,
-    "directories": [([str], str, str, int, [int])],
+
+def _text(value: Any) -> bool:
+    return type(value) is str and "\0" not in value
+
+
+def _number(value: Any) -> bool:
+    """None of the kernel's that we keep is signed, or longer."""
+    return type(value) is int and 0 <= value < 1 << 64
+
+
+def _flag(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _anything(value: Any) -> bool:
+    return True
+
+
+def _list_of(fits: Fits) -> Fits:
+    return lambda value: type(value) is list and all(map(fits, value))
+
+
+def _object(members: dict[str, Fits]) -> Fits:
+    return lambda value: type(value) is dict and not _misfit(value, members)
+
+
+def _mapping(fits: Fits) -> Fits:
+    return lambda value: type(value) is dict and all(map(fits, value.values()))
+
+
+def _mount(value: Any) -> bool:
+    return type(value) is list and len(value) == 2 and _text(value[0]) and _number(value[1])
+
+
+def _directories(value: Any) -> bool:
+    """Rows of (controllers, top, path, made, inodes), by their columns: every command waits for this."""
+    if type(value) is not list or {*map(type, value)} - {list} or {*map(len, value)} - {5}:
+        return False
+    if not value:
+        return True
+    controllers, tops, paths, made, inodes = zip(*value, strict=True)
+    if {*map(type, controllers), *map(type, inodes)} != {list}:
+        return False
+    texts = [*tops, *paths, *chain.from_iterable(controllers)]
+    numbers = [*made, *chain.from_iterable(inodes)]
+    return (
+        {*map(type, texts)} == {str}
+        and "\0" not in "".join(texts)
+        and {*map(type, numbers)} == {int}
+        and min(numbers) >= 0
+        and max(numbers) < 1 << 64
+        # As many directories were made as the path has, at most.
+        and all(count <= path.count("/") for count, path in zip(made, paths, strict=True))
+    )
+
+
+def _misfit(value: dict[str, Any], members: dict[str, Fits]) -> str:
+    """The name of the first member that does not fit, or "". "name?": a member that need not be there."""
+    for name, fits in members.items():
+        if name[-1] == "?":
+            name = name[:-1]
+            if name not in value:
+                continue
+        if name not in value or not fits(value[name]):
+            return name
+    return ""
+
+
+_HOOK: dict[str, Fits] = {"path": _text, "args?": _list_of(_text), "env?": _list_of(_text), "timeout?": _number}
+_CGROUP: dict[str, Fits] = {
+    "driver": _text,
+    "mode": _text,
+    "rootless": _flag,
+    "directories": _directories,
     # systemd's
-    "unit?": str,
-    "container?": str,
-    "mark?": str,
-    "inode?": int,
-    "invocation?": str,
+    "unit?": _text,
+    "container?": _text,
+    "mark?": _text,
+    "inode?": _number,
+    "invocation?": _text,
 }
-_SHAPE = {
-    "format": int,
-    "ociVersion": str,
-    "id": str,
-    "bundle": str,
-    "rootfs": str,
-    "created": str,
-    "owner": str,
-    "annotations": {"*": object},  # which are shown only
-    "pid": int,
-    "started": int,
-    "namespaces": int,
-    "joined": int,
-    "hooks": {"*": [_HOOK]},
-    "executable": str,
-    "creating?": bool,
-    "cgroup?": _CGROUP,
-    "freezer?": str,
-    "resctrl?": {"top": str, "directory": str, "made": bool, "monitoring": str},
-    "process?": {"*": object},
-    "seccomp?": {"*": object},
-    "mounted?": (str, int),
-    "device_filter?": int,
+_MEMBERS: dict[str, Fits] = {
+    "format": _number,
+    "ociVersion": _text,
+    "id": _text,
+    "bundle": _text,
+    "rootfs": _text,
+    "created": _text,
+    "owner": _text,
+    "annotations": _mapping(_anything),  # which are shown only
+    "pid": _number,
+    "started": _number,
+    "namespaces": _number,
+    "joined": _number,
+    "hooks": _mapping(_list_of(_object(_HOOK))),
+    "executable": _text,
+    "creating?": _flag,
+    "cgroup?": _object(_CGROUP),
+    "freezer?": _text,
+    "resctrl?": _object({"top": _text, "directory": _text, "made": _flag, "monitoring": _text}),
+    "process?": _mapping(_anything),
+    "seccomp?": _mapping(_anything),
+    "mounted?": _mount,
+    "device_filter?": _number,
 }
 # What of a broken state may be believed by itself: nothing that is run, nor told to anybody.
 _BY_ITSELF = (
@@ -104,7 +174,7 @@ def problem(state: dict[str, Any]) -> str:
         return "it is not a JSON object"
     if state.get("format") != FORMAT:
         return f"it has format {state.get('format', 0)!r:.20}, and this pyrun reads {FORMAT}"
-    if name := _misfit(state, _SHAPE):
+    if name := _misfit(state, _MEMBERS):
         return f"{name} is missing, or of another type"
     if state["pid"] > 0 and not state["started"]:
         return "pid has no start time"
@@ -118,8 +188,8 @@ def salvage(found: dict[str, Any], container: str) -> State | None:
     state |= {"owner": "", "annotations": {}, "pid": 0, "started": 0, "namespaces": 0, "joined": 0, "hooks": {}}
     state["executable"] = ""
     for name in _BY_ITSELF:
-        shape = _SHAPE.get(name) or _SHAPE[f"{name}?"]
-        if name in found and _fits(found[name], shape) and (name != "cgroup" or _is_whole(found[name])):
+        fits = _MEMBERS.get(name) or _MEMBERS[f"{name}?"]
+        if name in found and fits(found[name]) and (name != "cgroup" or _is_whole(found[name])):
             state[name] = found[name]
     # An init without the moment when it began could be anybody.
     if not (state["pid"] and state["started"]):
@@ -132,39 +202,4 @@ def salvage(found: dict[str, Any], container: str) -> State | None:
 def _is_whole(cgroup: dict[str, Any] | None) -> bool:
     if cgroup is None:
         return True
-    # As many directories were made as the path has, at most.
-    if any(made > path.count("/") for _, _, path, made, _ in cgroup["directories"]):
-        return False
     return cgroup["driver"] != "systemd" or all(name.removesuffix("?") in cgroup for name in _CGROUP)
-
-
-def _misfit(value: dict[str, Any], shape: dict[str, Any]) -> str:
-    """The name of the first member that has not its shape, or ""."""
-    for name, inner in shape.items():
-        if name == "*":
-            for key in value:
-                if not _fits(value[key], inner):
-                    return repr(key)[:100]
-        elif name[-1] != "?":
-            if name not in value or not _fits(value[name], inner):
-                return name
-        elif name[:-1] in value and not _fits(value[name[:-1]], inner):
-            return name[:-1]
-    return ""
-
-
-def _fits(value: Any, shape: Any) -> bool:
-    kind = type(shape)
-    if kind is type:
-        if shape is str:
-            return type(value) is str and "\0" not in value
-        if shape is int:  # no number of the kernel's that we keep is signed, or longer
-            return type(value) is int and 0 <= value < 1 << 64
-        return shape is object or type(value) is shape
-    if kind is dict:
-        return type(value) is dict and not _misfit(value, shape)
-    if type(value) is not list:
-        return False
-    if kind is list:
-        return all(_fits(item, shape[0]) for item in value)
-    return len(value) == len(shape) and all(map(_fits, value, shape))

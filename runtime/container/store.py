@@ -80,18 +80,20 @@ class ContainerDir:
 
     __slots__ = ("container", "fd", "locked", "path")
 
-    def __init__(self, root: str, container: str) -> None:
-        """Raises DoesNotExistError; Error when what is there can't be believed (runtime/kernel/ownership.py)."""
+    def __init__(self, root: str, container: str, store: int = -1) -> None:
+        """store: the root, if open_owned has opened it. Raises DoesNotExistError; Error when what is there can't be
+        believed (runtime/kernel/ownership.py)."""
         check_id(container)
         self.container = container
         self.path = f"{root}/{container}"
         self.locked = False
         try:
-            parent = open_owned(root)
+            parent = open_owned(root) if store < 0 else store
             try:
                 self.fd = open_directory(container, parent, self.path)
             finally:
-                close(parent)
+                if store < 0:
+                    close(parent)
         except OSError as e:
             if e.errno == ENOENT:
                 raise DoesNotExistError() from None

@@ -83,4 +83,4 @@ def test_another_type(at: tuple[Any, ...]) -> None:
 
 
 def test_more_directories_than_the_path_has() -> None:
-    assert problem(changed(("cgroup", "directories", 0, 3), 99)) == "cgroup is not whole"
+    assert problem(changed(("cgroup", "directories", 0, 3), 99)) == "cgroup is missing, or of another type"
