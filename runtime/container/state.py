@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,8 +89,8 @@ def _directories(value: Any) -> bool:
     controllers, tops, paths, made, inodes = zip(*value, strict=True)
     if {*map(type, controllers), *map(type, inodes)} != {list}:
         return False
-    texts = [*tops, *paths, *chain.from_iterable(controllers)]
-    numbers = [*made, *chain.from_iterable(inodes)]
+    texts = [*tops, *paths, *(name for names in controllers for name in names)]
+    numbers = [*made, *(inode for found in inodes for inode in found)]
     return (
         {*map(type, texts)} == {str}
         and "\0" not in "".join(texts)
