@@ -31,7 +31,7 @@ import rehearsal  # noqa: E402
 
 NOT_HERE = 3
 # image.c goes by CPython's internals, and what it does was tried with these.
-KNOWN = {((3, 11), "x86_64")}
+KNOWN = {((3, 11), "x86_64"), ((3, 13), "x86_64")}
 # As in image.c
 MARK, RANGES = b"pyrun: pages\0\0\0\0", 200
 SETTINGS = struct.Struct("<16sii")  # mark, report, by_unit
@@ -52,6 +52,8 @@ REDIRECTED = {
     "posixmodule": {"_exit": "exit"},
     "pylifecycle": {"sigaction": "sigaction"},
 }
+# Of Python 3.13: its functions are in another archive, which Debian has not. hashlib goes to OpenSSL's then.
+LEFT_OUT = ("sha2module",)
 # What Debian's Python needs besides libc. They are linked in: a shared library takes as long as a verb.
 LIBRARIES = ("z", "expat")
 
@@ -75,6 +77,8 @@ def engine(out: Path) -> None:
         do_without(f"there is no {archive} (Debian: libpython3-dev)")
     with tempfile.TemporaryDirectory() as objects:
         run("ar", "x", archive, cwd=objects)
+        for name in LEFT_OUT:
+            Path(objects, f"{name}.o").unlink(missing_ok=True)
         for path in Path(objects).glob("*.o"):
             into_image(path)
         compile_(HERE / "image.c", f'-DPYTHON="{sys.executable}"', out=Path(objects, "image.o"))
@@ -98,6 +102,9 @@ def compile_(source: Path, *options: str, out: Path | None = None) -> None:
 def into_image(path: Path) -> None:
     options = [f"--rename-section={name}={IN_IMAGE}" for name in SECTIONS]
     options += [f"--redefine-sym={name}=image_{ours}" for name, ours in REDIRECTED.get(path.stem, {}).items()]
+    # Python itself has no constructors; mimalloc, which 3.13's obmalloc.c holds and does not use, has one that would be
+    # called at build and once more at each start.
+    options += ["--remove-section=.init_array", "--remove-section=.rela.init_array"]
     # A section without contents keeps none when it is renamed only.
     run("objcopy", "--set-section-flags=.bss=alloc,load,contents,data", *options, path)
 
@@ -119,7 +126,9 @@ def image(engine_: str, out: str, destination: str, library: str, plain: str) ->
         with tempfile.NamedTemporaryFile() as file:
             file.write(heat)
             file.flush()
-            run(engine_, "build", HERE / "train.py", out, seed, file.name, HERE, destination, library, plain, env={})
+            paths = Path(engine_).absolute(), "build", "train.py", Path(out).absolute(), seed, file.name
+            # There, so that the checkout's own path is nowhere in it.
+            run(*paths, ".", destination, library, plain, cwd=HERE, env={})
         return bytearray(Path(out).read_bytes())
 
     try:
@@ -178,7 +187,7 @@ def use(executable: str, words: tuple[str, ...]) -> dict[str, set[int]]:
             if words.startswith("delete"):
                 os.waitpid(pid, 0)
             verb = words.split()[0]
-            found.setdefault(verb, set()).update(written(executable, *wide, *words.split()))
+            found.setdefault(verb, set()).update(written(executable, *wide, *words.split(), must=True))
         # What takes more rights than we have fails, but hardly before most has been touched.
         found["create"] = written(executable, *wide, "create", "--bundle", place, name)
         found["exec"] = written(executable, *wide, "exec", name, "sh")
@@ -203,7 +212,8 @@ def example() -> dict[str, Any]:
     return found
 
 
-def written(*command: str) -> set[int]:
+def written(*command: str, must: bool = False) -> set[int]:
+    """must: it has to succeed."""
     read, write = os.pipe()
     os.dup2(write, REPORT)
     os.close(write)
@@ -213,8 +223,8 @@ def written(*command: str) -> set[int]:
     os.close(REPORT)
     with open(read, "rb") as file:
         said = file.read()
-    if process.wait() < 0:
-        raise SystemExit(f"{' '.join(command[1:])}: signal {-process.returncode}")
+    if process.wait() < 0 or (must and process.returncode):
+        raise SystemExit(f"{' '.join(command[1:])}: exit status {process.returncode}")
     return {page for page, own in enumerate(said) if own}
 
 
@@ -229,7 +239,7 @@ def ranges(pages: set[int]) -> list[tuple[int, int]]:
     return found
 
 
-def run(*words: str | int | Path, cwd: str | None = None, env: dict[str, str] | None = None) -> str:
+def run(*words: str | int | Path, cwd: str | Path | None = None, env: dict[str, str] | None = None) -> str:
     done = subprocess.run(list(map(str, words)), cwd=cwd, env=env, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{words[0]}: exit status {done.returncode}")

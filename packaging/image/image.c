@@ -26,7 +26,7 @@
 #include <unistd.h>
 
 #define IN_IMAGE __attribute__((section("pydata")))
-#define HEAP (12 << 20)
+#define HEAP (20 << 20)
 #define UNIT 16
 #define SMALL 64 /* classes of so many units at most; then powers of two */
 #define CLASSES (SMALL + 24)
@@ -158,6 +158,7 @@ void image_free(void *at) {
         free(at);
     } else if (!written || in_fresh(at)) {
         struct block **unused = area_of(at)->unused + *class_at(at);
+        if (!written) memset(at, 0, room_of(*class_at(at))); /* what was trained with is nobody's business */
         ((struct block *)at)->next = *unused;
         *unused = at;
     }
@@ -202,6 +203,14 @@ static IN_IMAGE struct {
         unsigned first, count;
     } ranges[WORDS][RANGES];
 } pages = {"pyrun: pages", -1, 0, {{{0, 0}}}};
+
+#if PY_VERSION_HEX >= 0x030c0000
+/* In place of what build.py leaves out */
+PyObject *PyInit__sha2(void) {
+    PyErr_SetString(PyExc_ImportError, "_sha2 is not in the start-up image");
+    return 0;
+}
+#endif
 
 /* --- a start */
 
@@ -255,7 +264,12 @@ static int set_signals(void) {
 }
 
 static int set_thread(void) {
+#if PY_VERSION_HEX < 0x030c0000
     Py_tss_t *key = &_PyRuntime.gilstate.autoTSSkey;
+#else
+    Py_tss_t *key = &_PyRuntime.autoTSSkey;
+    _Py_tss_tstate = thread;
+#endif
     key->_is_initialized = 0;
     if (PyThread_tss_create(key) || PyThread_tss_set(key, thread)) return -1;
     _PyRuntime.main_thread = thread->thread_id = PyThread_get_thread_ident();
@@ -272,7 +286,7 @@ static int set_thread(void) {
 #define ENOUGH 100
 
 static char touched[HEAP / UNIT], *opened[OPEN];
-static unsigned short stale[(HEAP + (8 << 20)) / PAGE];
+static unsigned short stale[(HEAP + (16 << 20)) / PAGE];
 
 static size_t page_of(const char *at) {
     return (at - first_page()) / PAGE;

@@ -135,8 +135,11 @@ def train():
             live(place, rehearsal)
             plan(place)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for file in sys.stdout, sys.stderr:
+            file.flush()
+            for _ in range(2):  # over what has been in the buffer
+                file.buffer.write(bytes(4096))
+            file.flush()
         for fd, was in zip((1, 2), said, strict=True):
             posix.dup2(was, fd)
         posix.closerange(3, 1000)
@@ -209,10 +212,12 @@ def shared_objects():
 
 sys.path.append(f"{library}/dependencies")
 libraries = shared_objects()
-json = Deferred()
+# From Python 3.12 on Debian's has it built in.
+json = None if "_json" in sys.builtin_module_names else Deferred()
 load()
 train()
-json.training = None
+if json:
+    json.training = None
 settle()
 if more := shared_objects() - libraries:
     raise SystemExit(f"the image can't hold {', '.join(sorted(more))}: a shared object")

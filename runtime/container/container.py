@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 from errno import ENXIO
 
-from pyrun.caller import Caller
+from pyrun.caller import Caller, Interrupt
 from pyrun.cgroups.frozen import has_inner, is_frozen
 from pyrun.container.store import ContainerDir, containers
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
@@ -345,7 +345,14 @@ class Container:
 
     def _await_execve(self, result: int, pidfd: int) -> None:
         """Wait until init has become the program. Its end of the fifo closes at execve, or says what failed."""
-        self.caller.wait_for(result, pidfd)
+        try:
+            self.caller.wait_for(result, pidfd)
+        except Interrupt:
+            # Whoever has seen the program at work means the program.
+            if not has_executed(self.state["pid"]):
+                raise
+            assert self.caller.signals
+            self.caller.signals.put_back()
         try:
             record = posix.read(result, 1024)
         except BlockingIOError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.caller import Interrupt
 from pyrun.errors import Error
 from pyrun.kernel.files import close
-from pyrun.kernel.process import is_child, reap
+from pyrun.kernel.process import has_executed, is_child, reap
 from pyrun.kernel.signals import SIGKILL
 from pyrun.machine.launch import EndedError, ProgramError
 from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, INTERMEDIATE, SAID, TOLD
@@ -59,13 +60,22 @@ class Session:
 
     def execute(self) -> None:
         """Wait until the process has become its program. Raises ProgramError when execve fails."""
-        try:
-            # Nothing more is said: the end of file is execve's, which closed the socket.
-            self.executor.expect(self.executor.init, -1)
-        except EndedError:
-            self.executor.close()
-            return
-        raise AssertionError("a program speaks after its end")
+        executor = self.executor
+        while True:
+            try:
+                # Nothing more is said: the end of file is execve's, which closed the socket.
+                executor.expect(executor.init, -1)
+            except EndedError:
+                executor.close()
+                return
+            except Interrupt:
+                # Whoever has seen the program at work means the program.
+                if not (self.pid and has_executed(self.pid)):
+                    raise
+                assert executor.caller.signals
+                executor.caller.signals.put_back()
+            else:
+                raise AssertionError("a program speaks after its end")
 
     def end(self) -> int | None:
         """Leave no process behind. Returns the wait status of `pid`, or of the program when it came to none, and None

@@ -65,6 +65,10 @@ class Pending:
                 return number
         return 0
 
+    def put_back(self) -> None:
+        """The one that take_ending has found is for somebody else, who will `take` it."""
+        self.interruptible = True
+
     def _read(self) -> bytes:
         try:
             return posix.read(self.fd, _MOST)

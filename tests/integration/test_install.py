@@ -348,3 +348,17 @@ def test_pip(tmp_path: Path, new_container: Callable[[], Container]) -> None:
     environment = {"PYTHONPATH": str(target)}
     assert container.sees("echo here", env=environment) == "here"
     assert "create  " in container.runtime("--help", env=environment).out
+
+
+def test_nothing_of_the_build_is_in_the_image(tmp_path: Path) -> None:
+    """Neither its environment, nor its directories, nor what it was trained with."""
+    environment = {**os.environ, "CANARY": "yellow-bird", "PYTHONHASHSEED": "7", "HOME": "/yellow-bird", "TZ": "YEB-4"}
+    command = ["make", "-s", "-C", CHECKOUT, "install", f"PREFIX={tmp_path}"]
+    subprocess.run(command, env=environment, check=True)
+    image = Path(os.readlink(tmp_path / "bin/pyrun"))
+    if image.name != "image":
+        pytest.skip("no start-up image is known for this Python and machine")
+    content = image.read_bytes()
+    for trace in (b"yellow-bird", b"YEB-4", b".pyrun-image-", os.fsencode(CHECKOUT / "packaging")):
+        assert trace not in content
+    assert os.fsencode(tmp_path) in content  # where its library is

@@ -96,7 +96,7 @@ def test_exec_beside_each_capability(
     container.create()
     container.start()
     while container.status == "running":
-        container.runtime("exec", container.id, "/bin/true")
+        container.runtime("exec", container.id, "/bin/sleep", "0.05")  # long enough to be seen
     assert found(container) == []
 
 
