@@ -44,8 +44,8 @@ def crowd(rows: dict[str, dict[str, list[float]]]) -> None:
             known = [number for number in numbers if runtime in rows[f"{verb}, {number} others"]]
             middle = [statistics.median(rows[f"{verb}, {number} others"][runtime]) for number in known]
             axes.plot(known, middle, marker="o", color=colour, label=runtime)
-        axes.set(title=verb, xlabel="others alive", ylim=(0, None))
-    all_axes[0].set_ylabel("ms (median)")
+        axes.set(title=verb, xlabel="others alive")
+    all_axes[0].set(ylabel="ms (median)", ylim=(0, None))  # shared, and by all that is in them
     all_axes[0].legend()
     save(figure, "crowd")
 
