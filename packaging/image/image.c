@@ -57,7 +57,7 @@ struct block {
     struct block *next;
 };
 enum { COLD, WARM, HOT, AREAS };
-#define FRESH (64 << 20)
+#define FRESH (16 << 20)
 #define LARGE (64 << 10)
 
 static IN_IMAGE char heap[HEAP] __attribute__((aligned(PAGE))) = {1};
@@ -135,7 +135,7 @@ static void *block_of(struct area *area, int class) {
 void *image_malloc(size_t size) {
     if (written) {
         void *found = size > LARGE ? 0 : block_of(&fresh_area, class_of(size));
-        return found ? found : malloc(size);
+        return found ? found : malloc(size); /* which is not 0 for no bytes either */
     }
     int class = class_of(size);
     void *found = block_of(areas + (allocations < heats ? heat[allocations] : COLD), class);
@@ -166,6 +166,7 @@ void image_free(void *at) {
 
 void *image_realloc(void *at, size_t size) {
     if (!at) return image_malloc(size);
+    if (!size) size = 1; /* Python's never frees (Objects/obmalloc.c), and libc's does */
     if (!in_heap(at) && !in_fresh(at)) return realloc(at, size);
     size_t room = room_of(*class_at(at));
     if (size <= room) return at;
