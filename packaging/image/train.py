@@ -101,6 +101,15 @@ def load():
                 exec(code, module.__dict__)
 
 
+def use_pack():
+    """pack() of image.c, in the place of Python's."""
+    from _pyrun_image import use_pack
+
+    from pyrun.machine import program as p
+
+    p.pack = use_pack(p.Register, p.SYSCALL, p.CALL, p.NONE, p.REGISTER, p.DATA)
+
+
 def settle():
     for name, module in sys.modules.items():
         if name.partition(".")[0] == "pyrun":
@@ -215,6 +224,7 @@ libraries = shared_objects()
 # From Python 3.12 on Debian's has it built in.
 json = None if "_json" in sys.builtin_module_names else Deferred()
 load()
+use_pack()
 train()
 if json:
     json.training = None

@@ -633,52 +633,58 @@ class Program:
         if len(self.instructions) > MAX_INSTRUCTIONS:
             raise OverflowError(_TOO_LARGE)
         numbers = syscalls.numbers(machine or syscalls.here())
-        pack = _INSTRUCTION.pack
-        constant = self._constant
-        code = []
-        for i in self.instructions:
-            kinds = 0
-            values = [0, 0, 0, 0, 0, 0]
-            shift = 0
-            for operand in i.operands:
-                if isinstance(operand, int):
-                    values[shift >> 1] = operand & _U64
-                elif isinstance(operand, Register):
-                    values[shift >> 1] = operand.index
-                    kinds |= REGISTER << shift
-                else:
-                    if isinstance(operand, str):
-                        values[shift >> 1] = constant(operand.encode("utf-8", "surrogateescape") + b"\0")
-                    elif isinstance(operand, bytes):
-                        values[shift >> 1] = constant(operand)
-                    else:
-                        values[shift >> 1] = operand.offset
-                    kinds |= DATA << shift
-                shift += 2
-            rules = [0, 0, 0, 0, 0, 0]
-            if i.rules:
-                at = 0
-                for error, label in i.rules.items():
-                    rules[at] = error
-                    rules[at + 1] = label.index
-                    at += 2
-            code.append(
-                pack(
-                    i.op,
-                    NONE if i.destination is None else i.destination.index,
-                    NONE if i.log is None else i.log.index,
-                    i.retries,
-                    kinds,
-                    numbers[i.name] if isinstance(i.name, str) and i.op == SYSCALL else 0 if i.op >= CALL else i.name,
-                    *rules,
-                    0,
-                    *values,
-                )
-            )
+        code = pack(self.instructions, numbers, self._constant)
         if len(self._data) > MAX_DATA:
             raise OverflowError(_TOO_LARGE)
-        header = _HEADER.pack(MAGIC, VERSION, len(code), len(self._data), channel, trace, self.main, password)
-        return b"".join((header, *code, self._data))
+        count = len(self.instructions)
+        header = _HEADER.pack(MAGIC, VERSION, count, len(self._data), channel, trace, self.main, password)
+        return b"".join((header, code, self._data))
+
+
+def pack(instructions: list[Instruction], numbers: Mapping[str, int], constant: Callable[[bytes], int]) -> bytes:
+    """The instructions in the executor's format. numbers: of system calls; constant: where to put read-only data."""
+    one = _INSTRUCTION.pack
+    code = []
+    for i in instructions:
+        kinds = 0
+        values = [0, 0, 0, 0, 0, 0]
+        shift = 0
+        for operand in i.operands:
+            if isinstance(operand, int):
+                values[shift >> 1] = operand & _U64
+            elif isinstance(operand, Register):
+                values[shift >> 1] = operand.index
+                kinds |= REGISTER << shift
+            else:
+                if isinstance(operand, str):
+                    values[shift >> 1] = constant(operand.encode("utf-8", "surrogateescape") + b"\0")
+                elif isinstance(operand, bytes):
+                    values[shift >> 1] = constant(operand)
+                else:
+                    values[shift >> 1] = operand.offset
+                kinds |= DATA << shift
+            shift += 2
+        rules = [0, 0, 0, 0, 0, 0]
+        if i.rules:
+            at = 0
+            for error, label in i.rules.items():
+                rules[at] = error
+                rules[at + 1] = label.index
+                at += 2
+        code.append(
+            one(
+                i.op,
+                NONE if i.destination is None else i.destination.index,
+                NONE if i.log is None else i.log.index,
+                i.retries,
+                kinds,
+                numbers[i.name] if isinstance(i.name, str) and i.op == SYSCALL else 0 if i.op >= CALL else i.name,
+                *rules,
+                0,
+                *values,
+            )
+        )
+    return b"".join(code)
 
 
 _NOWHERE = Register(NONE)
