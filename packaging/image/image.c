@@ -198,21 +198,26 @@ struct instruction {
     unsigned long long values[6];
 } __attribute__((packed));
 
+/* Attributes, interned: Python's cache of them goes by the name's address. */
+enum { OP, NAME, OPERANDS, DESTINATION, LOG, RULES, RETRIES, INDEX, OFFSET, NAMES };
+static const char *const spelled[NAMES] = {"op",    "name",    "operands", "destination", "log",
+                                           "rules", "retries", "index",    "offset"};
+static IN_IMAGE PyObject *names[NAMES] = {0};
 /* As there; set by use_pack. */
 static IN_IMAGE PyObject *register_type = 0;
 static IN_IMAGE int syscall_op = 0, call_op = 0, none = 0, of_register = 0, of_data = 0;
 
 /* An attribute that is an int; -1 with an exception */
-static long long number(PyObject *from, const char *name) {
-    PyObject *found = from ? PyObject_GetAttrString(from, name) : 0;
+static long long number(PyObject *from, int name) {
+    PyObject *found = PyObject_GetAttr(from, names[name]);
     long long value = found ? PyLong_AsLongLong(found) : -1;
     Py_XDECREF(found);
     return value;
 }
 
-static long long number_or_none(PyObject *from, const char *name) {
-    PyObject *found = PyObject_GetAttrString(from, name);
-    long long value = found == Py_None ? none : number(found, "index");
+static long long number_or_none(PyObject *from, int name) {
+    PyObject *found = PyObject_GetAttr(from, names[name]);
+    long long value = !found ? -1 : found == Py_None ? none : number(found, INDEX);
     Py_XDECREF(found);
     return value;
 }
@@ -231,7 +236,7 @@ static int pack_operand(struct instruction *to, int i, PyObject *operand, PyObje
     if (PyLong_Check(operand)) {
         to->values[i] = PyLong_AsUnsignedLongLongMask(operand);
     } else if ((PyObject *)Py_TYPE(operand) == register_type) {
-        to->values[i] = number(operand, "index");
+        to->values[i] = number(operand, INDEX);
         kind = of_register;
     } else {
         PyObject *bytes = 0;
@@ -243,7 +248,7 @@ static int pack_operand(struct instruction *to, int i, PyObject *operand, PyObje
         } else if (PyBytes_Check(operand)) {
             to->values[i] = constant_at(constant, Py_NewRef(operand));
         } else {
-            to->values[i] = number(operand, "offset");
+            to->values[i] = number(operand, OFFSET);
         }
     }
     to->kinds |= kind << 2 * i;
@@ -251,12 +256,12 @@ static int pack_operand(struct instruction *to, int i, PyObject *operand, PyObje
 }
 
 static int pack_one(struct instruction *to, PyObject *from, PyObject *numbers, PyObject *constant) {
-    PyObject *operands = PyObject_GetAttrString(from, "operands"), *rules = PyObject_GetAttrString(from, "rules");
-    PyObject *name = PyObject_GetAttrString(from, "name"), *error, *label;
-    to->op = number(from, "op");
-    to->destination = number_or_none(from, "destination");
-    to->log = number_or_none(from, "log");
-    to->retries = number(from, "retries");
+    PyObject *operands = PyObject_GetAttr(from, names[OPERANDS]), *rules = PyObject_GetAttr(from, names[RULES]);
+    PyObject *name = PyObject_GetAttr(from, names[NAME]), *error, *label;
+    to->op = number(from, OP);
+    to->destination = number_or_none(from, DESTINATION);
+    to->log = number_or_none(from, LOG);
+    to->retries = number(from, RETRIES);
     if (name && PyUnicode_Check(name) && to->op == syscall_op) {
         PyObject *found = PyDict_GetItemWithError(numbers, name);
         if (found)
@@ -278,7 +283,7 @@ static int pack_one(struct instruction *to, PyObject *from, PyObject *numbers, P
             break;
         }
         to->rules[i] = PyLong_AsLong(error);
-        to->rules[i + 1] = number(label, "index");
+        to->rules[i + 1] = number(label, INDEX);
     }
     Py_XDECREF(operands);
     Py_XDECREF(rules);
@@ -310,6 +315,8 @@ static PyObject *use_pack(PyObject *module, PyObject *arguments) {
     if (!PyArg_ParseTuple(arguments, "Oiiiii", &register_type, &syscall_op, &call_op, &none, &of_register, &of_data))
         return 0;
     Py_INCREF(register_type);
+    for (int i = 0; i < NAMES; i++)
+        if (!(names[i] = PyUnicode_InternFromString(spelled[i]))) return 0;
     return PyCFunction_New(&method, 0);
 }
 
