@@ -624,6 +624,8 @@ static int build(int argc, char **argv) {
     PyPreConfig_InitIsolatedConfig(&before);
     before.utf8_mode = 1;
     PyConfig config;
+    /* What the build's caller ignores (nohup) would be taken for what a start's caller does. */
+    for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     read_heat(argv[5]);
     set_allocators();
     if (PyImport_AppendInittab("_pyrun_image", init_module)) return 1;
