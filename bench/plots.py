@@ -7,12 +7,10 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
+from matplotlib import rcParams
+from matplotlib.figure import Figure
 
-mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "pyrun"  # the same picture of the same numbers
-from matplotlib import pyplot  # noqa: E402
-
+rcParams["svg.hashsalt"] = "pyrun"  # the same picture of the same numbers
 HERE = Path(__file__).parent
 COLOURS = {"pyrun": "#2a6fbb", "runc": "#999999", "crun": "#d98032"}
 LIGHT = ("state", "start", "kill", "delete")
@@ -27,7 +25,8 @@ def main() -> None:
 
 
 def curve(name: str, x: str, y: str, rows: dict[str, dict[str, list[float]]]) -> None:
-    figure, axes = pyplot.subplots(figsize=(6, 3.6))
+    figure = Figure(figsize=(6, 3.6))
+    axes = figure.subplots()
     for runtime, colour in COLOURS.items():
         middle = [statistics.median(row[runtime]) for row in rows.values()]
         axes.plot([int(key) for key in rows], middle, marker="o", color=colour, label=runtime)
@@ -38,7 +37,8 @@ def curve(name: str, x: str, y: str, rows: dict[str, dict[str, list[float]]]) ->
 
 def crowd(rows: dict[str, dict[str, list[float]]]) -> None:
     numbers = sorted({int(row.split(", ")[1].split()[0]) for row in rows if row.startswith("state")})
-    figure, all_axes = pyplot.subplots(1, len(LIGHT), figsize=(11, 3.2), sharey=True)
+    figure = Figure(figsize=(11, 3.2))
+    all_axes = figure.subplots(1, len(LIGHT), sharey=True)
     for verb, axes in zip(LIGHT, all_axes, strict=True):
         for runtime, colour in COLOURS.items():
             known = [number for number in numbers if runtime in rows[f"{verb}, {number} others"]]
@@ -52,7 +52,8 @@ def crowd(rows: dict[str, dict[str, list[float]]]) -> None:
 
 def verbs(rows: dict[str, dict[str, list[float]]]) -> None:
     names = [row for row in rows if " " not in row]
-    figure, axes = pyplot.subplots(figsize=(8, 3.6))
+    figure = Figure(figsize=(8, 3.6))
+    axes = figure.subplots()
     for i, (runtime, colour) in enumerate(COLOURS.items()):
         low = [min(rows[name][runtime]) for name in names]
         above = [statistics.median(rows[name][runtime]) - least for name, least in zip(names, low, strict=True)]
@@ -65,7 +66,7 @@ def verbs(rows: dict[str, dict[str, list[float]]]) -> None:
     save(figure, "verbs")
 
 
-def save(figure: Any, name: str) -> None:
+def save(figure: Figure, name: str) -> None:
     figure.tight_layout()
     figure.savefig(HERE / f"{name}.svg", metadata={"Date": None})
 

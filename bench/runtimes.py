@@ -38,8 +38,8 @@ class Runtime:
         self.pid_file = folder / "pid"
         self.out = os.open(folder / f"{name}-output", os.O_RDWR | os.O_CREAT | os.O_APPEND)
         self.id = f"bench-{os.getpid()}-{name}"
-        # CPU time of every command so far and of what it has waited for, in milliseconds
-        self.cpu = 0.0
+        # Verb -> CPU time of its last command and of what that has waited for, in milliseconds
+        self.cpu: dict[str, float] = {}
 
     def version(self) -> str:
         said = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True).stdout
@@ -62,7 +62,7 @@ class Runtime:
         taken = (time.perf_counter_ns() - began) / 1e6
         if status:
             raise Failed(f"{' '.join(command)}: {self.said()}")
-        self.cpu += (usage.ru_utime + usage.ru_stime) * 1000
+        self.cpu[verb] = (usage.ru_utime + usage.ru_stime) * 1000
         return taken
 
     def said(self) -> str:

@@ -6,6 +6,7 @@ import posix
 import select
 import time
 
+from pyrun.kernel.process import has_executed
 from pyrun.log import Log
 
 TYPE_CHECKING = False
@@ -59,6 +60,15 @@ class Caller:
             del ready[signals.fd]
             if ready:
                 return ready
+
+    def keep_for(self, pid: int) -> bool:
+        """After an Interrupt: process `pid` has executed its program, and the signal is kept for whoever hands on what
+        comes; waits may be interrupted again. For who has seen the program at work means the program, even if we have
+        not heard of its execve yet. False: it has not, and the signal is meant for us."""
+        if not (self.signals and pid and has_executed(pid)):
+            return False
+        self.signals.interruptible = True
+        return True
 
     def wait_for(self, *fds: int, seconds: float | None = None) -> Ready:
         """The same, until one of the descriptors is readable or has hung up."""

@@ -79,6 +79,7 @@ def engine(out: Path) -> None:
         run("ar", "x", archive, cwd=objects)
         for name in LEFT_OUT:
             Path(objects, f"{name}.o").unlink(missing_ok=True)
+        compile_(HERE / "pack.c", out=Path(objects, "pack.o"))
         for path in Path(objects).glob("*.o"):
             into_image(path)
         compile_(HERE / "image.c", f'-DPYTHON="{sys.executable}"', out=Path(objects, "image.o"))
@@ -95,7 +96,7 @@ def do_without(reason: str) -> NoReturn:
 
 def compile_(source: Path, *options: str, out: Path | None = None) -> None:
     include = sysconfig.get_path("include")
-    flags = ("-O2", "-Wall", "-Wextra", "-fno-pie", f"-I{include}", f"-I{include}/internal")
+    flags = ("-O2", "-DNDEBUG", "-Wall", "-Wextra", "-fno-pie", f"-I{include}", f"-I{include}/internal")
     run("gcc", *flags, *options, "-c", source, "-o", out or source.with_suffix(".o"))
 
 
@@ -121,10 +122,10 @@ def require_no_foreign_data(out: Path) -> None:
 def image(engine_: str, out: str, destination: str, library: str, plain: str) -> None:
     seed = 1 + int.from_bytes(os.urandom(4), "little") % 0xFFFFFFFF  # 0 would be none
 
-    def build(heat: bytes) -> bytearray:
+    def build(areas: bytes) -> bytearray:
         Path(out).unlink(missing_ok=True)
         with tempfile.NamedTemporaryFile() as file:
-            file.write(heat)
+            file.write(areas)
             file.flush()
             paths = Path(engine_).absolute(), "build", "train.py", Path(out).absolute(), seed, file.name
             # There, so that the checkout's own path is nowhere in it.

@@ -53,7 +53,7 @@ def begin(place):
         posix.close(fd)
     with open(f"/proc/{pid}/stat") as file:
         started = int(file.read().rpartition(")")[2].split()[19])
-    write(f"{directory}/bundle.json", b"{}")
+    write(f"{directory}/pyrun-config.json", b"{}")
     write(f"{directory}/state.json", (STATE % (NAME, place, place, pid, started)).encode())
     return pid
 

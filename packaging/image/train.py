@@ -102,12 +102,13 @@ def load():
 
 
 def use_pack():
-    """pack() of image.c, in the place of Python's."""
-    from _pyrun_image import use_pack
+    """pack() of pack.c, in the place of Python's."""
+    import _pyrun_pack
 
     from pyrun.machine import program as p
 
-    p.pack = use_pack(p.Register, p.SYSCALL, p.CALL, p.NONE, p.REGISTER, p.DATA)
+    _pyrun_pack.set_up(p.Register, p.SYSCALL, p.CALL, p.NONE, p.REGISTER, p.DATA)
+    p.pack = _pyrun_pack.pack
 
 
 def settle():

@@ -27,14 +27,11 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
             raise Error("list the containers", call=f"open {context.root}", errno=e.errno) from None
     found = []
     for container in Container.each(context.root, context.caller):
-        try:
-            if isinstance(container, Error):
-                raise container
-            with container:
+        with container:
+            try:
                 found.append(container.describe())
-        except Error as e:
-            # One that is just being deleted, or is broken, doesn't hide the others.
-            context.caller.log.warning(str(e))
+            except Error as e:
+                context.caller.log.warning(str(e))
     if values["quiet"]:
         for state in found:
             print(state["id"])

@@ -11,10 +11,9 @@ from errno import ENXIO
 
 from pyrun.caller import Caller, Interrupt
 from pyrun.cgroups.frozen import has_inner, is_frozen
-from pyrun.container.store import ContainerDir, containers
+from pyrun.container.store import ContainerDir, containers, ids, open_store
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
 from pyrun.kernel.files import close
-from pyrun.kernel.ownership import open_owned
 from pyrun.kernel.process import has_ended, has_executed, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec.faults import Invalid
@@ -68,22 +67,20 @@ class Container:
             raise
 
     @classmethod
-    def each(cls, root: str, caller: Caller) -> Iterator[Container | Error]:
-        """The containers of the store, by their ids, each open; an Error in the place of one that can't be read."""
-        names = containers(root)
-        if not names:
+    def each(cls, root: str, caller: Caller) -> Iterator[Container]:
+        """The containers of the store, by their ids, each open. One that is just being deleted, or is broken, does not
+        hide the others: it is warned of. Raises Error when the store can't be read."""
+        store = open_store(root)
+        if store < 0:
             return
         try:
-            store = open_owned(root)
-        except OSError:  # it went a moment ago
-            return
-        try:
-            for name in names:
+            for name in ids(store, root):
                 try:
-                    found: Container | Error = cls._of(ContainerDir(root, name, store), caller)
+                    found = cls._of(ContainerDir(root, name, store), caller)
                 except Error as e:
-                    found = e
-                yield found
+                    caller.log.warning(str(e))
+                else:
+                    yield found
         finally:
             close(store)
 
@@ -167,7 +164,7 @@ class Container:
         from pyrun.spec import config as spec_config  # lazy: `state`, `start` and `kill` do without
 
         try:
-            return spec_config.load(self.directory.read_file("bundle.json"))
+            return spec_config.load(self.directory.read_file("pyrun-config.json"))
         except FileNotFoundError:
             if not self.directory.exists():
                 raise DoesNotExistError() from None  # deleted a moment ago
@@ -348,11 +345,8 @@ class Container:
         try:
             self.caller.wait_for(result, pidfd)
         except Interrupt:
-            # Whoever has seen the program at work means the program.
-            if not has_executed(self.state["pid"]):
+            if not self.caller.keep_for(self.state["pid"]):
                 raise
-            assert self.caller.signals
-            self.caller.signals.put_back()
         try:
             record = posix.read(result, 1024)
         except BlockingIOError:

@@ -183,7 +183,7 @@ class _Creation:
 
             group = Group.of(self.linux["intelRdt"], state["id"])
             state["resctrl"] = group.to_state()
-        directory.write_file("bundle.json", self.raw)
+        directory.write_file("pyrun-config.json", self.raw)
         directory.write(state)
         warnings: list[Fault] = []
         writes = cgroup.writes(gather.resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import posix
 from pyrun.caller import Interrupt
 from pyrun.errors import Error
 from pyrun.kernel.files import close
-from pyrun.kernel.process import has_executed, is_child, reap
+from pyrun.kernel.process import is_child, reap
 from pyrun.kernel.signals import SIGKILL
 from pyrun.machine.launch import EndedError, ProgramError
 from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, INTERMEDIATE, SAID, TOLD
@@ -69,11 +69,8 @@ class Session:
                 executor.close()
                 return
             except Interrupt:
-                # Whoever has seen the program at work means the program.
-                if not (self.pid and has_executed(self.pid)):
+                if not executor.caller.keep_for(self.pid):
                     raise
-                assert executor.caller.signals
-                executor.caller.signals.put_back()
             else:
                 raise AssertionError("a program speaks after its end")
 

@@ -1,10 +1,10 @@
 """The store on disk: ROOT/ID/, one directory a container.
 
-    state.json    what later commands need; written to a temporary and renamed
-    bundle.json   the bundle's config.json, as it was at create: later edits have no effect (MUST 10). By a name of
-                  ours, so that no bundle's directory is ever taken for a container's
-    exec.fifo     init waits at it for `start`; that it does is what makes a container `created`
-    exec.status   tells `start` whether execve worked
+    state.json         what later commands need; written to a temporary and renamed
+    pyrun-config.json  the bundle's config.json, as it was at create: later edits have no effect (MUST 10). By a name of
+                       ours, so that nobody else's directory is ever taken for a container's
+    exec.fifo          init waits at it for `start`; that it does is what makes a container `created`
+    exec.status        tells `start` whether execve worked
 
 The directory itself is the lock (flock(2)): a command that changes a container holds it. A directory whose creator has
 died half-way is not locked, and that is how its `creating` is known to be over.
@@ -41,7 +41,7 @@ _PATIENCE = 5
 # Between two tries to have the lock, in seconds.
 _LONGEST_PAUSE = 0.05
 
-_FILES = ("exec.fifo", "exec.status", "bundle.json", ".bundle.json", ".state.json", "state.json")
+_FILES = ("exec.fifo", "exec.status", "pyrun-config.json", ".pyrun-config.json", ".state.json", "state.json")
 
 
 def check_id(container: str) -> None:
@@ -366,21 +366,34 @@ class ContainerDir:
         return sorted({*posix.listdir(f"/proc/self/fd/{self.fd}")} - {*_FILES, "notify"})
 
 
-def containers(root: str) -> list[str]:
-    """The ids in `root`, sorted; [] when there is no such directory."""
+def open_store(root: str) -> int:
+    """The directory of all containers, opened with O_PATH; -1 when there is none. Raises Error."""
     try:
-        parent = open_owned(root)
+        return open_owned(root)
     except FileNotFoundError:
-        return []
+        return -1
     except OSError as e:
         raise Error("list the containers", call=f"open {root}", errno=e.errno) from None
+
+
+def ids(store: int, root: str) -> list[str]:
+    """What is in an open store, sorted. root: its path, for messages. Raises Error."""
     try:
-        names = posix.listdir(f"/proc/self/fd/{parent}")
+        names = posix.listdir(f"/proc/self/fd/{store}")
     except OSError as e:
         raise Error("list the containers", call=f"open {root}", errno=e.errno) from None
-    finally:
-        close(parent)
     return sorted(name for name in names if _ID_CHARACTERS.issuperset(name))
+
+
+def containers(root: str) -> list[str]:
+    """The ids in `root`, sorted; [] when there is no such directory. Raises Error."""
+    store = open_store(root)
+    if store < 0:
+        return []
+    try:
+        return ids(store, root)
+    finally:
+        close(store)
 
 
 def _parsed(raw: bytes) -> dict[str, Any]:

@@ -56,8 +56,8 @@ def update(container: Container, wanted: Resources, schemata: list[tuple[str, st
     for fault in warnings:
         log.warning(str(fault))
     config.setdefault("linux", {})["resources"] = merged
-    directory.write_file(".bundle.json", strictjson.dumps(config).encode())
-    directory.rename(".bundle.json", "bundle.json")
+    directory.write_file(".pyrun-config.json", strictjson.dumps(config).encode())
+    directory.rename(".pyrun-config.json", "pyrun-config.json")
 
 
 def _asked(wanted: Resources) -> Resources:

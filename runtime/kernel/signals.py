@@ -57,17 +57,13 @@ class Pending:
         return found
 
     def take_ending(self) -> int:
-        """The first that asks to end, or 0; the others are kept for `take`."""
+        """The first that asks to end, or 0. All are kept for `take`, that one too."""
         self._kept += self._read()
         for number in self._kept:
             if number in ENDING:
                 self.interruptible = False
                 return number
         return 0
-
-    def put_back(self) -> None:
-        """The one that take_ending has found is for somebody else, who will `take` it."""
-        self.interruptible = True
 
     def _read(self) -> bytes:
         try:

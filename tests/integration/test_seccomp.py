@@ -114,9 +114,9 @@ def test_a_profile_that_forbids_everything(container: Container, verb: str, priv
     container.create()
     if verb == "exec":
         container.start()
-        state = json.loads((container.runtime.root / container.id / "bundle.json").read_text())
+        state = json.loads((container.runtime.root / container.id / "pyrun-config.json").read_text())
         state["linux"]["seccomp"] = profile
-        (container.runtime.root / container.id / "bundle.json").write_text(json.dumps(state))
+        (container.runtime.root / container.id / "pyrun-config.json").write_text(json.dumps(state))
     done = container.runtime(verb, container.id, *(["true"] if verb == "exec" else []))
     assert done.code == (1 if verb == "start" else 255), done
     assert "/process/args/0" in done.err

@@ -64,7 +64,7 @@ def forged(container: Container, place: Path) -> Container:
     container.delete()
     folder.mkdir(0o711)
     (folder / "state.json").write_text(json.dumps(state))
-    (folder / "bundle.json").write_text(json.dumps(container.config))
+    (folder / "pyrun-config.json").write_text(json.dumps(container.config))
     return container
 
 

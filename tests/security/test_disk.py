@@ -117,7 +117,7 @@ def test_a_broken_copy_of_the_config(container: Container, verb: str, content: s
     container.args = ["sleep", "1000"]
     container.write()
     container.runtime.ok("run", "--detach", "--bundle", container.path, container.id)
-    config = container.runtime.root / container.id / "bundle.json"
+    config = container.runtime.root / container.id / "pyrun-config.json"
     if content is None:
         config.unlink()
     else:

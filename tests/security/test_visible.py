@@ -38,14 +38,14 @@ def canary(tmp_path: Path) -> Path:
 
 
 def watch(
-    container: Container, watcher: Path, canary: Path, capabilities: list[str], how_long: str = f"{SECONDS:g}"
+    container: Container, watcher: Path, canary: Path, capabilities: list[str], until: str = f"{SECONDS:g}"
 ) -> None:
-    """The container's program will be the watcher; what it finds goes to /found."""
+    """The container's program will be the watcher; what it finds goes to /found. until: SECONDS [MOST] of watcher.c."""
     (container.rootfs / "watcher").write_bytes(watcher.read_bytes())
     (container.rootfs / "watcher").chmod(0o755)
     container.process["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), capabilities)
     container.config["root"]["readonly"] = False
-    container.sh(f"exec /watcher {canary} {how_long} > /found")
+    container.sh(f"exec /watcher {canary} {until} > /found")
 
 
 def available(capability: str) -> bool:
@@ -89,7 +89,7 @@ def test_exec_beside_each_capability(
 ) -> None:
     container.unlike(runc=PEERS)
     if not user and not available(capability):
-        pytest.skip("we don't have it ourselves")
+        pytest.skip(f"{capability} can't be granted by who has not got it")
     watch(container, watcher, canary, [capability], "60 4")
     if user:
         container.user_namespace()

@@ -11,7 +11,7 @@ from typing import Any
 
 from .world import World
 
-_IN_THE_STORE = ("state.json", "state.json", "state.json", "bundle.json", "exec.fifo", "exec.status")
+_IN_THE_STORE = ("state.json", "state.json", "state.json", "pyrun-config.json", "exec.fifo", "exec.status")
 _VERBS: tuple[tuple[str, ...], ...] = (
     ("state", "ID"),
     ("list",),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import copy
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from pyrun.container import state as module
 from pyrun.container.state import FORMAT, problem, salvage
 
 CGROUP = {
@@ -84,3 +87,15 @@ def test_another_type(at: tuple[Any, ...]) -> None:
 
 def test_more_directories_than_the_path_has() -> None:
     assert problem(changed(("cgroup", "directories", 0, 3), 99)) == "cgroup is missing, or of another type"
+
+
+def test_the_types_for_mypy_and_the_checks_name_the_same() -> None:
+    """State exists for type checkers only, _MEMBERS for what is read."""
+    tree = ast.parse(inspect.getsource(module))
+    (declared,) = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == "State"]
+    names = {
+        node.target.id
+        for node in declared.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    assert names == {name.removesuffix("?") for name in module._MEMBERS}
