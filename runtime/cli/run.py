@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrun.cli._lifecycle import create_options
 from pyrun.container.create import create
 from pyrun.errors import DoesNotExistError, Error
+from pyrun.kernel.process import end_child
 from pyrun.kernel.signals import SIGKILL
 
 TYPE_CHECKING = False
@@ -52,6 +53,8 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
                 container.delete(force=True)
         except (Error, OSError) as e:
             log.warning(f"clean-up incomplete, run `delete --force`: {e}")
+        # A zombie would be its caller's, and keep the pid namespace that it is in from ending.
+        end_child(container.state["pid"])
         raise
     container.unlock()
     if foreground is None:

@@ -7,8 +7,7 @@ import posix
 from pyrun.caller import Interrupt
 from pyrun.errors import Error
 from pyrun.kernel.files import close
-from pyrun.kernel.process import is_child, reap
-from pyrun.kernel.signals import SIGKILL
+from pyrun.kernel.process import end_child, is_child, reap
 from pyrun.machine.launch import EndedError, ProgramError
 from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, INTERMEDIATE, SAID, TOLD
 
@@ -91,8 +90,8 @@ class Session:
                     except (EndedError, ProgramError, Error):
                         pass
         try:
-            _end(self.intermediate)
-            status = _end(self.pid)
+            end_child(self.intermediate)
+            status = end_child(self.pid)
             self.intermediate = self.pid = 0
         finally:
             ended = self.executor.close()
@@ -129,14 +128,6 @@ class Session:
     def _let_intermediate_go(self) -> None:
         pid, self.intermediate = self.intermediate, 0
         reap(pid)
-
-
-def _end(pid: int) -> int | None:
-    """Kill a child of ours (0: none) and wait for it; its wait status."""
-    if not pid or not is_child(pid):
-        return None
-    posix.kill(pid, SIGKILL)  # ours, and not waited for: nobody else has its number
-    return reap(pid)
 
 
 def _child(pid: int) -> int:

@@ -96,6 +96,14 @@ def reap(pid: int) -> int | None:
         return None
 
 
+def end_child(pid: int) -> int | None:
+    """Kill a child of ours (0: none) and wait for it; its wait status, or None when there is none to be waited for."""
+    if not pid or not is_child(pid):
+        return None
+    posix.kill(pid, SIGKILL)  # ours, and not waited for: nobody else has its number
+    return reap(pid)
+
+
 def await_child(pid: int, caller: Caller) -> int:
     """Wait for a child of ours to end: its wait status. It does not outlive an Interrupt, which is raised."""
     pidfd = posix.pidfd_open(pid)

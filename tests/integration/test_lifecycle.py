@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -262,3 +263,19 @@ def test_a_pid_that_was_given_to_another_is_not_ours(container: Container) -> No
         container.delete("--force")
         assert other.poll() is None
         other.kill()
+
+
+@pytest.mark.parametrize("detach", [(), ("--detach",)], ids=["", "detached"])
+def test_a_run_that_fails_leaves_no_zombie(container: Container, detach: tuple[str, ...]) -> None:
+    """It would be its caller's to wait for, and until then the pid namespace that it is in can't end."""
+    if detach:
+        container.unlike(runc="1.1.5 says nothing of it", crun="1.8 says nothing of it")
+    (container.rootfs / "bin/nonsense").write_bytes(b"no format that execve knows")
+    (container.rootfs / "bin/nonsense").chmod(0o755)
+    container.args = ["/bin/nonsense"]
+    container.write()
+    own = Path(f"/proc/self/task/{os.getpid()}/children")
+    before = own.read_text()
+    done = container.runtime("run", *detach, "--bundle", container.path, container.id)
+    assert done.code != 0
+    assert own.read_text() == before
