@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Effect = Callable[["Step"], None]
 
-U64 = (1 << 64) - 1
 _ENDS = ("execve", "exit_group")
 _MOST = 0xFFFFFFFF
 # Failures that are ignored since the effect is there all the same: a capability that the kernel doesn't know.
