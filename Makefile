@@ -35,7 +35,7 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
+.PHONY: build checkout installed image-aarch64 setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -102,6 +102,11 @@ build/pyrun: packaging/pyrun.in build/venv/ready
 IMAGE ?= yes
 build/engine: $(wildcard packaging/image/*)
 	$(PYTHON) -IS packaging/image/build.py engine $@.new && mv $@.new $@ || { test $$? = 3 && : > $@; }
+
+# The same for Debian on aarch64, made and run by emulation, in a tree of its own.
+image-aarch64: build build/executor.aarch64 build/dependencies
+	@$(MAKE) --no-print-directory setup NEEDS="gcc-aarch64-linux-gnu mmdebstrap qemu-user-static"
+	packaging/image/aarch64.sh $(CURDIR) build/aarch64
 
 # Debian's packages, only those that are missing.
 setup:

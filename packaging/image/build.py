@@ -31,7 +31,7 @@ import rehearsal  # noqa: E402
 
 NOT_HERE = 3
 # image.c goes by CPython's internals, and what it does was tried with these.
-KNOWN = {((3, 11), "x86_64"), ((3, 13), "x86_64")}
+KNOWN = {((3, 11), "x86_64"), ((3, 13), "x86_64"), ((3, 11), "aarch64")}
 # As in image.c
 MARK, RANGES = b"pyrun: pages\0\0\0\0", 200
 SETTINGS = struct.Struct("<16sii")  # mark, report, by_unit
