@@ -12,7 +12,7 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from pyrun.spec.config import Hook
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 _OUTPUT = 8192
 _SIGKILL = 9
-_SIGNALS = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))
 
 
 class HookError(Exception):
@@ -36,47 +35,6 @@ class HookError(Exception):
         self.detail = detail
         self.call = call
         self.errno = errno or 0
-
-
-def spawner(environ: Mapping[bytes, bytes]) -> Spawn:
-    """Starts hooks in the runtime's namespaces. One without `env` has `environ`, the runtime's own, as with runc and
-    crun."""
-
-    def spawn(hook: Hook, stdin: int, output: int) -> int:
-        _keep_descriptors()
-        try:
-            return posix.posix_spawn(
-                hook["path"],
-                hook.get("args") or [hook["path"]],
-                dict(_pair(entry) for entry in hook["env"]) if "env" in hook else environ,
-                file_actions=[
-                    (posix.POSIX_SPAWN_DUP2, stdin, 0),
-                    (posix.POSIX_SPAWN_DUP2, output, 1),
-                    (posix.POSIX_SPAWN_DUP2, output, 2),
-                ],
-                setpgroup=0,
-                setsigmask=(),
-                setsigdef=_SIGNALS,
-            )
-        except OSError as e:
-            raise HookError(hook["path"], errno=e.errno) from None
-
-    return spawn
-
-
-def _keep_descriptors() -> None:
-    """What our caller left open for us is not for hooks."""
-    for name in posix.listdir("/proc/self/fd"):
-        if int(name) > 2:
-            try:
-                posix.set_inheritable(int(name), False)
-            except OSError:  # the one that read the list
-                continue
-
-
-def _pair(entry: str) -> tuple[bytes, bytes]:
-    name, _, value = entry.partition("=")
-    return name.encode(), value.encode()
 
 
 def run(hook: Hook, state: bytes, start: Spawn, wait: Wait) -> None:

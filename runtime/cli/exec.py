@@ -61,6 +61,7 @@ def _execute(context: Context, container: Container, values: Values, command: li
         ignore_paused=values.flag("ignore_paused"),
         seccomp=seccomp_filter(config, context.caller),
         profile=config.get("linux", {}).get("seccomp"),
+        linux=config.get("linux"),
     )
     pid, console = execute(container, process, options)
     if detach:

@@ -137,7 +137,8 @@ class Foreground:
 
 
 def _raw(fd: int) -> list[Any] | None:
-    """Make the caller's terminal raw; returns its attributes as they were, None when it isn't a terminal."""
+    """Make the caller's terminal raw, but for what is written to it, which it still processes; returns its attributes
+    as they were, None when it isn't a terminal."""
     import termios  # lazy: only with a terminal
 
     try:
@@ -149,7 +150,6 @@ def _raw(fd: int) -> list[Any] | None:
         termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
         | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON
     )  # fmt: skip
-    oflag &= ~termios.OPOST
     lflag &= ~(termios.ECHO | termios.ECHONL | termios.ICANON | termios.ISIG | termios.IEXTEN)
     cflag = cflag & ~(termios.CSIZE | termios.PARENB) | termios.CS8
     cc[termios.VMIN], cc[termios.VTIME] = 1, 0

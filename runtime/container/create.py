@@ -339,13 +339,14 @@ class _Creation:
             run_hooks(kind, self.container, "created")
 
     def _take_console(self, value: int, master: int) -> None:
-        if self.options.console_socket:
-            from pyrun.container.handover import send_terminal  # lazy: only with a terminal
+        from pyrun.container.handover import keep_terminal, send_terminal  # lazy: only with a terminal
 
+        if self.options.console_socket:
             send_terminal(master, self.options.console_socket)  # which closes it, whatever happens
         else:
             self.console = master
             self.undo.push(_closing(master))
+            keep_terminal(master)
 
     def _find_home(self, value: int, passwd: int) -> bytes:
         return answer(passwd, self.config["process"])

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyrun.container.session import Answer
     from pyrun.machine.messages import Message
     from pyrun.plan.facts import Facts
-    from pyrun.spec.config import Process, Seccomp
+    from pyrun.spec.config import Linux, Process, Seccomp
 
 
 class ExecOptions(Record):
@@ -37,6 +37,8 @@ class ExecOptions(Record):
     # The container's filter and its flags, compiled from `profile`
     seccomp: tuple[bytes, int] = (b"", 0)
     profile: Seccomp | None = None
+    # What the config says of each of the container's processes
+    linux: Linux | None = None
 
 
 def execute(container: Container, process: Process, options: ExecOptions) -> tuple[int, int]:
@@ -82,7 +84,7 @@ def _launch(container: Container, process: Process, options: ExecOptions) -> tup
             keyring=options.keyring,
         )
         facts.held = container.cgroup().attaches
-        program = compile_exec(process, container.state.get("namespaces", 0), facts)
+        program = compile_exec(process, container.state.get("namespaces", 0), facts, options.linux)
         pidfd = container.open_init()
         try:
             fds = [pidfd, *range(3, 3 + options.preserve_fds), *root]
@@ -116,12 +118,13 @@ class _Execution:
         }
 
     def _take_console(self, value: int, master: int) -> None:
-        if self.options.console_socket:
-            from pyrun.container.handover import send_terminal  # lazy: only with a terminal
+        from pyrun.container.handover import keep_terminal, send_terminal  # lazy: only with a terminal
 
+        if self.options.console_socket:
             send_terminal(master, self.options.console_socket)  # which closes it, whatever happens
         else:
             self.console = master
+            keep_terminal(master)
 
     def _ready(self, value: int, fd: int) -> None:
         pid = self.newcomer.session.pid

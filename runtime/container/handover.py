@@ -4,16 +4,20 @@ One message with one descriptor and at least a byte of data: conmon and containe
 
 from __future__ import annotations
 
+import fcntl
 import posix
 import time
 from _socket import AF_UNIX, SCM_RIGHTS, SOCK_STREAM, SOL_SOCKET, socket
 from _struct import Struct
 
 from pyrun.errors import Error
+from pyrun.kernel.constants import TCGETS, TCSETS
 
 # Who listens but never takes anything must not hold the container's lock for ever.
 SECONDS = 5
 _SO_SNDTIMEO = 21
+# struct termios of the kernel (asm-generic/termbits.h): its size, the lowest byte of c_oflag, and a bit of that
+_TERMIOS, _OFLAG, _ONLCR = 36, 4, 4
 
 
 def send(fd: int, path: str, data: bytes) -> None:
@@ -49,6 +53,14 @@ def send_terminal(master: int, path: str) -> None:
         raise Error("send the terminal", pointer="/process/terminal", call=call, errno=e.errno, hint=hint) from None
     finally:
         posix.close(master)
+
+
+def keep_terminal(master: int) -> None:
+    """Keep the master, to relay it: what is written into the terminal comes out as it is, without a carriage return
+    before each newline, as from runc. That is for the caller's terminal to add, if it has one. Raises OSError."""
+    attributes = bytearray(fcntl.ioctl(master, TCGETS, bytes(_TERMIOS)))
+    attributes[_OFLAG] &= ~_ONLCR
+    fcntl.ioctl(master, TCSETS, bytes(attributes))
 
 
 def send_pidfd(pid: int, path: str, name: bytes) -> None:

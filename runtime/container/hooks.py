@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from pyrun.container.spawn import Inside, Outside
 from pyrun.errors import Error
-from pyrun.hooks.run import HookError, run, spawner
+from pyrun.hooks.run import HookError, run
 from pyrun.kernel.files import read_bytes
 from pyrun.spec import strictjson
 
@@ -61,12 +62,11 @@ def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes)
     pointer = f"/hooks/{kind}/{index}"
     try:
         if kind in INSIDE:
-            from pyrun.container.inside import Inside  # lazy: only with these hooks
-
             process = container.state.get("process", {}) if kind == "startContainer" else None
-            run(hook, shown, Inside(container, pointer, process).spawn, container.caller.wait)
+            spawn = Inside(container, pointer, process).spawn
         else:
-            run(hook, shown, spawner(container.caller.environ), container.caller.wait)
+            spawn = Outside(container, pointer).spawn
+        run(hook, shown, spawn, container.caller.wait)
     except HookError as e:
         raise Error(f"hook {e.path}", pointer=pointer, call=e.call, errno=e.errno, detail=e.detail) from None
 

@@ -64,6 +64,7 @@ NUMBERS = {
     "setns": (308, 268),
     "setresgid": (119, 149),
     "setresuid": (117, 147),
+    "setpgid": (109, 154),
     "setsid": (112, 157),
     "socket": (41, 198),
     "statx": (332, 291),

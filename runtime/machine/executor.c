@@ -18,8 +18,8 @@ typedef uint64_t u64;
 typedef int64_t s64;
 
 enum { REGISTERS = 240, PASS = 239, PARAMETERS = 233, NONE = 0xff, MAX_DATA = 1 << 22, ERROR_TEXT = 512 };
-enum { MAGIC = 0x4e525950 /* "PYRN" */, VERSION = 3, NO_FD = 0xffffffff, ERROR = 0xffffffff };
-enum { SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, CALL, RETURN, OPCODES };
+enum { MAGIC = 0x4e525950 /* "PYRN" */, VERSION = 4, NO_FD = 0xffffffff, ERROR = 0xffffffff };
+enum { SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, LEAVE, CALL, RETURN, OPCODES };
 enum { IMMEDIATE, DATA, REGISTER, KINDS };
 
 struct header {
@@ -44,7 +44,7 @@ struct instruction {
 	u8 log;		/* register with the fs context whose log explains an error, or NONE */
 	u8 retries;	/* how often EAGAIN or EINTR starts the call again */
 	u16 kinds;	/* two bits an operand */
-	u16 number;	/* system call, SAY and AWAIT code, STORE and LOAD width, BRANCH: 1 = when different */
+	u16 number;	/* system call, SAY and AWAIT code, STORE and LOAD width, LEAVE signal, BRANCH: 1 = when different */
 	struct rule rules[3];
 	u32 reserved;
 	u64 operands[6];
@@ -76,6 +76,20 @@ static s64 exchange(u64 number, u64 fd, void *buffer, u64 size)
 static void leave(int status)
 {
 	quit(status, registers[PASS]);
+}
+
+static void on_signal(int number)
+{
+	leave(128 + number);
+}
+
+/* The first process of a pid namespace gets no signal that it has not asked for.  execve undoes it. */
+static void leave_on(u32 number)
+{
+	/* struct sigaction of the kernel; on x86_64 it delivers nothing without a restorer, to which we never return. */
+	u64 action[4] = { (u64)(uintptr_t)on_signal, 0x04000000 /* SA_RESTORER */, (u64)(uintptr_t)on_signal, 0 };
+
+	sys(NR_rt_sigaction, number, (u64)(uintptr_t)action, 0, 8, 0, 0);
 }
 
 static u64 operand(const struct instruction *in, int i, const u8 *data)
@@ -123,6 +137,8 @@ static int valid(const struct instruction *in, u32 index, const struct header *h
 		return index >= h->routines;
 	case FAIL:
 		return in->number > 0;
+	case LEAVE:
+		return in->number > 0 && in->number < 65;
 	default:
 		return 1;
 	}
@@ -242,6 +258,9 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 			break;
 		case MOVE:
 			value = operand(in, 0, data);
+			break;
+		case LEAVE:
+			leave_on(in->number);
 			break;
 		case CALL:
 			for (int p = 0; p < 6; p++)

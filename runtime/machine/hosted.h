@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NR_read, NR_readv, NR_writev };
+enum { NR_read, NR_readv, NR_writev, NR_rt_sigaction };
 
 static u64 seed;
 

@@ -207,11 +207,14 @@ class Executor:
             except OSError:  # it has ended already
                 continue
 
-    def close(self) -> int | None:
-        """End the dialogue: whatever of the program still waits for us ends. Reaps the half on the host; returns its
-        wait status."""
+    def let_go(self) -> None:
+        """End the dialogue: whatever of the program still waits for us ends."""
         for end in (self.host, self.init):
             close(end.detach())
+
+    def close(self) -> int | None:
+        """The same, and reap the half on the host; returns its wait status."""
+        self.let_go()
         return reap(self.pid)
 
     def stamps(self) -> list[int]:

@@ -13,6 +13,7 @@ from pyrun.machine.program import (
     CALL,
     CHANNEL,
     FAIL,
+    LEAVE,
     LOAD,
     MOVE,
     PARAMETERS,
@@ -122,6 +123,8 @@ def describe(i: Instruction) -> str:
         return f"{result}call {i.name}({', '.join(shown)}){target}"
     if i.op == RETURN:
         return f"return {shown[0]}" if shown else "return"
+    if i.op == LEAVE:
+        return f"leave on signal {i.name}"
     if i.op == CHANNEL:
         return f"talk on {shown[0]}"
     assert i.op == MOVE

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Operand: TypeAlias = "int | str | bytes | Register | Buffer"
     Rules: TypeAlias = "Mapping[int, Label]"
 
-SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, CALL, RETURN = range(11)
+SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, LEAVE, CALL, RETURN = range(12)
 DATA, REGISTER = 1, 2
 # Of 240 registers the last is PASS, the six before it are the parameters of routines, and those before these are for
 # what goes on in a routine.
@@ -64,7 +64,7 @@ _INSTRUCTION = Struct("<BBBBHH6HI6Q")
 _HOW = Struct("<QQQ")
 _ATTR = Struct("<QQQQ")
 MAGIC = 0x4E525950
-VERSION = 3
+VERSION = 4
 _U64 = 0xFFFFFFFFFFFFFFFF
 
 
@@ -472,6 +472,12 @@ class Program:
     def fail(self, error: int, note: str) -> None:
         """End here with `error`; `note` says in plain words why."""
         self.instructions.append(Instruction(FAIL, error, (), self.pointer, note=note))
+
+    def leave_on(self, *signals: int) -> None:
+        """Until execve, each of the signals ends the process, with the exit status 128 + its number: also as the first
+        one of a pid namespace, where the kernel drops what has no handler (pid_namespaces(7))."""
+        for signal in signals:
+            self.instructions.append(Instruction(LEAVE, signal, (), self.pointer))
 
     def channel(self, fd: Operand) -> None:
         """Talk on `fd` from here on."""

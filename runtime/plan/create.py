@@ -15,6 +15,7 @@ from pyrun.kernel.constants import (
     O_DIRECTORY,
     O_RDONLY,
 )
+from pyrun.kernel.signals import SIGHUP, SIGINT, SIGQUIT, SIGTERM
 from pyrun.machine.messages import FILTER, RUNTIME_HOOKS
 from pyrun.machine.program import Program
 from pyrun.plan import (
@@ -131,13 +132,14 @@ def compile_container(config: Config, facts: Facts) -> Program:
         if "personality" in linux or "memoryPolicy" in linux:
             from pyrun.plan import execution  # lazy: hardly ever
 
-            execution.set_up(p, config)
+            execution.set_up(p, linux)
         labels.at_execve(p, proc, wanted)
         identity.become(p, wanted, facts, namespaces.has_userns)
         cwd.enter(p)
         path = process.find_executable(p, wanted)
         home = process.ask_home(p, wanted, facts)
         command = process.Command(p, wanted, path, home)
+    p.leave_on(SIGHUP, SIGINT, SIGQUIT, SIGTERM)  # as a program that waits does, in a pid namespace of its own too
     last.finish(p, wanted, facts, namespaces.has_userns, born_last=born_last, kept=FIFOS, give_up=wanted is None)
 
     # `created`: wait for start.

@@ -12,11 +12,12 @@ from pyrun.spec.namespaces import CLONE_NEWUSER
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
-    from pyrun.spec.config import Process
+    from pyrun.spec.config import Linux, Process
 
 
-def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
-    """Enter the container's cgroups and `namespaces` (CLONE_NEW* flags), through init's pidfd, and run `wanted`."""
+def compile_exec(wanted: Process, namespaces: int, facts: Facts, linux: Linux | None = None) -> Program:
+    """Enter the container's cgroups and `namespaces` (CLONE_NEW* flags), through init's pidfd, and run `wanted`.
+    linux: the config's; of it, what is of each process of the container."""
     p = Program()
     host = p.label()
     has_userns = bool(namespaces & CLONE_NEWUSER)
@@ -39,6 +40,10 @@ def compile_exec(wanted: Process, namespaces: int, facts: Facts) -> Program:
         process.hand_over_stdio(p, wanted, root)
     if not has_userns:
         limits.set_own(p, wanted, born_last=True)
+    if linux and ("personality" in linux or "memoryPolicy" in linux):
+        from pyrun.plan import execution  # lazy: hardly ever
+
+        execution.set_up(p, linux)
     labels.at_execve(p, proc, wanted)
     identity.become(p, wanted, facts, has_userns)
     cwd.enter(p)

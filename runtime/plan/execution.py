@@ -8,12 +8,11 @@ from pyrun.spec.execution import DOMAINS, MODE_FLAGS, MODES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.spec.config import Config
+    from pyrun.spec.config import Linux
 
 
-def set_up(p: Program, config: Config) -> None:
+def set_up(p: Program, linux: Linux) -> None:
     """For the process that runs this, and what it executes."""
-    linux = config.get("linux", {})
     personality = linux.get("personality")
     if personality:
         with p.at("/linux/personality"):

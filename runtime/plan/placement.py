@@ -9,13 +9,14 @@ from __future__ import annotations
 from errno import EACCES, EBADF, EPERM
 
 from pyrun.kernel.constants import AT_FDCWD, O_DIRECTORY, O_RDONLY, O_WRONLY
-from pyrun.machine.program import Program, Register
+from pyrun.machine.program import ANY_ERROR, Program, Register
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
 
 POINTER = "/linux/cgroupsPath"
+_ALL_CPUS = b"\xff" * 1024  # as many as a kernel can have (CONFIG_NR_CPUS)
 
 
 class Placement:
@@ -48,3 +49,6 @@ class Placement:
                 p.free(fd)
             if self.unified:
                 p.close(self.unified)
+        # The CPUs are those of the cgroup's cpuset, whatever the runtime's caller has been restricted to.
+        with p.at("/linux/resources/cpu/cpus"):
+            p.call("sched_setaffinity", 0, len(_ALL_CPUS), _ALL_CPUS, ignore=(ANY_ERROR,))

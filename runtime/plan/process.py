@@ -171,8 +171,12 @@ def ask_home(p: Program, process: Process | None, facts: Facts) -> Buffer | None
 
 
 def asks_home(process: Process) -> bool:
-    """HOME is to be found: it isn't in process.env."""
-    return not any(entry.startswith("HOME=") for entry in process.get("env", []))
+    """HOME is to be found: it isn't in process.env, or it is empty, which counts as that for runc too."""
+    home = ""
+    for entry in process.get("env", []):
+        if entry.startswith("HOME="):
+            home = entry[5:]
+    return not home
 
 
 class Command:
@@ -186,6 +190,8 @@ class Command:
             self._argv = p.strings(process["args"])
         with p.at("/process/env"):
             env = environment(process)
+            if home:
+                env = [entry for entry in env if entry != "HOME="]
             self._envp = p.strings([*env, ""] if home else env)
             if home:
                 p.store(self._envp, 8 * len(env), 8, Buffer(home.offset + 16, HOME_ROOM))

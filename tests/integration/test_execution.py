@@ -89,3 +89,15 @@ def test_an_offset_before_the_boot(container: Container) -> None:
     container.namespace("time")
     container.linux["timeOffsets"] = {"boottime": {"secs": -(1 << 40)}}
     container.refused("/linux/timeOffsets")
+
+
+def test_exec_has_the_personality_too(container: Container) -> None:
+    container.linux["personality"] = {"domain": "LINUX32"}
+    container.up()
+    assert container.runtime.ok("exec", container.id, "cat", "/proc/self/personality").strip() == "00000008"
+
+
+def test_exec_has_the_memory_policy_too(container: Container) -> None:
+    container.linux["memoryPolicy"] = {"mode": "MPOL_BIND", "nodes": "0"}
+    container.up()
+    assert "bind:0" in container.runtime.ok("exec", container.id, "cat", "/proc/self/numa_maps")

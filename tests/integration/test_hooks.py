@@ -48,3 +48,42 @@ def test_a_hook_may_leave_a_child(container: Container) -> None:
 def test_a_hook_that_talks_much(container: Container) -> None:
     container.hook("prestart", "dd if=/dev/zero bs=1000 count=1000 2>/dev/null; echo words; exit 1")
     container.refused("/hooks/prestart/0", "words")
+
+
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "poststart", "poststop"])
+def test_the_working_directory_on_the_host_is_the_bundle(container: Container, kind: str) -> None:
+    """Whoever calls from wherever."""
+    container.unlike(runc="1.1: the caller's, unless it is create", crun="1.8: the caller's, unless it is create")
+    container.hook(kind, "pwd > /proc/self/cwd/where; echo . > beside")
+    assert container.run("true", cwd="/").code == 0
+    assert (container.path / "where").read_text().strip() == str(container.path)
+    assert (container.path / "beside").exists()
+
+
+def test_the_working_directory_of_createcontainer_is_the_root(container: Container) -> None:
+    container.unlike(crun="1.8: /")
+    container.hook("createContainer", "pwd > here")
+    assert container.run("cat /here", cwd="/").out.strip() == str(container.path / "rootfs")
+
+
+def test_poststop_when_the_bundle_is_gone(container: Container) -> None:
+    container.unlike(runc="1.1 looks for the bundle", crun="1.8 looks for the bundle")
+    where = container.path.parent / "where"
+    container.hook("poststop", f"pwd > {where}")
+    container.create()
+    moved = container.path.rename(container.path.with_name("moved"))
+    try:
+        container.kill()
+        container.delete("--force")
+    finally:
+        moved.rename(container.path)
+    assert where.read_text() == "/\n"
+
+
+def test_startcontainer_without_env_has_that_of_the_process(container: Container) -> None:
+    container.unlike(crun="1.8: none")
+    container.process["env"] = ["PATH=/bin", "COLOUR=green"]
+    container.mount("/bundle", "bind", str(container.path), "rbind")
+    container.hook("startContainer", "echo $COLOUR > /bundle/colour")
+    assert container.run("true").code == 0
+    assert (container.path / "colour").read_text() == "green\n"

@@ -164,3 +164,25 @@ def test_a_session_keyring_of_its_own(container: Container) -> None:
         pytest.skip("no keyrings in this kernel")
     if container.runtime.name == "pyrun" and done.out:
         assert f"_ses.{container.id}" in done.out
+
+
+def test_an_empty_home_is_none(container: Container) -> None:
+    container.unlike(crun="1.8 keeps it empty")
+    container.process["env"] += ["HOME=/x", "HOME="]
+    assert container.sees("echo $HOME; env | grep -c HOME") == "/root\n1"
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_all_cpus_of_the_cpuset_whatever_the_caller_has(container: Container, verb: str) -> None:
+    container.unlike(runc="1.1 keeps the caller's", crun="1.8 keeps the caller's")
+    looks, mine = "grep Cpus_allowed: /proc/self/status | cut -f2", os.sched_getaffinity(0)
+    if len(mine) < 2:
+        pytest.skip("one CPU")
+    if verb == "exec":
+        container.up()
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        seen = container.sees(looks) if verb == "run" else container.runtime.ok("exec", container.id, "sh", "-c", looks)
+    finally:
+        os.sched_setaffinity(0, mine)
+    assert int(seen.replace(",", ""), 16).bit_count() >= len(mine)

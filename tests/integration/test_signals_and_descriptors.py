@@ -186,3 +186,21 @@ def test_a_caller_that_ignores_sigchld(container: Container) -> None:
     container.start()
     assert container.runtime("exec", container.id, "sh", "-c", "exit 8", preexec_fn=ignoring).code == 8
     container.delete("--force")
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT"])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_a_signal_ends_a_container_that_waits_for_start(container: Container, name: str, filtered: bool) -> None:
+    """As it would its program; also the first process of a pid namespace, and whatever its profile forbids."""
+    container.unlike(crun="1.8 drops it", runc="" if name == "QUIT" else "1.1 drops some")
+    if filtered:
+        container.linux["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "syscalls": [{"names": ["exit_group"], "action": "SCMP_ACT_KILL"}],
+        }
+    container.create()
+    pid = container.pid
+    container.kill(name)
+    status = container.wait(pid)
+    assert status == 128 + getattr(signal, f"SIG{name}")
+    assert container.status == "stopped"

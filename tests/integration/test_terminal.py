@@ -8,7 +8,9 @@ import pty
 import select
 import signal
 import struct
+import subprocess
 import termios
+from typing import Any
 
 import pytest
 from harness import Container, Listener, read_to_end
@@ -116,19 +118,26 @@ def test_nobody_listens(container: Container) -> None:
 # In the foreground ----------------------------------------------------------------------------------------------------
 
 
+PIPE: dict[str, Any] = {"stdout": subprocess.PIPE, "timeout": 20, "check": True}
+
+
+def command(container: Container, script: str) -> list[str]:
+    container.sh(script)
+    container.write()
+    return container.runtime.command("run", "--bundle", container.path, container.id)
+
+
 class Foreground:
     """`run` under a pty of the test's."""
 
     def __init__(self, container: Container, script: str, rows: int = 24, columns: int = 80) -> None:
         container.process["terminal"] = True
-        container.sh(script)
-        container.write()
-        command = container.runtime.command("run", "--bundle", container.path, container.id)
+        words = command(container, script)
         self.pid, self.master = pty.fork()
         if not self.pid:
             resize(0, rows, columns)
             try:
-                os.execv(command[0], command)
+                os.execv(words[0], words)
             finally:
                 os._exit(99)
 
@@ -220,3 +229,31 @@ def test_nobody_reads_the_output_any_more(container: Container) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
     os.close(master)
     assert not container.exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "exec"])
+def test_into_a_pipe_comes_what_was_written(container: Container, verb: str) -> None:
+    """No carriage return before a newline, which the terminal would add."""
+    container.unlike(runc="1.1 wants a terminal itself", crun="1.8 adds them")
+    if verb == "run":
+        container.process["terminal"] = True
+        assert (
+            subprocess.run(command(container, "printf 'a\\nb\\n'"), stdin=subprocess.DEVNULL, **PIPE).stdout
+            == b"a\nb\n"
+        )
+    else:
+        container.up()
+        said = container.runtime.command("exec", "-t", container.id, "sh", "-c", "printf 'a\\nb\\n'")
+        assert subprocess.run(said, stdin=subprocess.DEVNULL, **PIPE).stdout == b"a\nb\n"
+
+
+def test_the_callers_terminal_goes_on_to_process_what_is_written(container: Container) -> None:
+    """Nothing staircases: it is raw for what is typed, not for what is shown."""
+    container.unlike(crun="1.8 makes it raw altogether")
+    foreground = Foreground(container, "echo one; echo two; read line")
+    read_until(foreground.master, "two\r\n")
+    attributes = termios.tcgetattr(foreground.master)
+    assert attributes[1] & termios.OPOST
+    assert not attributes[3] & (termios.ICANON | termios.ECHO)
+    os.write(foreground.master, b"\r")
+    assert foreground.end()[0] == 0

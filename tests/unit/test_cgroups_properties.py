@@ -42,7 +42,7 @@ def said(resources: dict[str, Any], *, v2: bool = True) -> dict[str, Any]:
         ({"cpu": {"cpus": "9999"}}, {}, {}),  # the kernel's to refuse
         ({"pids": {"limit": 5}}, {"TasksMax": 5}, {"TasksMax": 5}),
         ({"pids": {"limit": -1}}, {"TasksMax": INFINITY}, {"TasksMax": INFINITY}),
-        ({"pids": {"limit": 0}}, {}, {}),  # systemd takes none below 1: the file has it
+        ({"pids": {"limit": 0}}, {"TasksMax": 1}, {"TasksMax": 1}),
         ({"blockIO": {"weight": 500}}, {"IOWeight": 4950}, {"BlockIOWeight": 500}),
     ],
 )

@@ -64,7 +64,7 @@ TABLE: list[tuple[dict[str, Any], list[str] | None, list[str] | None]] = [
         ["cpuset.cpus = 0-1", "cpuset.mems = 0", "pids.max = 5"],
         ["cpuset.cpus = 0-1", "cpuset.mems = 0", "pids.max = 5"],
     ),
-    ({"pids": {"limit": 0}}, ["pids.max = 0"], ["pids.max = 0"]),
+    ({"pids": {"limit": 0}}, ["pids.max = 1"], ["pids.max = 1"]),
     ({"pids": {"limit": -1}}, ["pids.max = max"], ["pids.max = max"]),
     ({"blockIO": {"weight": 500}}, ["blkio.weight = 500"], ["io.bfq.weight = 500"]),
     ({"blockIO": {"leafWeight": 500}}, ["blkio.leaf_weight = 500"], None),

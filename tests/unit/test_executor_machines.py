@@ -9,6 +9,7 @@ import socket
 from dataclasses import dataclass
 from errno import EBADF, ENOENT, ENOTDIR, EPERM
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 
@@ -131,6 +132,7 @@ def every_instruction() -> Program:
     copy = p.register()
     p.move(copy, answer)
     p.say(12, copy)
+    p.leave_on(SIGTERM)
     # a routine, called twice: its parameters, its result, and what is alive around it
     double = p.register()
     p.do(chosen, copy, 1, into=double)
@@ -158,6 +160,17 @@ def chosen(p: Program, value: Register, by: Register) -> Register:
     p.move(found, p.call("write", PIPE, "ab", by, result=True))
     p.place(others)
     return found
+
+
+def test_a_signal_that_it_leaves_on(machine: str) -> None:
+    p = Program()
+    p.leave_on(SIGTERM)
+    p.ask(1)
+    running = start(machine, p)
+    running.hears()
+    os.kill(running.pid, SIGTERM)
+    assert running.end() == 128 + SIGTERM
+    close(running)
 
 
 def test_a_failure_in_a_routine_tells_which_call(machine: str) -> None:
@@ -201,7 +214,7 @@ def test_what_would_not_end_is_refused(machine: str, wrong: str) -> None:
 def test_every_instruction(machine: str) -> None:
     program = every_instruction()
     program.link()
-    assert {i.op for i in program.instructions} == set(range(11))
+    assert {i.op for i in program.instructions} == set(range(12))
     running = start(machine, program)
     value = 0x1122334455667788
     for width in (1, 2, 4, 8):

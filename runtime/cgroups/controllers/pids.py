@@ -17,14 +17,13 @@ class Pids(Controller):
     annotations = (("TasksMax", "t", "pids.max", "pids.max"),)
 
     def v1(self, wanted: Wanted) -> None:
-        # 0 is a limit here.
-        wanted.put("pids", "limit", "pids", "pids.max", lambda limit: "max" if limit == -1 else str(limit))
+        # 0 would let nothing start: it is 1, as for runc and systemd.
+        wanted.put("pids", "limit", "pids", "pids.max", lambda limit: "max" if limit == -1 else str(limit or 1))
 
     v2 = v1
 
     def properties(self, said: Properties) -> None:
-        # systemd takes no limit below 1: 0 is left to the file.
-        said.member("pids", "limit", "TasksMax", "t", said.limit)
+        said.member("pids", "limit", "TasksMax", "t", lambda limit: said.limit(limit or 1))
         said.unified("pids.max", "TasksMax", "t", lambda text: said.infinity if text == "max" else int(text) or None)
 
     def statistics(self, figures: Figures) -> dict[str, Any]:

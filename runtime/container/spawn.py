@@ -1,4 +1,4 @@
-"""Start a hook's program inside a container's namespaces: the runtime's half of plan/hook.py."""
+"""Start a hook's program, inside a container's namespaces or outside: the runtime's half of plan/hook.py."""
 
 from __future__ import annotations
 
@@ -7,13 +7,42 @@ from pyrun.hooks.run import HookError
 from pyrun.kernel.files import close
 from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.plan.facts import Facts
-from pyrun.plan.hook import NAMES, compile_hook
+from pyrun.plan.hook import NAMES, STDIO, compile_hook, compile_outside
 from pyrun.spec.namespaces import CLONE_NEWPID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.container.container import Container
+    from pyrun.machine.program import Program
     from pyrun.spec.config import Hook, Process
+
+
+class Outside:
+    """`spawn` for hooks/run.py: in the runtime's namespaces, with the bundle as working directory."""
+
+    __slots__ = ("container", "pointer")
+
+    def __init__(self, container: Container, pointer: str) -> None:
+        self.container = container
+        self.pointer = pointer
+
+    def spawn(self, hook: Hook, stdin: int, output: int) -> int:
+        """Raises HookError when its program can't be executed."""
+        caller, layout = self.container.caller, Layout(STDIO)
+        environ = [_text(name) + "=" + _text(value) for name, value in caller.environ.items()]
+        program = compile_outside(hook, self.pointer, layout, self.container.state["bundle"], environ)
+        executor = Executor(program, layout, [stdin, output], caller)
+        try:
+            executor.expect(executor.host, -1)
+        except EndedError:
+            executor.let_go()  # by execve
+            return executor.pid
+        except BaseException as e:
+            executor.close()
+            if isinstance(e, ProgramError):
+                raise _refused(hook, program, e) from None
+            raise
+        raise AssertionError("a program speaks after its end")
 
 
 class Inside:
@@ -33,7 +62,7 @@ class Inside:
         layout = Layout([*NAMES, *("root" for _ in root)])
         try:
             facts = self._facts(layout)
-            program = compile_hook(hook, self.pointer, self._namespaces(), facts, process)
+            program = compile_hook(hook, self.pointer, self._namespaces(), facts, process, self._directory())
             pidfd = container.open_init()
             try:
                 executor = Executor(program, layout, [pidfd, stdin, output, *root], container.caller)
@@ -52,10 +81,13 @@ class Inside:
             if isinstance(e, EndedError):
                 raise HookError(hook["path"], "ended before it was inside") from None
             if isinstance(e, ProgramError):
-                call = str(program.resolve(e.index, e.caller).name)
-                raise HookError(hook["path"], call=call, errno=e.errno) from None
+                raise _refused(hook, program, e) from None
             raise
         return newcomer.session.pid
+
+    def _directory(self) -> str:
+        """A program of the host's begins where the container's root file system lies."""
+        return self.container.state["rootfs"] if self.process is None else "/"
 
     def _facts(self, layout: Layout) -> Facts:
         if self.process is None:
@@ -84,3 +116,12 @@ class Inside:
         state = self.container.state
         namespaces = state.get("namespaces", 0)
         return namespaces if self.process is not None else namespaces & ~(state.get("joined", 0) & CLONE_NEWPID)
+
+
+def _refused(hook: Hook, program: Program, error: ProgramError) -> HookError:
+    call = str(program.resolve(error.index, error.caller).name)
+    return HookError(hook["path"], call=call, errno=error.errno)
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
