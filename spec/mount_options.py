@@ -116,6 +116,7 @@ def _nothing(found: MountOptions, i: int) -> None:
 
 
 def _flag(found: MountOptions, i: int, ms: int, on: bool, attribute: int, superblock: str) -> None:
+    found.named = True
     if on:
         found.ms_flags |= ms
         found.attr_set |= attribute
@@ -130,6 +131,7 @@ def _flag(found: MountOptions, i: int, ms: int, on: bool, attribute: int, superb
 
 
 def _atime(found: MountOptions, i: int, ms: int, on: bool, attribute: int) -> None:
+    found.named = True
     found.ms_flags = found.ms_flags & ~_MS_ATIME | ms if on else found.ms_flags & ~ms
     found.atime = _mode(found.atime, on, attribute)
 
@@ -272,6 +274,7 @@ class MountOptions:
     idmap, ridmap  -- an id-mapped mount; ridmap: with the mounts below it (idmap is True too)
     mappings       -- (uids, gids) of an option idmap=..., each as in mounts' uidMappings; None without one
     tmpcopyup, copy_symlink, src_nofollow, dest_nofollow -- as named
+    named          -- a flag that mount(2) takes is set or cleared by name, propagation not counted
     index          -- where in the list an option is (its last place), so that errors can point at it
     atime, recursive_atime, superblock -- parse's own, while it adds up: the MOUNT_ATTR_ mode named last, -1 for none;
                       by MS_ flag (index, name, set or clear)
@@ -289,6 +292,7 @@ class MountOptions:
         "index",
         "mappings",
         "ms_flags",
+        "named",
         "propagation",
         "rbind",
         "recursive_atime",
@@ -321,6 +325,7 @@ class MountOptions:
         self.copy_symlink = False
         self.src_nofollow = False
         self.dest_nofollow = False
+        self.named = False
         self.index: dict[str, int] = {}
         self.atime = self.recursive_atime = _UNNAMED
         self.superblock: dict[int, tuple[int, str, bool]] = {}

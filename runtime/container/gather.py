@@ -5,9 +5,10 @@ from __future__ import annotations
 import posix
 
 from pyrun.cgroups import drivers
+from pyrun.host.dangling import destinations
 from pyrun.kernel import privilege
 from pyrun.machine.launch import Layout
-from pyrun.plan import labels, mounts
+from pyrun.plan import labels, mounts, rootfs
 from pyrun.plan.facts import Facts
 from pyrun.plan.namespaces import Namespaces
 
@@ -160,6 +161,7 @@ def facts(
         keyring=options.keyring,
         pivot=options.pivot,
         symlinks=_symlinks(config, options.bundle),
+        destinations=destinations(config, rootfs.path(config, options.bundle)),
         mount_label=_mount_label(config, caller.log),
         procfs_takes_namespace=_release() >= _PIDNS,
     )

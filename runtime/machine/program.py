@@ -580,11 +580,13 @@ class Program:
         recursive: bool = False,
         path: str = "",
         userns: int = 0,
+        errors: Rules | None = None,
+        note: str = "",
     ) -> None:
         """mount_setattr(2). tree: the mount, or with `path` what that is relative to."""
         flags = (AT_RECURSIVE if recursive else 0) | (0 if path else AT_EMPTY_PATH)
         attr = _ATTR.pack(attr_set, attr_clr, propagation, userns)
-        self.call("mount_setattr", tree, path, flags, attr, len(attr))
+        self.call("mount_setattr", tree, path, flags, attr, len(attr), errors=errors, note=note)
 
     def statx(self, fd: Operand, path: str | Register = "", errors: Rules | None = None, more: int = 0) -> Buffer:
         """The scratch memory with a struct statx of `fd`, or of `path` below it (symlinks are followed), with the basic

@@ -52,7 +52,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
     p = Program()
     namespaces = Namespaces(config)
     own_mounts = namespaces.own("mount")
-    entries = mounts.entries(config)
+    entries = mounts.entries(config, facts)
     bound_dev = any(entry.options.bind and entry.destination == "/dev" for entry in entries)
     nodes = [] if bound_dev else devices.nodes(config)
     wanted = config.get("process")
@@ -97,7 +97,7 @@ def compile_container(config: Config, facts: Facts) -> Program:
         with p.at(namespaces.pointer("network")):
             loopback(p)
     rootfs.attach(p, root, config, own_mounts, facts)
-    mounts.make(p, entries, root.tree, namespaces, facts)
+    mounts.make(p, entries, root.tree, config, namespaces, facts)
     if not bound_dev:
         fresh = {entry.destination for entry in entries if entry.destination != "/dev" or entry.type == "tmpfs"}
         devices.make(p, nodes, root.tree, fresh)

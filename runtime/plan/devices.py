@@ -16,7 +16,7 @@ from pyrun.machine.program import Buffer, Program, Register
 from pyrun.plan import verify
 from pyrun.plan.paths import DIRECTORY, open_in_root, open_place
 from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
-from pyrun.spec.mount_options import MS_PRIVATE
+from pyrun.spec.mount_options import MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MS_PRIVATE
 from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ def open_sources(p: Program, nodes: list[Node]) -> None:
             if node.kind == S_IFIFO:
                 continue
             tree = p.clone_tree(AT_FDCWD, node.path)
-            p.mount_setattr(tree, propagation=MS_PRIVATE)
+            p.mount_setattr(tree, attr_set=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, propagation=MS_PRIVATE)
             node.verify(p, tree)
             node.source = p.keep(tree)
 

@@ -27,6 +27,8 @@ class Facts(Record):
     capabilities: int = (1 << 41) - 1
     # What a mount with copy-symlink leads to, if its source is a symlink: number of the mount -> text of the symlink
     symlinks: Mapping[int, str] = {}
+    # Where destinations of mounts lead by symlinks of the image whose target is missing: number of the mount -> path
+    destinations: Mapping[int, str] = {}
     # The SELinux label of the mounts; "" without one, and where SELinux isn't in force
     mount_label: str = ""
     # The host's cgroups are unified

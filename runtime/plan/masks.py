@@ -16,6 +16,7 @@ from pyrun.machine.program import Program, Register
 from pyrun.plan import verify
 from pyrun.plan.paths import open_in_root
 from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY
+from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def masked(p: Program, root: Register, config: Config, label: str = "") -> None:
         empty = _empty_directory(p, label)
         attached = p.register()
         p.move(attached, 0)
-    for i, path in enumerate(paths):
+    # Once each: over what is masked already nothing can be seen that would have to be masked.
+    first = {clean(path): i for i, path in reversed([*enumerate(paths)])}
+    for path, i in sorted(first.items(), key=lambda row: row[1]):
         with p.at(f"/linux/maskedPaths/{i}"):
             p.do(_mask, root, path, null, empty, constants=(attached,))
     p.close(null)

@@ -23,6 +23,7 @@ from pyrun.kernel.constants import (
     O_RDONLY,
     OPEN_TREE_CLONE,
     PROC_SUPER_MAGIC,
+    STATFS_FLAGS,
     STATX_MODE,
 )
 from pyrun.machine.messages import COPY_FROM, COPY_UP
@@ -34,6 +35,10 @@ from pyrun.spec.mount_options import (
     ID_MAPS,
     MOUNT_ATTR__ATIME,
     MOUNT_ATTR_IDMAP,
+    MOUNT_ATTR_NODEV,
+    MOUNT_ATTR_NOEXEC,
+    MOUNT_ATTR_NOSUID,
+    MOUNT_ATTR_NOSYMFOLLOW,
     MOUNT_ATTR_RDONLY,
     MS_PRIVATE,
     MS_REC,
@@ -57,6 +62,16 @@ VIRTUAL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
 # Only on a real directory: a symlink in the image would send it elsewhere (CVE-2019-19921, CVE-2023-27561).
 ORDINARY_DIRECTORY = {"proc", "sysfs"}
 
+# What a remount as a bind sets anew, but for the modes of atime, and what a user namespace is locked out of changing:
+# with the option that says the opposite.
+_CLEARED = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSYMFOLLOW
+_LOCKED = {
+    MOUNT_ATTR_RDONLY: "rw",
+    MOUNT_ATTR_NOSUID: "suid",
+    MOUNT_ATTR_NODEV: "dev",
+    MOUNT_ATTR_NOEXEC: "exec",
+}
+
 _ID_MAPPED = ("idmap", "ridmap", *ID_MAPS)
 
 # Their labels are the policy's business alone, and mqueue takes none at mounting.
@@ -68,18 +83,24 @@ _LONGEST_VALUE = 255
 
 class MountEntry:
     """One mount of the config: where it stands, what its options add up to, and where the
-    tree of a bind is kept, once it is open."""
+    tree of a bind is kept, once it is open.
 
-    __slots__ = ("destination", "index", "mount", "options", "pointer", "tree", "type")
+    written      its destination in the config
+    destination  the same, or where that leads by symlinks of the image whose target is missing
+    late         the source of a bind that an earlier mount makes, as a path in the container; "" for all others"""
 
-    def __init__(self, index: int, mount: Mount) -> None:
+    __slots__ = ("destination", "index", "late", "mount", "options", "pointer", "tree", "type", "written")
+
+    def __init__(self, index: int, mount: Mount, leads_to: str = "") -> None:
         self.index = index
         self.pointer = f"/mounts/{index}"
         self.mount = mount
         self.options = parse(mount.get("options", []))
-        self.destination = clean(mount["destination"])
+        self.written = clean(mount["destination"])
+        self.destination = leads_to or self.written
         self.type = "bind" if self.options.bind else mount.get("type", "")
         self.tree: Buffer | None = None
+        self.late = ""
 
     @property
     def mapped(self) -> bool:
@@ -105,9 +126,19 @@ def is_mapped(mount: Mount) -> bool:
     return "uidMappings" in mount or any(option.startswith(_ID_MAPPED) for option in mount.get("options", ()))
 
 
-def entries(config: Config) -> list[MountEntry]:
+def entries(config: Config, facts: Facts | None = None) -> list[MountEntry]:
     """The config's mounts, in its order."""
-    return [MountEntry(i, mount) for i, mount in enumerate(config.get("mounts", []))]
+    leads_to = facts.destinations if facts else {}
+    found = [MountEntry(i, mount, leads_to.get(i, "")) for i, mount in enumerate(config.get("mounts", []))]
+    if facts:
+        root = clean(rootfs.path(config, facts.bundle))
+        for entry in found:
+            source = entry.mount.get("source", "")
+            if entry.options.bind and source.startswith(f"{root}/"):
+                inside = clean(source[len(root) :])
+                if any(f"{inside}/".startswith(f"{earlier.written}/") for earlier in found[: entry.index]):
+                    entry.late = inside
+    return found
 
 
 def open_sources(p: Program, entries: list[MountEntry], config: Config, facts: Facts, has_userns: bool) -> None:
@@ -118,26 +149,40 @@ def open_sources(p: Program, entries: list[MountEntry], config: Config, facts: F
     default = rootfs.received(config)
     for entry in entries:
         options = entry.options
-        if not options.bind or options.remount or entry.index in facts.symlinks:
+        if not options.bind or options.remount or entry.late or entry.index in facts.symlinks:
             continue
         source = entry.mount.get("source", "")
-        wanted = options.propagation[-1][1] if options.propagation else default
-        if wanted & MS_SHARED and not has_userns:
-            propagation = 0  # stays a peer of the host's mount, if that is shared: this is what was asked for
-        else:
-            propagation = MS_SLAVE if wanted & (MS_SHARED | MS_SLAVE) else MS_PRIVATE
+        propagation = _propagation(options, default, has_userns)
         with p.at(entry.pointer):
             # A relative source is relative to the bundle (config.md "Mounts").
             path = source if source.startswith("/") else f"{facts.bundle}/{source}"
             flags = OPEN_TREE_CLONE | (AT_RECURSIVE if options.rbind else 0)
             flags |= AT_SYMLINK_NOFOLLOW if options.src_nofollow else 0
             tree = p.do(_open_source, path, constants=(flags, propagation))
-            _attributes(p, tree, options)
-            if entry.mapped:
-                with p.at("uidMappings" if "uidMappings" in entry.mount else "options"):
-                    userns = facts.layout[f"idmap-{entry.index}"]
-                    p.mount_setattr(tree, MOUNT_ATTR_IDMAP, userns=userns, recursive=options.ridmap)
+            _attributes_of_bind(
+                p,
+                tree,
+                options,
+                locked=has_userns and facts.privileged,
+                may_be_locked=facts.nested or not facts.privileged,
+            )
+            _map_ids(p, entry, tree, facts)
             entry.tree = p.keep(tree)
+
+
+def _propagation(options: MountOptions, default: int, has_userns: bool) -> int:
+    """How the copy of a bind's source hangs together with it."""
+    wanted = options.propagation[-1][1] if options.propagation else default
+    if wanted & MS_SHARED and not has_userns:
+        return 0  # stays a peer of the host's mount, if that is shared: this is what was asked for
+    return MS_SLAVE if wanted & (MS_SHARED | MS_SLAVE) else MS_PRIVATE
+
+
+def _map_ids(p: Program, entry: MountEntry, tree: Register, facts: Facts) -> None:
+    if entry.mapped:
+        with p.at("uidMappings" if "uidMappings" in entry.mount else "options"):
+            userns = facts.layout[f"idmap-{entry.index}"]
+            p.mount_setattr(tree, MOUNT_ATTR_IDMAP, userns=userns, recursive=entry.options.ridmap)
 
 
 def _open_source(p: Program, path: Register, flags: int, propagation: int) -> Register:
@@ -146,6 +191,42 @@ def _open_source(p: Program, path: Register, flags: int, propagation: int) -> Re
     if propagation:
         p.mount_setattr(tree, propagation=propagation, recursive=True)
     return tree
+
+
+def _attributes_of_bind(
+    p: Program, tree: Register, options: MountOptions, *, locked: bool, may_be_locked: bool
+) -> None:
+    """As runc: no flag named, all of the source's mount are kept; any named, the others are cleared, but those of
+    atime.
+
+    locked: the container has a user namespace, and would be locked out of changing what the host's mount has, if the
+    bind were made inside: that stays, and it is an error to name its opposite. may_be_locked: the mounts are those of
+    somebody else's user namespace, and the kernel knows."""
+    cleared = options.attr_clr
+    if locked:
+        for attribute, name in _LOCKED.items():
+            if cleared & attribute:
+                with p.at(f"options/{options.index[name]}"):
+                    p.do(_is_not_locked, tree, constants=(attribute,))
+    elif options.named:
+        cleared |= _CLEARED & ~options.attr_set
+    if options.attr_set or cleared:
+        with p.at("options"):
+            kept, done = p.label(), p.label()
+            uncertain = may_be_locked and cleared != options.attr_clr
+            p.mount_setattr(tree, options.attr_set, cleared, errors={EPERM: kept} if uncertain else None)
+            if uncertain:
+                p.jump(done)
+                p.place(kept)
+                p.mount_setattr(tree, options.attr_set, options.attr_clr)
+                p.place(done)
+    _recursive_attributes(p, tree, options)
+
+
+def _is_not_locked(p: Program, tree: Register, attribute: int) -> None:
+    # The flags of struct statfs (statfs(2), ST_*) have the values of MOUNT_ATTR_*.
+    with p.held(p.load(p.fstatfs(tree), STATFS_FLAGS, 8)) as flags, p.when(flags, attribute, mask=attribute):
+        p.fail(EPERM, "the host's mount has the opposite, and a user namespace may not change that")
 
 
 def _attributes(p: Program, tree: Register, options: MountOptions) -> None:
@@ -165,6 +246,7 @@ def make(
     p: Program,
     entries: list[MountEntry],
     root: Register,
+    config: Config,
     namespaces: Namespaces,
     facts: Facts,
 ) -> None:
@@ -175,6 +257,8 @@ def make(
                 _remount(p, entry, root)
             elif entry.index in facts.symlinks:
                 _symlink(p, entry, root, facts.symlinks[entry.index])
+            elif entry.late:
+                _late_bind(p, entry, root, config, namespaces, facts)
             elif entry.tree:
                 _bind(p, entry, entry.tree, root)
             elif entry.type == "cgroup" or entry.type == "cgroup2":
@@ -198,20 +282,39 @@ def finish(p: Program, entries: list[MountEntry]) -> None:
 
 
 def _check(p: Program, entry: MountEntry, point: Register, root: Register) -> None:
-    if entry.destination in BELOW_PROC:
+    if entry.written in BELOW_PROC:
         verify.is_not_root(p, point, root)
     else:
         verify.mount_point(p, point, root)
 
 
+def _late_bind(
+    p: Program, entry: MountEntry, root: Register, config: Config, namespaces: Namespaces, facts: Facts
+) -> None:
+    """The source is what an earlier mount has put there: opened in its turn, and as the container sees it."""
+    options = entry.options
+    with p.at("source"), p.opened(open_in_root(p, root, entry.late, follow=not options.src_nofollow)) as source:
+        tree = p.clone_tree(source, recursive=options.rbind)
+    if propagation := _propagation(options, rootfs.received(config), namespaces.has_userns):
+        p.mount_setattr(tree, propagation=propagation, recursive=True)
+    _attributes_of_bind(p, tree, options, locked=False, may_be_locked=True)
+    _map_ids(p, entry, tree, facts)
+    _attach(p, entry, tree, root)
+    p.close(tree)
+
+
 def _bind(p: Program, entry: MountEntry, kept: Buffer, root: Register) -> None:
     with p.opened(p.fetch(kept)) as tree:
-        if entry.destination == "/proc":
-            with p.at("source"):
-                verify.on_file_system(p, tree, PROC_SUPER_MAGIC, EPERM, "/proc must be a procfs")
-        with p.opened(entry.target(p, root, create=tree)) as point:
-            p.move_mount(tree, point)
-        _propagate(p, entry, tree)
+        _attach(p, entry, tree, root)
+
+
+def _attach(p: Program, entry: MountEntry, tree: Register, root: Register) -> None:
+    if entry.destination == "/proc":
+        with p.at("source"):
+            verify.on_file_system(p, tree, PROC_SUPER_MAGIC, EPERM, "/proc must be a procfs")
+    with p.opened(entry.target(p, root, create=tree)) as point:
+        p.move_mount(tree, point)
+    _propagate(p, entry, tree)
 
 
 def _symlink(p: Program, entry: MountEntry, root: Register, text: str) -> None:
@@ -244,6 +347,7 @@ def _file_system(p: Program, entry: MountEntry, root: Register, namespaces: Name
         tree = _host_sysfs(p, entry)
     else:
         tree = _new(p, entry, facts, namespaces.pids)
+    _map_ids(p, entry, tree, facts)
     if entry.type in ORDINARY_DIRECTORY:
         point = _ordinary_directory(p, entry, root)
     elif entry.type == "tmpfs" and not any(key == "mode" for _, key, _ in options.data):

@@ -78,7 +78,7 @@ def attach(p: Program, root: Root, config: Config, own: bool, facts: Facts) -> N
             p.close(root.directory)
         return
     with p.at("/linux/rootfsPropagation" if propagation(config)[0] else "/root"):
-        p.mount_setattr(AT_FDCWD, path="/", propagation=received(config), recursive=True)
+        p.mount_setattr(AT_FDCWD, path="/", propagation=received(config), recursive=True, note=_CHROOT)
     with p.at("/root/path"):
         p.close(root.directory)  # of the host's namespace, where nothing is to be mounted
         unreachable, attached = p.label(), p.label()
@@ -130,4 +130,5 @@ def finish(p: Program, root: Root, config: Config) -> None:
 
 
 _HOSTS_ROOT = "without a mount namespace of its own the container's root must not be that of the host"
+_CHROOT = "EINVAL here means: the runtime's own root is no mount point, as in a chroot; bind it to itself before"
 _INITRAMFS = "EINVAL here means: the host's root is an initramfs, which can't be pivoted away; --no-pivot works"

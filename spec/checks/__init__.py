@@ -93,16 +93,7 @@ def resources_faults(resources: Resources, at: str = "") -> list[Fault]:
 
 def config_warnings(config: Config) -> list[Fault]:
     """What is no error but deserves a word: a MUST or SHOULD that tells us to go on."""
-    warnings = [
-        Fault(
-            f"/mounts/{i}/destination",
-            f"a relative path, {show(mount['destination'])}, is taken from the container's root",
-            "MUST 49",
-            "make it absolute",
-        )
-        for i, mount in enumerate(config.get("mounts", ()))
-        if mount["destination"][0] != "/"
-    ]
+    warnings = [*mounts.mount_warnings(config)]
     process = config.get("process")
     if process is not None:
         warnings += process_warnings(process, "/process")

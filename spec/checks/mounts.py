@@ -29,6 +29,8 @@ BELOW_PROC = frozenset(
         "/proc/sys/crypto/fips_enabled",
     }
 )
+# File systems of the kernel's own without FS_ALLOW_IDMAP.
+_UNMAPPED = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs")
 _FOR_BINDS = ("copy-symlink", "src-nofollow")
 
 
@@ -68,11 +70,22 @@ def _type(mount: Mount, at: str) -> Iterator[Fault]:
 def _bind(mount: Mount, at: str) -> Iterator[Fault]:
     if not mount.get("source"):
         yield Fault(f"{at}/source", "is required for a bind")
-    for j, option in enumerate(mount["options"]):
-        if option and option not in mount_options.OPTIONS and not option.startswith(mount_options.ID_MAPS):
-            # A bind has no filesystem of its own to set up: mount(2) would drop it without a word.
-            problem = f"unknown option {show(option)}, and a bind passes none to a filesystem"
-            yield Fault(f"{at}/options/{j}", problem)
+
+
+def mount_warnings(config: Config) -> Iterator[Fault]:
+    """What is no error but has no effect, or another than it seems to have."""
+    for i, mount in enumerate(config.get("mounts", ())):
+        at, options = f"/mounts/{i}", mount.get("options", ())
+        if mount["destination"][0] != "/":
+            problem = f"a relative path, {show(mount['destination'])}, is taken from the container's root"
+            yield Fault(f"{at}/destination", problem, "MUST 49", "make it absolute")
+        if "bind" not in options and "rbind" not in options:
+            continue
+        for j, option in enumerate(options):
+            if option and option not in mount_options.OPTIONS and not option.startswith(mount_options.ID_MAPS):
+                # As for mount(2): a bind has no filesystem of its own to set up.
+                problem = f"the option {show(option)} has no effect: a bind passes none to a filesystem"
+                yield Fault(f"{at}/options/{j}", problem)
 
 
 def _options(mount: Mount, at: str, binds: bool) -> Iterator[Fault]:
@@ -98,8 +111,8 @@ def _id_mapping(mount: Mount, at: str, binds: bool, own_maps: bool) -> Iterator[
             hint = "give the mount uidMappings and gidMappings, or the container a user namespace"
             problem = f"there is no id mapping for {option} to use"
             yield Fault(f"{at}/options/{options.index(option)}", problem, "MUST 51", hint)
-    if not binds and (maps or "idmap" in options or "ridmap" in options):
-        yield Fault(at, "only a bind can be id-mapped", hint="use the option bind or rbind")
+    if not binds and mount.get("type") in _UNMAPPED and (maps or "idmap" in options or "ridmap" in options):
+        yield Fault(at, f"the kernel maps no ids of a {mount['type']}", hint="leave the mappings out")
     yield from mapping_faults(mount.get("uidMappings", ()), f"{at}/uidMappings")
     yield from mapping_faults(mount.get("gidMappings", ()), f"{at}/gidMappings")
 

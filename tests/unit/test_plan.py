@@ -128,7 +128,8 @@ def test_a_bind_is_opened_on_the_host_in_its_final_shape() -> None:
     assert opened < first(steps, "clone3(")
     assert "AT_RECURSIVE" in steps[opened][0]
     assert steps[opened + 1][0].endswith("{propagation=MS_SLAVE})")
-    assert steps[opened + 2][0].endswith("{attr_set=MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID})")
+    cleared = "|".join(f"MOUNT_ATTR_{name}" for name in ("NODEV", "NOEXEC", "NOSYMFOLLOW"))
+    assert steps[opened + 2][0].endswith(f"{{attr_set=MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID, attr_clr={cleared}}})")
 
 
 @pytest.mark.parametrize(
