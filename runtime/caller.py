@@ -6,6 +6,8 @@ import posix
 import select
 import time
 
+from pyrun.errors import Error
+from pyrun.kernel.files import exists
 from pyrun.kernel.process import has_executed
 from pyrun.log import Log
 
@@ -82,11 +84,28 @@ class Caller:
         directory = self.environ.get(b"XDG_RUNTIME_DIR")
         if directory and directory.startswith(b"/") and self._has_runtime_dir():
             return f"{directory.decode(errors='surrogateescape')}/pyrun"
+        if uid := posix.geteuid():
+            return self._home_of(uid)
         return "/run/pyrun"
 
+    def _home_of(self, uid: int) -> str:
+        """Where somebody without XDG_RUNTIME_DIR keeps containers, who may not write to /run: as the basedir
+        specification has it. Raises Error."""
+        if exists(f"/run/user/{uid}"):
+            return f"/run/user/{uid}/pyrun"
+        home = self.environ.get(b"HOME", b"").decode(errors="surrogateescape")
+        if not home.startswith("/"):
+            hint = "choose a --root, or set XDG_RUNTIME_DIR or HOME"
+            raise Error("find a directory for the containers' states", detail=f"uid {uid} has none", hint=hint)
+        return f"{home.rstrip('/')}/.local/state/pyrun"
+
     def cache(self, name: str) -> str:
-        """The directory for what can be made again, kept from one container to the next, whatever --root says."""
-        return f"{self.default_root()}.cache/{name}"
+        """The directory for what can be made again, kept from one container to the next, whatever --root says; "" where
+        there is none."""
+        try:
+            return f"{self.default_root()}.cache/{name}"
+        except Error:
+            return ""
 
     def _has_runtime_dir(self) -> bool:
         """Not the machine's root: not even one that is root in a user namespace, unless it says that it is root

@@ -64,6 +64,20 @@ class Error(Exception):
         self.detail = detail
         self.hint = hint
 
+    def fields(self) -> dict[str, str]:
+        """Its parts, but for those that are empty: what the JSON log has beside the text. errno: by name. path: what
+        the system call was about, where that is a path."""
+        path = self.call.partition(" ")[2]
+        found = {
+            "pointer": self.pointer,
+            "call": self.call,
+            "errno": errorcode.get(self.errno, str(self.errno)) if self.errno else "",
+            "path": path if path.startswith("/") else "",
+            "detail": self.detail,
+            "hint": self.hint,
+        }
+        return {name: one_line(value) for name, value in found.items() if value}
+
     def __str__(self) -> str:
         parts = [f"{self.what} ({self.pointer})" if self.pointer else self.what]
         if self.call:
@@ -89,6 +103,11 @@ class ConfigError(Error):
         if len(faults) > _SHOWN:
             text += f"; and {len(faults) - _SHOWN} more, which `pyrun check` shows"
         super().__init__(f"{what}: {text}" if what else text)
+
+    def fields(self) -> dict[str, str]:
+        """The pointer and the hint of the first fault: the text has all."""
+        found = {"pointer": self.faults[0].pointer, "hint": self.faults[0].hint} if self.faults else {}
+        return {name: one_line(value) for name, value in found.items() if value}
 
 
 class ExecutableError(Error):

@@ -11,10 +11,17 @@ from pyrun.version import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import click
+    from collections.abc import Callable
+    from typing import TypeAlias
 
+    import click
+    from click.shell_completion import CompletionItem
+
+    from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
     from pyrun.cli.table import Row
+
+    Completion: TypeAlias = Callable[[click.Context, click.Parameter, str], list[CompletionItem[str]]]
 
 
 def version() -> str:
@@ -33,9 +40,16 @@ def show(wide: Values, name: str) -> int:
 
 
 def usage(error: UsageError) -> int:
-    """What is wrong with a command line, and how it should be; returns the exit status."""
-    print(f"pyrun: {error}", file=sys.stderr)
-    print(_help(error.command), file=sys.stderr)
+    """What is wrong with a command line, what may have been meant, and how it should be, in one line; returns the exit
+    status."""
+    import difflib  # lazy: an error
+
+    near = difflib.get_close_matches(error.word, error.known, 1, 0.6) if error.word else []
+    meant = f": did you mean {near[0]}?" if near else ""
+    words = f"pyrun {error.command}" if error.command else "pyrun"
+    arguments = COMMANDS[error.command].arguments if error.command else "COMMAND [ARGS...]"
+    form = " ".join(part for part in (words, "[OPTIONS]", arguments) if part)
+    print(f"{words}: {error}{meant} ({form}; {words} --help says more)", file=sys.stderr)
     return error.code
 
 
@@ -52,8 +66,17 @@ def _help(name: str) -> str:
     return command.get_help(click.Context(command, info_name=name, parent=parent))
 
 
-def group() -> click.Group:
-    """The whole command line as click sees it; completion scripts come from it too."""
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    """pyrun help [COMMAND]"""
+    name = arguments[0] if arguments else ""
+    if name and name not in COMMANDS:
+        raise UsageError("", f"no such command: {name!r}", 3, word=name, known=COMMANDS)
+    print(_help(name))
+    return 0
+
+
+def group(ids: Completion | None = None) -> click.Group:
+    """The whole command line as click sees it; completion comes from it too, with `ids` for those of containers."""
     import click  # lazy: only for help
 
     program = click.Group(
@@ -62,7 +85,10 @@ def group() -> click.Group:
     for name, command in COMMANDS.items():
         arguments: list[click.Parameter] = [
             click.Argument(
-                [word.strip("[].").lower()], required=not word.startswith("["), nargs=-1 if "..." in word else 1
+                [word.strip("[].").lower()],
+                required=not word.startswith("["),
+                nargs=-1 if "..." in word else 1,
+                shell_complete=ids if word == "ID" else None,
             )
             for word in command.arguments.split()
         ]

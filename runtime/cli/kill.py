@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     try:
-        signal = signals.parse(arguments[1] if len(arguments) > 1 else "TERM")
+        wanted = arguments[1] if len(arguments) > 1 else "TERM"
+        signal = 0 if wanted == "0" else signals.parse(wanted)  # 0 asks whether it runs (kill(2))
     except Invalid as e:
         raise ConfigError(e.faults, "") from None
     everything = values.flag("all")

@@ -11,7 +11,7 @@ from pyrun.caller import Caller, Interrupt
 from pyrun.cli.parse import UsageError, parse
 from pyrun.errors import Error
 from pyrun.kernel.signals import SIGCHLD, SIGINT, Pending, default
-from pyrun.log import Log
+from pyrun.log import FORMATS, LEVELS, Log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,16 +64,17 @@ def main(argv: list[str]) -> int:
     log = Log()
     name = ""
     try:
+        if not argv and b"_PYRUN_COMPLETE" in posix.environ:
+            from pyrun.cli.completion import complete  # lazy: cold
+
+            return complete()
         wide, name, values, arguments = parse(argv)
         if not name or values["help"]:
             from pyrun.cli.help import show  # lazy: cold
 
             return show(wide, name)
         _check_preserved(values)
-        form = wide.text("log_format") or "text"
-        if form not in ("text", "json"):
-            raise Error(f"--log-format is text or json, not {form}")
-        log = Log(wide.text("log"), form, wide.flag("debug"))
+        log = _log(wide)
         _hold_library()
         return int(_module(name).run(Context(wide, Caller(log, signals=Pending())), values, arguments))
     except UsageError as e:
@@ -81,7 +82,7 @@ def main(argv: list[str]) -> int:
 
         return usage(e)
     except Error as e:
-        log.error(str(e))
+        log.error(e)
         # What exec itself fails with must not be taken for its program's own end.
         return _EXEC_FAILED if name == "exec" else e.code
     except BrokenPipeError:
@@ -95,16 +96,24 @@ def main(argv: list[str]) -> int:
         if isinstance(e, ImportError):
             # A module that is there can't be read: importlib does not say why.
             hint = "is pyrun installed whole, and the disk in order?"
-            log.error(str(Error(name or "pyrun", detail=str(e), hint=hint)))
+            log.error(Error(name or "pyrun", detail=str(e), hint=hint))
             return failed
         if isinstance(e, OSError) and e.errno in _EXHAUSTED:
             hint = "raise RLIMIT_NOFILE (ulimit -n)" if e.errno == EMFILE else ""
-            log.error(str(Error(name, call=f"open {e.filename}" if e.filename else "", errno=e.errno, hint=hint)))
+            log.error(Error(name, call=f"open {e.filename}" if e.filename else "", errno=e.errno, hint=hint))
             return failed
         what = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         path = f" {e.filename}" if isinstance(e, OSError) and e.filename else ""
         log.error(f"pyrun itself failed: {type(e).__name__}{path}: {what} (--debug shows where)")
         return failed
+
+
+def _log(wide: Values) -> Log:
+    for option, key, known in (("--log-format", "log_format", FORMATS), ("--log-level", "log_level", LEVELS)):
+        said = wide.text(key)
+        if said and said not in known:
+            raise Error(f"{option} is {', '.join(known[:-1])} or {known[-1]}, not {said}")
+    return Log(wide.text("log"), wide.text("log_format"), wide.flag("debug"), wide.text("log_level"))
 
 
 def _check_preserved(values: Values) -> None:

@@ -11,7 +11,7 @@ from pyrun.errors import Error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     _Values = dict[str, str | bool | list[str]]
 
@@ -46,12 +46,17 @@ class Values(_Values):
 
 
 class UsageError(Error):
-    """The command line can't be understood. `command`: whose usage to show, "" for the program's."""
+    """The command line can't be understood. command: whose usage to show, "" for the program's. word: what isn't known,
+    in the place of which one of `known` may have been meant."""
 
-    def __init__(self, command: str, message: str, code: int = 1) -> None:
+    def __init__(
+        self, command: str, message: str, code: int = 1, *, word: str = "", known: Collection[str] = ()
+    ) -> None:
         super().__init__(message)
         self.command = command
         self.code = code
+        self.word = word
+        self.known = known
 
 
 def parse(argv: list[str]) -> tuple[Values, str, Values, list[str]]:
@@ -64,7 +69,7 @@ def parse(argv: list[str]) -> tuple[Values, str, Values, list[str]]:
     name, *rest = rest
     command = COMMANDS.get(name)
     if command is None:
-        raise UsageError("", f"no such command: {name!r}", 3)
+        raise UsageError("", f"no such command: {name!r}", 3, word=name, known=COMMANDS)
     values, arguments = _options(name, command.options, rest, first=command.rest)
     if not values["help"] and not command.least <= len(arguments) <= command.most:
         wanted = str(command.least) if command.least == command.most else f"{command.least} to {command.most}"
@@ -98,7 +103,7 @@ def _options(command: str, table: tuple[Row, ...], words: list[str], first: bool
             found = by_name.get(word[:2])
             equals, value = "=", word[2:]
         if found is None:
-            raise UsageError(command, f"no such option: {name}")
+            raise UsageError(command, f"no such option: {name}", word=name, known=by_name)
         if found.kind == "switch":
             if equals and value.lower() not in _TRUE + _FALSE:
                 raise UsageError(command, f"{name} is true or false, not {value!r}")

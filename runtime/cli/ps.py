@@ -27,7 +27,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if form not in ("table", "json"):
         raise Error(f"--format is table or json, not {form}")
     with context.open(arguments[0]) as container:
-        pids = container.processes()
+        # As with runc, one that has stopped has none; that is no error.
+        pids = [] if container.status == "stopped" else container.processes()
     if form == "json":
         print(strictjson.dumps(pids))
         return 0

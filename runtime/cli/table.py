@@ -28,8 +28,9 @@ class Option:
 
 GLOBAL: tuple[Row, ...] = (
     ("--root", "DIR", "directory of the containers' states (default: /run/pyrun, or XDG_RUNTIME_DIR/pyrun)"),
-    ("--log", "FILE", "append messages to FILE (default: stderr)"),
+    ("--log", "FILE", "append messages to FILE (default: stderr); journald:[NAME] and syslog:[NAME] are those daemons"),
     ("--log-format", "FORMAT", "text or json"),
+    ("--log-level", "LEVEL", "error, warning, info or debug (default: warning, with --log error)"),
     ("--debug", "", "say more, and show a traceback when pyrun itself fails"),
     ("--systemd-cgroup", "", "let systemd make the cgroups"),
     ("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
@@ -211,5 +212,8 @@ COMMANDS = {
         _CONFIG,
         ("--json", "", "as JSON"),
     ),
+    "help": Command("print the help of pyrun, or of a command", "[COMMAND]", 0, 1),
+    "version": Command("print the version", "", 0, 0),
+    "completion": Command("print what makes a shell complete pyrun's command lines", "SHELL", 1, 1),
     "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),
 }

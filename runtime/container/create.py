@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from pyrun.cgroups.controller import Write
     from pyrun.container.session import Answer
     from pyrun.container.state import State
+    from pyrun.log import Log
     from pyrun.machine.messages import Message
     from pyrun.spec.config import Config
     from pyrun.spec.faults import Fault
@@ -74,6 +75,8 @@ def create(root: str, name: str, options: CreateOptions, caller: Caller) -> Crea
     for fault in checks.config_warnings(config):
         caller.log.warning(str(fault))
     check_terminal(config, options)
+    if caller.log.says_all:
+        _tell(caller.log, config, options)
     undo = Undo()
     try:
         directory = ContainerDir.new(root, name, caller)
@@ -197,6 +200,7 @@ class _Creation:
             available = identity.available(found, self.namespaces.has_userns)
             warnings += identity.warnings(config["process"], available)
         program = compile_container(config, found)
+        self.caller.log.debug(f"compiled: {len(program.instructions)} instructions")
         fifos = [directory.make_fifo("exec.fifo"), directory.make_fifo("exec.status", write_only=True)]
         maps = gather.open_id_maps(config, self.caller)
         self.closing += [_closing(fd) for fd in (*fifos, *maps)]
@@ -225,6 +229,7 @@ class _Creation:
         self.state["cgroup"] = cgroup.to_state()
         self.state["freezer"] = cgroup.freezer
         self.undo.push(self.container.remove_cgroup)
+        self.caller.log.debug(f"cgroup {', '.join(d.path for d in cgroup.directories) or 'none'}: made")
         self.container.directory.write(self.state)
         owner = gather.cgroup_owner(self.config)
         if owner:
@@ -386,6 +391,20 @@ class _Creation:
                 return explain(self.session.executor.program, error, self.config)
             return died(self.session.end(), self.cgroup, self.config)
         return error
+
+
+def _tell(log: Log, config: Config, options: CreateOptions) -> None:
+    """What the config asks for, at level debug."""
+    log.debug(f"bundle {options.bundle}, root {rootfs.path(config, options.bundle)}")
+    namespaces = Namespaces(config)
+    joined = [f"{kind} of {path}" for kind, (path, _) in namespaces.paths.items()]
+    log.debug(
+        f"namespaces: {', '.join([kind for kind, flag in FLAGS.items() if namespaces.new & flag] + joined) or 'none'}"
+    )
+    for i, mount in enumerate(config.get("mounts", [])):
+        kind, source = mount.get("type", ""), mount.get("source", "")
+        shown = f"{mount['destination']}: {kind or 'bind'} {source} {','.join(mount.get('options', []))}"
+        log.debug(f"mount {i}: {shown.rstrip()}")
 
 
 def _copies_up(mount: Mapping[str, object]) -> bool:

@@ -60,6 +60,8 @@ def _shown(kind: Kind, state: State, status: str) -> bytes:
 
 def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes) -> None:
     pointer = f"/hooks/{kind}/{index}"
+    log = container.caller.log
+    log.debug(f"hook {hook['path']} ({pointer}) begins")
     try:
         if kind in INSIDE:
             process = container.state.get("process", {}) if kind == "startContainer" else None
@@ -67,6 +69,7 @@ def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes)
         else:
             spawn = Outside(container, pointer).spawn
         run(hook, shown, spawn, container.caller.wait)
+        log.debug(f"hook {hook['path']} ({pointer}) has ended")
     except HookError as e:
         raise Error(f"hook {e.path}", pointer=pointer, call=e.call, errno=e.errno, detail=e.detail) from None
 

@@ -9,7 +9,7 @@ from pyrun.errors import Error
 from pyrun.kernel.files import close
 from pyrun.kernel.process import end_child, is_child, reap
 from pyrun.machine.launch import EndedError, ProgramError
-from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, INTERMEDIATE, SAID, TOLD
+from pyrun.machine.messages import ASKED, BORN, GO, HOST, INIT, INTERMEDIATE, NAMES, SAID, TOLD
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,8 +44,11 @@ class Session:
     def converse(self, answers: Mapping[Message, Answer]) -> None:
         """Go through the dialogue. What the program says or asks is handed to its row in `answers`, if there is one;
         what it is told comes from there."""
+        log = self.executor.caller.log
         for message in self.dialogue:
             value, fd = self._hear(message) if message.kind in (SAID, ASKED) else (0, -1)
+            if log.says_all:
+                log.debug(f"the program: {NAMES[message]}{f' {value}' if value else ''}")
             if message in answers:
                 answer = answers[message](value, fd)
             else:

@@ -39,7 +39,7 @@ _ID_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ
 # How long a command that is asked to end may take to undo what it has done, in seconds.
 _PATIENCE = 5
 # Between two tries to have the lock, in seconds.
-_LONGEST_PAUSE = 0.05
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 _FILES = ("exec.fifo", "exec.status", "pyrun-config.json", ".pyrun-config.json", ".state.json", "state.json")
 
@@ -154,11 +154,13 @@ class ContainerDir:
     def _lock_within(self, seconds: float | None, caller: Caller) -> bool:
         # By asking again: a flock(2) that waits can't be interrupted without a race.
         end = None if seconds is None else time.monotonic() + seconds
-        pause = 0.001
+        pause = _FIRST_PAUSE
         while True:
             try:
                 fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                if pause == _FIRST_PAUSE:
+                    caller.log.debug(f"another command holds container {self.container}: it is waited for")
                 if end is not None and time.monotonic() > end:
                     return False
                 caller.wait_for(seconds=pause)

@@ -11,7 +11,7 @@ import posix
 from errno import EINVAL, ENOENT
 
 from pyrun.kernel.files import close
-from pyrun.plan.mounts import ORDINARY_DIRECTORY
+from pyrun.spec.checks.mounts import ORDINARY_DIRECTORY
 from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False

@@ -91,8 +91,10 @@ def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
     try:
         kept = _kept(directory, cache, digest, log)
         if kept:
+            log.debug(f"the compiled seccomp profile is there already: {cache}/{digest}")
             return kept
         compiled = compile_filter(seccomp, log)
+        log.debug(f"the seccomp profile is compiled: {len(compiled) // 8} instructions")
         _keep(directory, digest, compiled, log)
         return compiled
     finally:

@@ -45,9 +45,18 @@ def explain(program: Program, fault: ProgramError, config: Config) -> Error:
     if instruction.op == FAIL:
         return kind(what, pointer=pointer, errno=fault.errno, hint=note)
     hint = note or HINTS.get((str(instruction.name), fault.errno), "")
+    if pointer.startswith("/process/rlimits/") and fault.errno == EPERM:
+        hint = _hard_limit(config["process"]["rlimits"][int(pointer.split("/")[3])]["type"])
     if fault.errno == ENOSYS:
         hint = f"pyrun needs Linux {OLDEST_KERNEL}, not {posix.uname().release}, and no seccomp profile that hides it"
     return kind(what, pointer=pointer, call=attempt(instruction), errno=fault.errno, detail=fault.detail, hint=hint)
+
+
+def _hard_limit(kind: str) -> str:
+    import resource  # lazy: an error
+
+    hard = resource.getrlimit(getattr(resource, kind))[1]
+    return f"the hard limit here is {hard}, and raising it takes CAP_SYS_RESOURCE" if hard >= 0 else ""
 
 
 def subject(config: Config, pointer: str) -> str:
@@ -63,7 +72,38 @@ def subject(config: Config, pointer: str) -> str:
         if isinstance(entry, dict):
             entry = entry.get("path") or entry.get("type", "")
         return f"{parts[1]} {entry}"
-    return ".".join(parts) if pointer else "set up the container"
+    if parts[:2] == ["process", "rlimits"] and len(parts) > 2:
+        limit = config["process"]["rlimits"][int(parts[2])]
+        values = dict.fromkeys(str(limit[side]) for side in ("soft", "hard"))
+        return f"set {limit['type']} to {':'.join(values)}"
+    return _SUBJECTS.get("/".join(parts[:2])) or _SUBJECTS.get(parts[0], "set up the container")
+
+
+# By the first two names of a pointer, or the first one.
+_SUBJECTS = {
+    "process/cwd": "enter the working directory",
+    "process/user": "become the user",
+    "process/capabilities": "set the capabilities",
+    "process/terminal": "set up the terminal",
+    "process/scheduler": "set the scheduler",
+    "process/ioPriority": "set the I/O priority",
+    "process/execCPUAffinity": "choose the CPUs",
+    "process": "set up the process",
+    "root": "set up the root file system",
+    "hostname": "set the host name",
+    "domainname": "set the domain name",
+    "linux/cgroupsPath": "enter the cgroups",
+    "linux/namespaces": "make the namespaces",
+    "linux/seccomp": "load the seccomp profile",
+    "linux/rootfsPropagation": "set the propagation of mounts",
+    "linux/sysctl": "set the kernel's parameters",
+    "linux/personality": "set the personality",
+    "linux/memoryPolicy": "set the memory policy",
+    "linux/devices": "make the devices",
+    "linux/maskedPaths": "mask paths",
+    "linux/readonlyPaths": "make paths read-only",
+    "hooks": "run the hooks",
+}
 
 
 def attempt(instruction: Instruction) -> str:

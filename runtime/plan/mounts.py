@@ -30,7 +30,7 @@ from pyrun.machine.messages import COPY_FROM, COPY_UP
 from pyrun.machine.program import Buffer, Program, Register
 from pyrun.plan import cgroup_mount, rootfs, verify
 from pyrun.plan.paths import DIRECTORY, open_in_root
-from pyrun.spec.checks.mounts import BELOW_PROC
+from pyrun.spec.checks.mounts import BELOW_PROC, ORDINARY_DIRECTORY
 from pyrun.spec.mount_options import (
     ID_MAPS,
     MOUNT_ATTR__ATIME,
@@ -58,9 +58,6 @@ if TYPE_CHECKING:
 # Kernel file systems without a device: read-only is a property of the mount alone there. Their superblock may be
 # shared with the host.
 VIRTUAL = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
-
-# Only on a real directory: a symlink in the image would send it elsewhere (CVE-2019-19921, CVE-2023-27561).
-ORDINARY_DIRECTORY = {"proc", "sysfs"}
 
 # What a remount as a bind sets anew, but for the modes of atime, and what a user namespace is locked out of changing:
 # with the option that says the opposite.

@@ -29,6 +29,8 @@ BELOW_PROC = frozenset(
         "/proc/sys/crypto/fips_enabled",
     }
 )
+# Only on a real directory: a symlink in the image would send it elsewhere (CVE-2019-19921, CVE-2023-27561).
+ORDINARY_DIRECTORY = {"proc", "sysfs"}
 # File systems of the kernel's own without FS_ALLOW_IDMAP.
 _UNMAPPED = ("cgroup", "cgroup2", "devpts", "mqueue", "proc", "sysfs")
 _FOR_BINDS = ("copy-symlink", "src-nofollow")

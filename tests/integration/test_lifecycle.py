@@ -24,11 +24,33 @@ def test_kill_of_a_stopped_container(container: Container) -> None:
         assert "container not running" in done.err
 
 
-@pytest.mark.parametrize("name", ["SIGNOTHING", "0", "65", "-1", "9 ", ""])
+def test_signal_0_asks_whether_it_runs(container: Container) -> None:
+    container.create()
+    container.kill("0")
+    pid = container.pid
+    container.kill("KILL")
+    container.wait(pid)
+    for name in ("0", "TERM", "KILL"):
+        done = container.runtime("kill", container.id, name)
+        assert done.code == 1
+        assert "container not running" in done.err or container.runtime.name == "crun"
+
+
+def test_ps_of_a_stopped_container(container: Container) -> None:
+    container.unlike(runc="1.1 says container not running", crun="1.8 prints nothing")
+    container.create()
+    pid = container.pid
+    container.kill()
+    container.wait(pid)
+    assert container.runtime.ok("ps", container.id).split()[:2] == ["UID", "PID"]
+    assert container.runtime.ok("ps", "--format", "json", container.id).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["SIGNOTHING", "00", "65", "-1", "9 ", ""])
 def test_kill_with_no_such_signal(container: Container, name: str) -> None:
     container.create()
     if container.runtime.name != "pyrun":
-        pytest.skip("runc takes 0, crun 1.8 whatever there is")
+        pytest.skip("runc takes any number, crun 1.8 whatever there is")
     done = container.runtime("kill", "--", container.id, name)
     assert done.code == 1
     assert container.status == "created"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import subprocess
 from collections.abc import Callable
 
 import pytest
-from harness import Container, another_file_in_a_devices_place
+from harness import Container, Runtime, another_file_in_a_devices_place
 
 pytestmark = pytest.mark.pyrun_only("about pyrun's words")
 AT_CREATE = ("prestart", "createRuntime", "createContainer")
@@ -162,3 +164,113 @@ def test_the_propagation_when_none_is_asked_for(container: Container) -> None:
         assert " master:" in root
     finally:
         subprocess.run(["umount", container.rootfs], check=True)
+
+
+# --- what a command line and a log say
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["stat"], "pyrun: no such command: 'stat': did you mean state? (pyrun [OPTIONS] COMMAND [ARGS...]; "),
+        (
+            ["create", "--bundel", "x", "y"],
+            "no such option: --bundel: did you mean --bundle? (pyrun create [OPTIONS] ID; ",
+        ),
+        (["help", "craete"], "did you mean create?"),
+        (["qqq"], "pyrun: no such command: 'qqq' (pyrun"),
+    ],
+)
+def test_usage_is_a_line_and_says_what_may_have_been_meant(runtime: Runtime, arguments: list[str], words: str) -> None:
+    done = runtime(*arguments)
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_help_and_version_are_commands_too(runtime: Runtime) -> None:
+    assert runtime.ok("help") == runtime.ok("--help")
+    assert runtime.ok("help", "create") == runtime.ok("create", "--help")
+    assert runtime.ok("version") == runtime.ok("--version")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(runtime: Runtime, shell: str) -> None:
+    assert "_PYRUN_COMPLETE" in runtime.ok("completion", shell)
+    assert "bash, zsh and fish" in runtime("completion", "tcsh").err
+
+
+def test_completion_knows_commands_options_and_containers(container: Container) -> None:
+    container.create()
+
+    def completed(line: str) -> list[str]:
+        words = line.split(" ")
+        environ = {
+            **os.environ,
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words) - 1),
+            "_PYRUN_COMPLETE": "bash_complete",
+        }
+        return subprocess.run(
+            [container.runtime.binary], env=environ, capture_output=True, text=True, check=True
+        ).stdout.split()
+
+    assert completed("pyrun st") == ["plain,start", "plain,state"]
+    assert "plain,--pid-file" in completed("pyrun create --pi")
+    assert completed(f"pyrun --root {container.runtime.root} kill {container.id[:4]}") == [f"plain,{container.id}"]
+
+
+def test_an_error_in_json_has_its_parts(container: Container) -> None:
+    log = container.path / "log"
+    container.mount("/tmp", "bind", "/no/such/place", "bind")
+    container.write()
+    done = container.runtime(
+        "create", "--bundle", container.path, container.id, options=("--log", str(log), "--log-format", "json")
+    )
+    assert done.code == 1
+    said = json.loads(log.read_text())
+    assert {said["level"], said["pointer"], said["errno"]} == {"error", "/mounts/7/source", "ENOENT"}
+    assert said["call"].startswith("open_tree") and said["path"] == "/no/such/place"
+    assert said["msg"].startswith("mount /tmp (/mounts/7/source): ")
+
+
+def test_levels(container: Container) -> None:
+    container.mount("x", "tmpfs", "tmpfs")  # a warning
+    for options, expected in (
+        ((), {"warning"}),
+        (("--log-level", "error"), set()),
+        (("--debug",), {"warning", "debug"}),
+        (("--log-level", "debug"), {"warning", "debug"}),
+        (("--log", "/dev/null"), set()),
+    ):
+        container.write()
+        done = container.runtime("run", "--bundle", container.path, container.id, options=options)
+        assert done.code == 0
+        assert set(re.findall(r" level=(\w+) ", done.err)) == expected, options
+
+
+def test_debug_says_what_is_done(container: Container) -> None:
+    container.hook("prestart", "true")
+    container.write()
+    said = container.runtime("run", "--bundle", container.path, container.id, options=("--debug",)).err
+    for words in (
+        "bundle ",
+        "namespaces: ",
+        "mount 0: /proc",
+        "cgroup /",
+        "compiled: ",
+        "READY",
+        "hook /",
+        "has ended",
+    ):
+        assert words in said, words
+    assert re.search(r'msg="\d+\.\d ms: ', said)
+
+
+def test_at_a_terminal_an_error_is_bare(runtime: Runtime) -> None:
+    master, slave = pty.openpty()
+    try:
+        subprocess.run(runtime.command("state", "nobody"), stderr=slave, check=False)
+        assert os.read(master, 1000) == b"pyrun: container does not exist\r\n"
+    finally:
+        os.close(master)
+        os.close(slave)
