@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pyrun.cgroups.cgroup import Cgroup
 
 
-def statistics(cgroup: Cgroup, pid: int) -> dict[str, Any]:
-    """The member `data` of an event; pid: of the container's init, 0 for none."""
+def statistics(cgroup: Cgroup, pid: int, intel_rdt: dict[str, Any]) -> dict[str, Any]:
+    """The member `data` of an event; pid: of the container's init, 0 for none. intel_rdt: host/resctrl.py's."""
     figures = Figures(cgroup)
     found: dict[str, Any] = {}
     for controller in controllers():
         found |= controller.statistics(figures)
-    return {**found, "intel_rdt": {}, "network_interfaces": interfaces(pid)}
+    return {**found, "intel_rdt": intel_rdt, "network_interfaces": interfaces(pid)}
 
 
 def interfaces(pid: int) -> list[dict[str, Any]]:
@@ -39,11 +39,14 @@ def interfaces(pid: int) -> list[dict[str, Any]]:
         found.append(
             {
                 "Name": name.strip(),
-                **{f"rx_{key}": numbers[i] for i, key in enumerate(("bytes", "packets", "errors", "dropped"))},
-                **{f"tx_{key}": numbers[8 + i] for i, key in enumerate(("bytes", "packets", "errors", "dropped"))},
+                **{f"Rx{key}": numbers[i] for i, key in enumerate(_COUNTED)},
+                **{f"Tx{key}": numbers[8 + i] for i, key in enumerate(_COUNTED)},
             }
         )
     return found
+
+
+_COUNTED = ("Bytes", "Packets", "Errors", "Dropped")
 
 
 class Figures:

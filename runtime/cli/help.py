@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 
 def version() -> str:
     """Three lines, as go-runc wants them; dockerd takes any line with "version" in it, so only one has that word. And
-    the Python that runs it: that of a start-up image stays as it was at install."""
-    return f"pyrun version {VERSION}\ncommit: v{VERSION}\nspec: {SPEC_VERSION}\npython: {sys.version.split()[0]}"
+    the Python that runs it, which of a start-up image stays as it was at install, and libseccomp's, as runc has it."""
+    from pyrun.host.seccomp import library_version  # lazy: cold
+
+    rows = {"commit": f"v{VERSION}", "spec": SPEC_VERSION, "python": sys.version.split()[0]}
+    if found := library_version():
+        rows["libseccomp"] = found
+    return "\n".join([f"pyrun version {VERSION}", *(f"{name}: {value}" for name, value in rows.items())])
 
 
 def show(wide: Values, name: str) -> int:

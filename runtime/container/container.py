@@ -200,7 +200,12 @@ class Container:
         """What it uses, as `events --stats` prints it."""
         from pyrun.cgroups.statistics import statistics  # lazy: cold
 
-        return statistics(self.cgroup(), self.state["pid"])
+        intel_rdt = {}
+        if "resctrl" in self.state:
+            from pyrun.host.resctrl import Group  # lazy: only with linux.intelRdt
+
+            intel_rdt = Group.from_state(self.state["resctrl"]).statistics()
+        return statistics(self.cgroup(), self.state["pid"], intel_rdt)
 
     def require_running(self) -> None:
         """Raises NotRunningError for one that has no process, or none yet."""

@@ -85,6 +85,27 @@ class Group:
         for directory in filter(None, (self.directory, self.monitoring)):
             self._put(f"{directory}/tasks", f"{pid}\n", _AT)
 
+    def statistics(self) -> dict[str, Any]:
+        """What the hardware can, what the group has, and what is counted of it: runc's member intel_rdt of an event."""
+        found: dict[str, Any] = {}
+        for resource, prefix, members in _RESOURCES:
+            values = {name: _text(f"{self.top}/info/{resource}/{name}") for name, _ in members}
+            if any(values.values()):
+                found[f"{prefix}_info"] = {
+                    name: int(values[name] or 0) if numeric else values[name] for name, numeric in members
+                }
+            for name, directory in ((f"{prefix}_schema_root", self.top), (f"{prefix}_schema", self.directory)):
+                lines = [line.strip() for line in _text(f"{directory}/schemata").splitlines()]
+                if line := next((line for line in lines if line.startswith(f"{resource}:")), ""):
+                    found[name] = line
+        nodes = f"{self.monitoring or self.directory}/mon_data"
+        names = sorted(posix.listdir(nodes)) if files.exists(nodes) else []
+        for member, counters in _MONITORED:
+            rows = [{name: int(_text(f"{nodes}/{node}/{name}") or 0) for name in counters} for node in names]
+            if rows and all(files.exists(f"{nodes}/{names[0]}/{name}") for name in counters):
+                found[member] = rows
+        return found
+
     def destroy(self) -> None:
         """Remove what create made (MUST 124 to 126); the processes in it go to the default group."""
         for directory in (self.monitoring, self.directory if self.made else ""):
@@ -134,6 +155,25 @@ class Group:
                 if found.get(domain) != value:
                     words = f"the group has {domain}={found.get(domain, 'nothing')} of {resource}, not {value}"
                     raise Error("the resctrl group is there with another schema", pointer=pointer, detail=words)
+
+
+# Of info/: the resource, runc's word for it, and its files, with whether each is a number.
+_RESOURCES = (
+    ("L3", "l3_cache", (("cbm_mask", False), ("min_cbm_bits", True), ("num_closids", True))),
+    (
+        "MB",
+        "mem_bw",
+        (("bandwidth_gran", True), ("delay_linear", True), ("min_bandwidth", True), ("num_closids", True)),
+    ),
+)
+_MONITORED = (("mbm_stats", ("mbm_total_bytes", "mbm_local_bytes")), ("cmt_stats", ("llc_occupancy",)))
+
+
+def _text(path: str) -> str:
+    try:
+        return files.read(path).strip()
+    except OSError:
+        return ""
 
 
 def _lines(wanted: IntelRdt) -> list[tuple[str, str]]:

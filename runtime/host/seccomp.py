@@ -283,6 +283,18 @@ def _is_whole(program: bytes) -> bool:
     return bool(code & _CLASS == _RET)
 
 
+def library_version() -> str:
+    """libseccomp's, as 2.5.4; "" where it isn't installed."""
+    import ctypes  # lazy: only when it is asked for
+
+    try:
+        found = _library().seccomp_version
+    except Error:
+        return ""
+    found.restype = ctypes.POINTER(ctypes.c_uint * 3)  # struct scmp_version: major, minor, micro
+    return ".".join(map(str, found().contents))
+
+
 def _library() -> ctypes.CDLL:
     """Raises Error when libseccomp isn't installed."""
     import ctypes  # lazy: only when a profile is compiled

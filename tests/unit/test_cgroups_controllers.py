@@ -119,7 +119,7 @@ def figures(folder: Path, controller: str, v2: bool, **files: str) -> dict[str, 
     for name, text in files.items():
         (folder / "c" / name.replace("_", ".", 1)).write_text(text)
     tree = Hierarchy(() if v2 else (controller,), str(folder), "/", "/")
-    return statistics(Cgroup(Hierarchies("v2" if v2 else "v1", [tree]), "c", "/c"), 0)
+    return statistics(Cgroup(Hierarchies("v2" if v2 else "v1", [tree]), "c", "/c"), 0, {})
 
 
 @pytest.mark.parametrize("v2", [False, True])
@@ -152,6 +152,38 @@ def test_figures_of_nothing(tmp_path: Path) -> None:
     }  # fmt: skip
     assert data["pids"] == {"current": 0, "limit": 0}
     assert "psi" not in data["cpu"]
+
+
+@pytest.mark.parametrize("v2", [False, True])
+def test_figures_in_the_form_of_runc(tmp_path: Path, v2: bool) -> None:
+    """The members of its types/events.go and of what these are made of; lists of numbers are such."""
+    cpus, mems = ("cpuset_cpus.effective", "cpuset_mems.effective") if v2 else ("cpuset_cpus", "cpuset_mems")
+    data = figures(tmp_path, "cpuset", v2, **{cpus: "0-2\n", mems: "0\n"})
+    assert data["cpuset"] == {
+        "cpus": [0, 1, 2],
+        "mems": [0],
+        **dict.fromkeys(
+            (
+                "cpu_exclusive",
+                "mem_hardwall",
+                "mem_exclusive",
+                "memory_migrate",
+                "memory_spread_page",
+                "memory_spread_slab",
+                "memory_pressure",
+                "sched_load_balance",
+                "sched_relax_domain_level",
+            ),
+            0,
+        ),
+    }
+    assert set(data["cpu"]) == {"usage", "throttling"}
+    assert set(data["cpu"]["usage"]) >= {"total", "kernel", "user"}
+    assert set(data["cpu"]["throttling"]) == {"periods", "throttledPeriods", "throttledTime"}
+    assert {"usage", "swap", "kernel", "kernelTCP", "raw"} <= set(data["memory"])
+    for part in ("usage", "swap", "kernel", "kernelTCP"):
+        assert set(data["memory"][part]) >= {"limit", "failcnt"}, part
+    assert set(data["pids"]) == {"current", "limit"}
 
 
 def test_figures_of_version_2(tmp_path: Path) -> None:

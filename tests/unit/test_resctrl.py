@@ -36,6 +36,7 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     class Posix:
         strerror = staticmethod(resctrl.posix.strerror)
         rmdir = staticmethod(shutil.rmtree)
+        listdir = staticmethod(resctrl.posix.listdir)
 
         @staticmethod
         def mkdir(path: str, mode: int) -> None:
@@ -149,3 +150,28 @@ def test_the_kernels_words(top: Path) -> None:
         Group(str(top), str(top), False, "").write([("/linux/intelRdt/l3CacheSchema", "L3:0=fffffff")])
     assert "Mask out of range" in str(caught.value)
     assert caught.value.pointer == "/linux/intelRdt/l3CacheSchema"
+
+
+def test_statistics(top: Path) -> None:
+    """In runc's shape."""
+    for path, text in {
+        "info/L3/cbm_mask": "fff\n",
+        "info/L3/min_cbm_bits": "1\n",
+        "info/L3/num_closids": "16\n",
+        "info/MB/bandwidth_gran": "10\n",
+    }.items():
+        (top / path).parent.mkdir(exist_ok=True)
+        (top / path).write_text(text)
+    made = group(top)
+    (top / "box/schemata").write_text("    L3:0=f;1=f\n")
+    for node, bytes_ in (("mon_L3_00", "7"), ("mon_L3_01", "9")):
+        (top / "box/mon_data" / node).mkdir(parents=True)
+        (top / "box/mon_data" / node / "llc_occupancy").write_text(f"{bytes_}\n")
+    assert made.statistics() == {
+        "l3_cache_info": {"cbm_mask": "fff", "min_cbm_bits": 1, "num_closids": 16},
+        "l3_cache_schema_root": "L3:0=fff;1=fff",
+        "l3_cache_schema": "L3:0=f;1=f",
+        "mem_bw_info": {"bandwidth_gran": 10, "delay_linear": 0, "min_bandwidth": 0, "num_closids": 0},
+        "mem_bw_schema_root": "MB:0=100;1=100",
+        "cmt_stats": [{"llc_occupancy": 7}, {"llc_occupancy": 9}],
+    }

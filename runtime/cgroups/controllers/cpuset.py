@@ -25,6 +25,20 @@ _MEMBERS = (
 )
 
 
+# Version 1's other files, which runc's readers expect.
+_FIGURES = (
+    "cpu_exclusive",
+    "mem_hardwall",
+    "mem_exclusive",
+    "memory_migrate",
+    "memory_spread_page",
+    "memory_spread_slab",
+    "memory_pressure",
+    "sched_load_balance",
+    "sched_relax_domain_level",
+)
+
+
 class Cpuset(Controller):
     hints = {
         ("cgroup.procs", ENOSPC): "cpuset.cpus and cpuset.mems of the cgroup must not be empty",
@@ -56,7 +70,14 @@ class Cpuset(Controller):
 
     def statistics(self, figures: Figures) -> dict[str, Any]:
         suffix = ".effective" if figures.v2 else ""
-        return {"cpuset": {member: figures.text("cpuset", file + suffix).strip() for member, file, *_ in _MEMBERS}}
+        found: dict[str, Any] = dict.fromkeys(_FIGURES, 0)
+        for member, file, *_ in _MEMBERS:
+            if numbers := ranges.parse(figures.text("cpuset", file + suffix).strip()):
+                found[member] = numbers
+        if not figures.v2:
+            for name in _FIGURES:
+                found[name] = int(figures.text("cpuset", f"cpuset.{name}") or 0)
+        return {"cpuset": found}
 
     def lacks(self, wanted: Wanted) -> Iterator[Fault]:
         for member, *_, possible, online in _MEMBERS:
