@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from pyrun.spec.config import Hook
 
-    # Starts the hook's program: (hook, stdin, stdout and stderr) -> pid
-    Spawn = Callable[[Hook, int, int], int]
+    # Starts the hook's program: (hook, stdin, stdout, stderr) -> pid
+    Spawn = Callable[[Hook, int, int, int], int]
     # poll(2): (descriptors, seconds at most) -> {descriptor: events}
     Wait = Callable[[select.poll, float | None], dict[int, int]]
 
@@ -37,17 +37,23 @@ class HookError(Exception):
         self.errno = errno or 0
 
 
-def run(hook: Hook, state: bytes, start: Spawn, wait: Wait) -> None:
-    """Run one hook to its end. Raises HookError when it can't be run, fails, or takes longer than its timeout; and what
-    `wait` raises: the hook is killed then."""
+def run(hook: Hook, state: bytes, start: Spawn, wait: Wait, files: tuple[str, str] = ("", "")) -> None:
+    """Run one hook to its end. files: what gets its stdout and its stderr, "": they are kept for an error. Raises
+    HookError when it can't be run, fails, or takes longer than its timeout; and what `wait` raises: the hook is killed
+    then."""
     read_state, write_state = posix.pipe2(posix.O_CLOEXEC)
     read_output, write_output = posix.pipe2(posix.O_CLOEXEC)
     try:
+        opened = [read_state, write_output]
         try:
-            pid = start(hook, read_state, write_output)
+            targets = []
+            for file in files:
+                targets.append(_open(file, hook) if file else write_output)
+                opened += targets[-1:] if file else []
+            pid = start(hook, read_state, *targets)
         finally:
-            posix.close(read_state)
-            posix.close(write_output)
+            for fd in opened:
+                posix.close(fd)
         deadline = time.monotonic() + hook["timeout"] if "timeout" in hook else None
         try:
             output, timed_out = _talk(pid, write_state, state, read_output, deadline, wait)
@@ -112,6 +118,13 @@ def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | Non
     finally:
         posix.close(pidfd)
     return said, timed_out
+
+
+def _open(file: str, hook: Hook) -> int:
+    try:
+        return posix.open(file, posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC, 0o600)
+    except OSError as e:
+        raise HookError(hook["path"], call=f"open {file}", errno=e.errno) from None
 
 
 def _kill(pid: int) -> None:

@@ -8,7 +8,7 @@ and mean nothing by it. So null is never seen after load().
 
 from __future__ import annotations
 
-from pyrun.spec import schema, strictjson
+from pyrun.spec import peers, schema, strictjson
 from pyrun.spec.checks import config_faults, process_faults, resources_faults
 from pyrun.spec.faults import Fault, Invalid
 
@@ -277,8 +277,14 @@ if TYPE_CHECKING:
 
 def load(raw: bytes) -> Config:
     """The config.json of a bundle. Raises Invalid with all that is wrong with it, as far as the bundle alone shows."""
-    config: Config = _load(raw, "", config_faults)
+    config: Config = _load(raw, "", _settled)
     return config
+
+
+def _settled(config: Config) -> list[Fault]:
+    if "annotations" in config:
+        peers.settle(config)
+    return config_faults(config)
 
 
 def load_process(raw: bytes) -> Process:

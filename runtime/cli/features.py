@@ -20,7 +20,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     document = features(
         cgroup={"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
         seccomp_flags=seccomp.FLAGS,
-        unsafe_annotations=["bundle", "org.systemd.property."],
+        unsafe_annotations=["bundle", "org.systemd.property.", "run.oci."],
         annotations={
             "org.pyrun.version": VERSION,
             "org.pyrun.python": sys.version.split()[0],

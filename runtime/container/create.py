@@ -39,7 +39,7 @@ from pyrun.machine.messages import (
 from pyrun.plan import dialogue, identity, rootfs
 from pyrun.plan.create import compile_container
 from pyrun.plan.namespaces import FLAGS, Clocks, Namespaces, is_born_last
-from pyrun.spec import checks
+from pyrun.spec import checks, peers
 from pyrun.spec.faults import Invalid
 from pyrun.spec.version import SPEC_VERSION
 
@@ -368,10 +368,10 @@ class _Creation:
             from pyrun.container import listener  # lazy: only with a seccomp agent
 
             listener.send(self.listener, pid, self.linux["seccomp"], state, "creating")
-        if options.pidfd_socket:
+        if receiver := options.pidfd_socket or state["annotations"].get(peers.PIDFD_RECEIVER):
             from pyrun.container.handover import send_pidfd  # lazy: only with --pidfd-socket
 
-            send_pidfd(pid, options.pidfd_socket, b"standard")
+            send_pidfd(pid, receiver, b"standard")
         del state["creating"]
         self.container.directory.write(state)
         if options.pid_file:

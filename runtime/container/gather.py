@@ -11,6 +11,7 @@ from pyrun.machine.launch import Layout
 from pyrun.plan import labels, mounts, rootfs
 from pyrun.plan.facts import Facts
 from pyrun.plan.namespaces import Namespaces
+from pyrun.spec import peers
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def facts(
 ) -> Facts:
     """What the plan must know of this host. `cache`: compiled seccomp profiles are kept."""
     device_filter = b""
+    annotations = config.get("annotations", {})
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
     nested = privilege.nested()
     if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
@@ -163,6 +165,8 @@ def facts(
         symlinks=_symlinks(config, options.bundle),
         destinations=destinations(config, rootfs.path(config, options.bundle)),
         mount_label=_mount_label(config, caller.log),
+        mount_context=annotations.get(peers.CONTEXT_TYPE, "context"),
+        keep_groups=peers.on(annotations, peers.KEEP_GROUPS),
         procfs_takes_namespace=_release() >= _PIDNS,
     )
 
@@ -207,4 +211,6 @@ def seccomp_filter(config: Config, caller: Caller, cache: bool = True) -> tuple[
         return b"", 0
     from pyrun.host import seccomp  # lazy: only with a profile
 
-    return seccomp.program(profile, caller.cache("seccomp") if cache else "", caller.log), seccomp.flags(profile)
+    strict = peers.on(config.get("annotations", {}), peers.FAIL_UNKNOWN_SYSCALL)
+    compiled = seccomp.program(profile, caller.cache("seccomp") if cache else "", caller.log, strict=strict)
+    return compiled, seccomp.flags(profile)

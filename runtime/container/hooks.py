@@ -6,7 +6,7 @@ from pyrun.container.spawn import Inside, Outside
 from pyrun.errors import Error
 from pyrun.hooks.run import HookError, run
 from pyrun.kernel.files import read_bytes
-from pyrun.spec import strictjson
+from pyrun.spec import peers, strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes)
             spawn = Inside(container, pointer, process).spawn
         else:
             spawn = Outside(container, pointer).spawn
-        run(hook, shown, spawn, container.caller.wait)
+        said = container.state["annotations"]
+        files = said.get(peers.HOOKS_STDOUT, ""), said.get(peers.HOOKS_STDERR, "")
+        run(hook, shown, spawn, container.caller.wait, files)
         log.debug(f"hook {hook['path']} ({pointer}) has ended")
     except HookError as e:
         raise Error(f"hook {e.path}", pointer=pointer, call=e.call, errno=e.errno, detail=e.detail) from None

@@ -9,6 +9,7 @@ from pyrun.errors import Error, NotRunningError
 from pyrun.kernel import files, privilege
 from pyrun.kernel.files import close
 from pyrun.plan.facts import Facts
+from pyrun.spec import peers
 from pyrun.spec.namespaces import CLONE_NEWNS
 
 TYPE_CHECKING = False
@@ -54,6 +55,7 @@ def facts(container: Container, layout: Layout, below: Sequence[str] = (), **mor
         unified_cgroup=unified,
         v1_cgroups=v1,
         cgroups_optional=cgroup.rootless,
+        keep_groups=peers.on(state["annotations"], peers.KEEP_GROUPS),
         **more,
     )
 

@@ -26,12 +26,12 @@ class Outside:
         self.container = container
         self.pointer = pointer
 
-    def spawn(self, hook: Hook, stdin: int, output: int) -> int:
+    def spawn(self, hook: Hook, *stdio: int) -> int:
         """Raises HookError when its program can't be executed."""
         caller, layout = self.container.caller, Layout(STDIO)
         environ = [_text(name) + "=" + _text(value) for name, value in caller.environ.items()]
         program = compile_outside(hook, self.pointer, layout, self.container.state["bundle"], environ)
-        executor = Executor(program, layout, [stdin, output], caller)
+        executor = Executor(program, layout, [*stdio], caller)
         try:
             executor.expect(executor.host, -1)
         except EndedError:
@@ -55,7 +55,7 @@ class Inside:
         self.pointer = pointer
         self.process = process
 
-    def spawn(self, hook: Hook, stdin: int, output: int) -> int:
+    def spawn(self, hook: Hook, *stdio: int) -> int:
         """Raises HookError when its program can't be executed."""
         container, process = self.container, self.process
         root = self._root()
@@ -65,7 +65,7 @@ class Inside:
             program = compile_hook(hook, self.pointer, self._namespaces(), facts, process, self._directory())
             pidfd = container.open_init()
             try:
-                executor = Executor(program, layout, [pidfd, stdin, output, *root], container.caller)
+                executor = Executor(program, layout, [pidfd, *stdio, *root], container.caller)
             finally:
                 close(pidfd)
         finally:

@@ -16,6 +16,7 @@ from pyrun.kernel.files import read_all, write_all
 from pyrun.kernel.ownership import open_file, open_owned
 from pyrun.kernel.process import is_there
 from pyrun.spec import strictjson
+from pyrun.spec.peers import FAIL_UNKNOWN_SYSCALL
 from pyrun.spec.seccomp import ACTIONS, FLAGS, OPERATORS, WITH_ERRNO
 
 TYPE_CHECKING = False
@@ -70,12 +71,13 @@ def refuse_unprivileged(seccomp: Seccomp) -> None:
             )
 
 
-def program(seccomp: Seccomp, cache: str, log: Log) -> bytes:
-    """The profile's BPF program: from the directory `cache` ("" for none), or compiled and put there."""
+def program(seccomp: Seccomp, cache: str, log: Log, strict: bool = False) -> bytes:
+    """The profile's BPF program: from the directory `cache` ("" for none), or compiled and put there. strict: every
+    name must be one of a system call here; this is looked at where it is compiled, so it is not kept."""
     if posix.geteuid() != 0:
         refuse_unprivileged(seccomp)
-    if not cache:
-        return compile_filter(seccomp, log)
+    if not cache or strict:
+        return compile_filter(seccomp, log, strict)
     # By what the filter depends on: not by whom its listener is for.
     decisive = {
         key: value for key, value in seccomp.items() if key not in ("listenerPath", "listenerMetadata", "flags")
@@ -157,7 +159,7 @@ def _sweep(directory: int) -> None:
         posix.unlink(name, dir_fd=directory)
 
 
-def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
+def compile_filter(seccomp: Seccomp, log: Log, strict: bool = False) -> bytes:
     """Raises Error, with the pointer of the rule that libseccomp refuses."""
     library = _library()
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
@@ -178,7 +180,7 @@ def compile_filter(seccomp: Seccomp, log: Log) -> bytes:
         # A tree of comparisons for large profiles; older libraries don't know it, and that is all the same.
         library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_OPTIMIZE, 2)
         for i, rule in enumerate(seccomp.get("syscalls", [])):
-            _add(library, context, rule, default, f"{POINTER}/syscalls/{i}", log)
+            _add(library, context, rule, default, f"{POINTER}/syscalls/{i}", log, strict)
         prefix = b""
         if seccomp["defaultAction"] in _RESTRICTIVE:
             prefix = _newer({token: _last(library, token, seccomp) for token in tokens})
@@ -194,7 +196,9 @@ def _action(name: str, number: int | None) -> int:
     return value
 
 
-def _add(library: ctypes.CDLL, context: object, rule: Syscall, default: int, pointer: str, log: Log) -> None:
+def _add(
+    library: ctypes.CDLL, context: object, rule: Syscall, default: int, pointer: str, log: Log, strict: bool
+) -> None:
     import ctypes  # lazy: only when a profile is compiled
 
     class Comparison(ctypes.Structure):
@@ -221,6 +225,10 @@ def _add(library: ctypes.CDLL, context: object, rule: Syscall, default: int, poi
     for i, name in enumerate(rule["names"]):
         number = library.seccomp_syscall_resolve_name(name.encode())
         if number == -1:
+            if strict:
+                hint = f"the annotation {FAIL_UNKNOWN_SYSCALL} asks for it"
+                where, detail = f"{pointer}/names/{i}", f"no system call {name} here"
+                raise Error("compile the seccomp profile", pointer=where, detail=detail, hint=hint)
             log.debug(f"{pointer}/names/{i}: no system call {name} here")
             continue
         for group in groups:

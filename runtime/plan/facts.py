@@ -31,6 +31,10 @@ class Facts(Record):
     destinations: Mapping[int, str] = {}
     # The SELinux label of the mounts; "" without one, and where SELinux isn't in force
     mount_label: str = ""
+    # ... and the option that it is given by
+    mount_context: str = "context"
+    # The caller's supplementary groups stay
+    keep_groups: bool = False
     # The host's cgroups are unified
     cgroup_v2: bool = True
     # What to show of the cgroups inside: (name below /sys/fs/cgroup, mount point on the host, path of the container's

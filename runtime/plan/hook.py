@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyrun.plan.facts import Facts
     from pyrun.spec.config import Hook, Process
 
-STDIO = ["stdin", "output"]
+STDIO = ["stdin", "stdout", "stderr"]
 NAMES = ["pidfd", *STDIO]
 
 
@@ -77,9 +77,8 @@ def _enter(p: Program, directory: str) -> None:
 
 
 def _stdio(p: Program, layout: Layout) -> None:
-    p.call("dup3", layout["stdin"], 0, 0)
-    p.call("dup3", layout["output"], 1, 0)
-    p.call("dup3", layout["output"], 2, 0)
+    for number, name in enumerate(STDIO):
+        p.call("dup3", layout[name], number, 0)
 
 
 def _execute(p: Program, hook: Hook, environ: list[str]) -> None:

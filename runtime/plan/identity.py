@@ -49,7 +49,8 @@ def become(p: Program, process: Process, facts: Facts, has_userns: bool) -> None
                 p.prctl(PR_CAPBSET_DROP, capability, ignore=(EINVAL,))
     with p.at("/process/user"):
         p.prctl(PR_SET_KEEPCAPS, 1)
-        _groups(p, process, facts.privileged)
+        if not facts.keep_groups:
+            _groups(p, process, facts.privileged)
         with p.at("gid"):
             p.call("setresgid", *(user.get("gid", 0),) * 3, note=_UNMAPPED)
         with p.at("uid"):

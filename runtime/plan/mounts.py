@@ -384,7 +384,7 @@ def _new(p: Program, entry: MountEntry, facts: Facts, pids: Register | None) -> 
     label = _label(entry, facts)
     if label:
         with p.at("/linux/mountLabel"):
-            p.fsconfig_set_string(fs, "context", label)
+            p.fsconfig_set_string(fs, facts.mount_context, label)
     for index, flag in options.sb_flags:
         if flag != "ro" or entry.type not in VIRTUAL:
             with p.at(f"options/{index}"):
@@ -480,7 +480,8 @@ def _classic(p: Program, entry: MountEntry, root: Register, facts: Facts) -> Non
     point = _ordinary_directory(p, entry, root) if entry.type in ORDINARY_DIRECTORY else entry.target(p, root)
     data = ",".join(key if value is None else f"{key}={value}" for _, key, value in options.data)
     if label := _label(entry, facts):
-        data = f'{data},context="{label}"' if data else f'context="{label}"'
+        given = f'{facts.mount_context}="{label}"'
+        data = f"{data},{given}" if data else given
     before = p.openat(AT_FDCWD, ".", O_PATH)
     p.call("fchdir", point)
     with p.at("options"):

@@ -7,6 +7,7 @@ stands here and nowhere else: what passes, the rest of the runtime refuses for t
 
 from __future__ import annotations
 
+from pyrun.spec import peers
 from pyrun.spec.capabilities import CAPABILITIES, SETS
 from pyrun.spec.checks import document, linux, mounts, process, resources
 from pyrun.spec.faults import Fault, show
@@ -22,6 +23,7 @@ CONFIG_CHECKS: tuple[Callable[[Config], Iterator[Fault]], ...] = (
     document.root,
     document.host_names,
     document.annotation_names,
+    peers.crun_annotations,
     document.hooks,
     mounts.mounts,
 )
@@ -93,7 +95,7 @@ def resources_faults(resources: Resources, at: str = "") -> list[Fault]:
 
 def config_warnings(config: Config) -> list[Fault]:
     """What is no error but deserves a word: a MUST or SHOULD that tells us to go on."""
-    warnings = [*mounts.mount_warnings(config)]
+    warnings = [*mounts.mount_warnings(config), *peers.warnings(config)]
     process = config.get("process")
     if process is not None:
         warnings += process_warnings(process, "/process")

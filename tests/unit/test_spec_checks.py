@@ -151,6 +151,7 @@ BAD: list[tuple[dict[str, Any], list[tuple[str, str, str]]]] = [
     ({"/linux/namespaces": [], "/domainname": "d"}, [("/hostname", "", "uts"), ("/domainname", "", "uts")]),
     one("/hostname", "é" * 33, "/hostname", "", "at most 64 bytes"),
     one("/annotations", {"": "x"}, "/annotations/", "MUST 76", "must not be empty"),
+    one("/annotations", {"run.oci.handler": "krun"}, "/annotations/run.oci.handler", "", "no handler"),
     # hooks
     one("/hooks/prestart", [{"path": "x"}], "/hooks/prestart/0/path", "MUST 63", 'not "x"'),
     one("/hooks/poststop", [{"path": "/x"}, {"path": ""}], "/hooks/poststop/1/path", "MUST 63", "absolute"),
