@@ -18,12 +18,12 @@ SANITIZED = $(WARNINGS) -g -fsanitize=address,undefined -fno-sanitize-recover -D
 MOST      = 16384
 FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
 
-BUILD_NEEDS = gcc libc6-dev libcap-dev python3-dev python3-venv
-TEST_NEEDS  = busybox-static crun dbus golang-github-opencontainers-specs-dev iproute2 libseccomp2 procps qemu-user-static runc strace systemd time uidmap util-linux
+BUILD_NEEDS = gcc libc6-dev libcap-dev libseccomp2 python3-dev python3-venv
+TEST_NEEDS  = busybox-static crun dbus golang-github-opencontainers-specs-dev iproute2 procps qemu-user-static runc strace systemd time uidmap util-linux
 ifneq ($(shell uname -m),aarch64)
 TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
-NEEDS = $(BUILD_NEEDS) $(TEST_NEEDS)
+NEEDS = $(BUILD_NEEDS)
 
 # Where cgroup v2 is the only one.
 GUEST       = tests/guest/guest
@@ -35,7 +35,7 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed image-aarch64 setup run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
+.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -63,8 +63,10 @@ define INSTALL
 		{ $(PIP) wheel --use-pep517 --wheel-dir $(WHEELS) $(2) && $(PIP) install --no-index --find-links $(WHEELS) $(1); }
 endef
 
-build/venv/ready: pyproject.toml
+build/venv/bin/pip:
 	$(PYTHON) -m venv build/venv
+
+build/venv/ready: pyproject.toml build/venv/bin/pip
 	$(REQUIREMENTS) dev > build/requirements-dev.txt
 	mkdir -p $(WHEELS)
 	$(call INSTALL,-r build/requirements-dev.txt,-r build/requirements-dev.txt)
@@ -75,8 +77,9 @@ build/venv/managers: build/venv/ready
 	$(call INSTALL,-r build/requirements-managers.txt,-r build/requirements-managers.txt)
 	touch $@
 
-build/dependencies: build/venv/ready
+build/dependencies: pyproject.toml build/venv/bin/pip
 	rm -rf $@
+	mkdir -p $(WHEELS)
 	$(REQUIREMENTS) > build/requirements.txt
 	$(call INSTALL,--no-compile --target $@ -r build/requirements.txt,-r build/requirements.txt)
 	rm -rf $@/bin
@@ -108,7 +111,10 @@ image-aarch64: build build/executor.aarch64 build/dependencies
 	@$(MAKE) --no-print-directory setup NEEDS="gcc-aarch64-linux-gnu mmdebstrap qemu-user-static"
 	packaging/image/aarch64.sh $(CURDIR) build/aarch64
 
-# Debian's packages, only those that are missing.
+# Debian's packages, only those that are missing: what building takes, or with setup-tests what the tests take as well.
+setup-tests:
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) $(TEST_NEEDS)"
+
 setup:
 	@missing=; for name in $(NEEDS); do \
 		test "$$(dpkg-query -Wf '$${db:Status-Status}' $$name 2>/dev/null)" = installed || missing="$$missing $$name"; \
@@ -135,7 +141,7 @@ run:
 	store=$$(mktemp -d) && build/pyrun --root $$store run --bundle build/bundle hello-$$$$; code=$$?; rmdir $$store; exit $$code
 
 # Here, and as root on x86_64 also in a guest with cgroup v2.
-test: setup
+test: setup-tests
 	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted
 	@$(MAKE) --no-print-directory $(if $(filter 0x86_64,$(shell id -u)$(shell uname -m)),test-guest conformance-guest) test-here
 
@@ -170,13 +176,13 @@ trial-guest: build
 # Real managers from Debian's packages, with RUNTIME below them; they run in namespaces of their own.
 MANAGERS = buildah catatonit conmon containerd containernetworking-plugins docker.io iproute2 iptables netavark podman
 test-managers: build build/venv/managers
-	@$(MAKE) --no-print-directory setup NEEDS="$(NEEDS) $(MANAGERS)"
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) $(TEST_NEEDS) $(MANAGERS)"
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	unshare -m $(VENV)/python -m pytest tests/managers $(if $(filter-out pyrun,$(RUNTIME)),--runtime=$(shell command -v $(RUNTIME)))
 
 # Podman in a throw-away machine with cgroup v2: with systemd's cgroups, and as a user without root.
 test-managers-guest: build build/venv/managers
-	@$(MAKE) --no-print-directory setup NEEDS="$(NEEDS) $(MANAGERS)"
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) $(TEST_NEEDS) $(MANAGERS)"
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	test -d $(GUEST_CACHE)/boot || $(GUEST) build
 	$(GUEST) run --systemd --host-root --share $(CURDIR) -- env CGROUP_MANAGER=systemd \
@@ -226,7 +232,7 @@ plots: build/venv/plots
 	$(VENV)/python -m bench.plots
 
 # Both replace and remove in an order in which commands that run meanwhile find either all or nothing: see there.
-install: build build/dependencies $(if $(IMAGE),build/engine)
+install: $(EXECUTOR) build/dependencies $(if $(IMAGE),build/engine)
 	$(PYTHON) -IS packaging/install.py install "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)" "$(PYTHON)" \
 		$(if $(IMAGE),"$$(test -s build/engine && echo $(CURDIR)/build/engine)")
 

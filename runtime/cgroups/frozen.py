@@ -6,6 +6,12 @@ from __future__ import annotations
 import posix
 from errno import EACCES, ENODEV, ENOENT, ENOTDIR
 
+from pyrun.kernel.files import read_bytes, write
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # The cgroup is gone, or not for us to see.
 _GONE = (EACCES, ENODEV, ENOENT, ENOTDIR)
 
@@ -31,6 +37,29 @@ def is_frozen(directory: str) -> bool:
         finally:
             posix.close(fd)
     return False
+
+
+def moved_to(pid: int, directories: list[Any]) -> str:
+    """The directory of the freezer cgroup of version 1 that the process is in, if somebody has moved it out of the
+    container's, whose rows of `to_state` these are; else "" (proc_pid_cgroup(5))."""
+    for controllers, top, path, *_ in directories:
+        if "freezer" in controllers:
+            try:
+                lines = read_bytes(f"/proc/{pid}/cgroup").decode("utf-8", "surrogateescape").splitlines()
+            except OSError:
+                return ""
+            found = next((top + line.partition(":freezer:")[2] for line in lines if ":freezer:" in line), path)
+            return "" if found == path or found.startswith(f"{path}/") else found
+    return ""
+
+
+def thaw(directory: str) -> None:
+    """Let a cgroup of version 1 run. One that is gone is no error."""
+    try:
+        write(f"{directory}/freezer.state", "THAWED")
+    except OSError as e:
+        if e.errno not in _GONE:
+            raise
 
 
 def has_inner(directory: str) -> bool:

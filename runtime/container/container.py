@@ -10,7 +10,7 @@ import posix
 from errno import ENXIO
 
 from pyrun.caller import Caller, Interrupt
-from pyrun.cgroups.frozen import has_inner, is_frozen
+from pyrun.cgroups.frozen import has_inner, is_frozen, moved_to, thaw
 from pyrun.container.store import ContainerDir, containers, ids, open_store
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
 from pyrun.kernel.files import close
@@ -421,7 +421,11 @@ class Container:
         return [f"{path}/" for _, _, path, *_ in self.state["cgroup"]["directories"]]
 
     def _thaw(self, status: Status) -> None:
-        """On cgroup v1 a frozen process dies only when it is thawed, whoever has frozen it."""
+        """On cgroup v1 a frozen process dies only when it is thawed, whoever has frozen it, and wherever it is."""
+        if "cgroup" in self.state:
+            elsewhere = moved_to(self.state["pid"], self.state["cgroup"]["directories"])
+            if is_frozen(elsewhere):
+                thaw(elsewhere)
         if status == "paused" or has_inner(self.state.get("freezer", "")):
             self.cgroup().thaw_all()
 

@@ -170,3 +170,26 @@ def test_a_signal_during_create_undoes_it(container: Container, name: str) -> No
     for hook in processes():
         os.kill(hook, 9)
         container.wait(hook)
+
+
+@pytest.mark.parametrize("verb", ["kill", "delete"])
+def test_a_container_that_is_frozen_elsewhere(container: Container, verb: str) -> None:
+    """On cgroup v1 somebody has moved init to another freezer cgroup, which is frozen."""
+    freezer = Path("/sys/fs/cgroup/freezer")
+    if not freezer.is_dir():
+        pytest.skip("cgroup v2: SIGKILL ends what is frozen")
+    container.unlike(runc="1.1 waits", crun="1.8 waits")
+    other = freezer / f"other-{os.getpid()}"
+    pid = container.up()
+    other.mkdir()
+    try:
+        (other / "cgroup.procs").write_text(str(pid))
+        (other / "freezer.state").write_text("FROZEN")
+        if verb == "kill":
+            container.kill()
+        else:
+            container.delete("--force")
+        container.wait(pid)
+    finally:
+        (other / "freezer.state").write_text("THAWED")
+        other.rmdir()
