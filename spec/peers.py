@@ -6,6 +6,7 @@
     run.oci.seccomp.receiver              linux.seccomp.listenerPath, where that is not set
     run.oci.pidfd_receiver                --pidfd-socket
     run.oci.mount_context_type            the mount option that linux.mountLabel is given by
+    run.oci.delegate-cgroup               a cgroup in the container's, in which its processes begin; empty: none
 
 Of run.oci.handler no value is taken: what it names is another program in the place of the container's.
 """
@@ -28,6 +29,7 @@ FAIL_UNKNOWN_SYSCALL = "run.oci.seccomp_fail_unknown_syscall"
 RECEIVER = "run.oci.seccomp.receiver"
 PIDFD_RECEIVER = "run.oci.pidfd_receiver"
 CONTEXT_TYPE = "run.oci.mount_context_type"
+DELEGATE = "run.oci.delegate-cgroup"
 KNOWN = (
     KEEP_GROUPS,
     HOOKS_STDOUT,
@@ -36,6 +38,7 @@ KNOWN = (
     RECEIVER,
     PIDFD_RECEIVER,
     CONTEXT_TYPE,
+    DELEGATE,
 )
 _HANDLER = "run.oci.handler"
 _PATHS = (HOOKS_STDOUT, HOOKS_STDERR, RECEIVER, PIDFD_RECEIVER)
@@ -56,6 +59,9 @@ def crun_annotations(config: Config) -> Iterator[Fault]:
     for name in _PATHS:
         if not annotations.get(name, "/").startswith("/"):
             yield Fault(f"/annotations/{name}", f"must be an absolute path, not {show(annotations[name])}")
+    leaf = annotations.get(DELEGATE, "")
+    if "/" in leaf or leaf in (".", "..") or leaf.startswith("cgroup.") or "\n" in leaf:
+        yield Fault(f"/annotations/{DELEGATE}", f"must be the name of one cgroup, not {show(leaf)}")
     kind = annotations.get(CONTEXT_TYPE, "context")
     if kind not in _CONTEXTS:
         yield Fault(f"/annotations/{CONTEXT_TYPE}", f"is one of {', '.join(_CONTEXTS)}, not {show(kind)}")

@@ -327,7 +327,19 @@ class Cgroup:
         """
         if self.mode != "v2" or not self.directories:
             return
-        path = self.directories[0].path
+        self._give(self.directories[0].path, uid)
+
+    def make_leaf(self, name: str, uid: int) -> None:
+        """Makes a cgroup below it, version 2 only, and gives it to a user of the host's too."""
+        path = f"{self.directories[0].path}/{name}"
+        try:
+            posix.mkdir(path, 0o755)
+        except OSError as error:
+            raise refused(POINTER, "mkdir", path, error) from None
+        if uid:
+            self._give(path, uid)
+
+    def _give(self, path: str, uid: int) -> None:
         try:
             names = files.read("/sys/kernel/cgroup/delegate").split()
         except FileNotFoundError:

@@ -231,10 +231,13 @@ class _Creation:
         self.undo.push(self.container.remove_cgroup)
         self.caller.log.debug(f"cgroup {', '.join(d.path for d in cgroup.directories) or 'none'}: made")
         self.container.directory.write(self.state)
+        warnings = cgroup.apply(writes)
         owner = gather.cgroup_owner(self.config)
         if owner:
             cgroup.delegate(owner)
-        return cgroup.apply(writes)
+        if name := gather.leaf(self.config, cgroup):
+            cgroup.make_leaf(name, owner)
+        return warnings
 
     # --- what the program says and asks: the answers, in the order of plan/dialogue.py
 

@@ -59,12 +59,7 @@ def cgroup_owner(config: Config) -> int:
     """Whom the container's cgroup is to belong to, as an id of the host's: its user, if it has a view of its own and a
     file system to write to (config-linux.md, "Cgroup ownership"). 0: it stays root's."""
     linux = config.get("linux", {})
-    new = any(n["type"] == "cgroup" and not n.get("path") for n in linux.get("namespaces", []))
-    writable = any(
-        mount.get("type") in ("cgroup", "cgroup2") and "ro" not in mount.get("options", ())
-        for mount in config.get("mounts", [])
-    )
-    if not (new and writable):
+    if not _writable_view(config):
         return 0
     uid: int = config.get("process", {}).get("user", {}).get("uid", 0)
     maps = linux.get("uidMappings")
@@ -74,6 +69,27 @@ def cgroup_owner(config: Config) -> int:
         if 0 <= uid - row["containerID"] < row["size"]:
             return row["hostID"] + uid - row["containerID"]
     return 0
+
+
+_LEAF = "init.scope"
+
+
+def leaf(config: Config, cgroup: Cgroup) -> str:
+    """The name of a cgroup in the container's, in which its processes begin: what the annotation says, or init.scope,
+    out of which systemd finds by itself, where the container has a cgroup namespace and a writable cgroup2. Else ""."""
+    own = cgroup.needs_process or any(d.made for d in cgroup.directories)
+    if cgroup.mode != "v2" or not own or not _writable_view(config):
+        return ""
+    return config.get("annotations", {}).get(peers.DELEGATE, _LEAF)
+
+
+def _writable_view(config: Config) -> bool:
+    """It has a view of its cgroups of its own, and a file system to write to."""
+    new = any(n["type"] == "cgroup" and not n.get("path") for n in config.get("linux", {}).get("namespaces", []))
+    return new and any(
+        mount.get("type") in ("cgroup", "cgroup2") and "ro" not in mount.get("options", ())
+        for mount in config.get("mounts", [])
+    )
 
 
 def open_id_maps(config: Config, caller: Caller) -> list[int]:
@@ -154,6 +170,7 @@ def facts(
         # A scope is made later, and always.
         cgroup_stays=not cgroup.needs_process and not any(d.made for d in cgroup.directories if not d.controllers),
         unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
+        leaf=leaf(config, cgroup),
         v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
         cgroups_optional=cgroup.optional,
         held=cgroup.needs_process,

@@ -78,11 +78,9 @@ def open_root(container: Container) -> list[int]:
 
 
 def _habitable(directory: Directory, pid: int) -> str:
-    """The container's cgroup, or where its init is: what runs inside may have made cgroups of its own, and one that has
-    given controllers to others takes no process itself (cgroups(7), "no internal processes")."""
+    """The container's cgroup, or where below it its init is: one that gives controllers to others takes no process
+    itself (cgroups(7), "no internal processes"), and one with a process can't give any."""
     try:
-        if not files.read(f"{directory.path}/cgroup.subtree_control").strip():
-            return directory.path
         for line in files.read(f"/proc/{pid}/cgroup").splitlines():
             if line.startswith("0::"):
                 found = directory.top + line[3:]

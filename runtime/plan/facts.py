@@ -42,6 +42,8 @@ class Facts(Record):
     cgroups: Sequence[tuple[str, str, str]] = ()
     # The container's directory in the cgroup2 tree, also of a hybrid host; "" when there is none
     unified_cgroup: str = ""
+    # A cgroup in it in which the container's processes begin, so that it can hand out controllers itself; "" for none
+    leaf: str = ""
     # Its directories in the hierarchies of v1
     v1_cgroups: Sequence[str] = ()
     # Not to be allowed into them is no error

@@ -180,6 +180,7 @@ def enter(
         # Only now: the new namespace's root is the cgroup that init is in.
         with p.at(namespaces.pointer("cgroup")):
             p.call("unshare", CLONE_NEWCGROUP)
+    placement.enter_leaf(p)
 
 
 def _clocks(p: Program, namespaces: Namespaces, clocks: Clocks) -> None:

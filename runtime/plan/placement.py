@@ -24,19 +24,29 @@ class Placement:
 
     optional: being outside is no error: rootless, and no limit was asked for."""
 
-    __slots__ = ("_tasks", "optional", "unified")
+    __slots__ = ("_leaf", "_tasks", "optional", "unified")
 
     def __init__(self, p: Program, facts: Facts) -> None:
         self.optional = facts.cgroups_optional
         self.unified: Register | None = None
+        self._leaf: Register | None = None
         self._tasks: list[tuple[str, Register]] = []
         with p.at(POINTER):
             if facts.unified_cgroup:
                 self.unified = p.openat(AT_FDCWD, facts.unified_cgroup, O_RDONLY | O_DIRECTORY)
+                if facts.leaf:
+                    self._leaf = p.openat(self.unified, f"{facts.leaf}/cgroup.procs", O_WRONLY)
             for directory in facts.v1_cgroups:
                 denied = (EACCES, EPERM) if self.optional else ()
                 fd = p.openat(AT_FDCWD, f"{directory}/tasks", O_WRONLY, ignore=denied)
                 self._tasks.append((directory, fd))
+
+    def enter_leaf(self, p: Program) -> None:
+        """On into the leaf, once the cgroup above it is the root of a cgroup namespace: then that one has no processes
+        of its own, and may give controllers to those below (cgroups(7), "no internal processes")."""
+        if self._leaf:
+            with p.at(POINTER), p.opened(self._leaf) as fd:
+                p.write(fd, "0", note="moving init to the leaf of its cgroup")
 
     def enter(self, p: Program) -> None:
         """Move the process that runs this into those of v1: `tasks`, unlike cgroup.procs, takes no global lock."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def test_it_belongs_to_the_containers_user(container: Container, names: tuple[st
     container.create(stdin=stdin, stdout=write)
     os.close(write)
     os.close(stdin)
-    at = folder(container)
+    at = folder(container).parent  # its processes begin in a leaf
     for name in Path("/sys/kernel/cgroup/delegate").read_text().split():
         if (at / name).exists():
             assert (at / name).stat().st_uid == 100000, name
@@ -162,3 +163,55 @@ def test_a_controller_that_is_not_delegated(container: Container, home: Path) ->
     assert done.returncode == 1
     assert f"the controller memory is not enabled in {home}" in done.stderr
     assert f"as root: echo +memory > {home}/cgroup.subtree_control" in done.stderr
+
+
+# A leaf ---------------------------------------------------------------------------------------------------------------
+
+HANDS_OUT = """
+cat /proc/self/cgroup
+echo +memory +pids > /sys/fs/cgroup/cgroup.subtree_control
+mkdir /sys/fs/cgroup/sub
+cat /sys/fs/cgroup/sub/cgroup.controllers
+"""
+
+
+@pytest.mark.parametrize("user_namespace", [False, True])
+def test_a_container_hands_out_controllers(container: Container, user_namespace: bool) -> None:
+    """Its processes begin below the root of its cgroup namespace, which can give controllers away then; those of exec
+    too."""
+    container.unlike(runc="not of this age", crun="1.8: by annotations of systemd's")
+    writable(container)
+    container.namespace("cgroup")
+    if user_namespace:
+        container.user_namespace()
+    container.linux["resources"]["memory"] = {"limit": 64 * MIB}
+    container.up()
+    outer = folder(container).parent
+    assert (outer / "memory.max").read_text() == f"{64 * MIB}\n"
+    said = container.runtime.ok("exec", container.id, "sh", "-ec", HANDS_OUT)
+    assert said.splitlines()[0] == "0::/init.scope"
+    assert {"memory", "pids"} <= {*said.splitlines()[1].split()}
+    assert container.pid in json.loads(container.runtime.ok("ps", "--format", "json", container.id))
+    container.delete("--force")
+    assert not outer.exists()
+
+
+@pytest.mark.parametrize(("name", "seen"), [("box", "/box"), ("", "/")])
+def test_the_name_of_the_leaf(container: Container, name: str, seen: str) -> None:
+    container.unlike(runc="crun's own", crun="1.8: with systemd's only")
+    writable(container)
+    container.namespace("cgroup")
+    container.config["annotations"] = {"run.oci.delegate-cgroup": name}
+    assert container.sees("cat /proc/self/cgroup").strip() == f"0::{seen}"
+
+
+def test_no_leaf_where_nothing_can_be_written(container: Container) -> None:
+    container.namespace("cgroup")
+    assert container.sees("cat /proc/self/cgroup").strip() == "0::/"
+
+
+@pytest.mark.pyrun_only("about pyrun's words")
+@pytest.mark.parametrize("name", ["a/b", "..", "cgroup.procs"])
+def test_what_is_no_name_of_a_leaf(container: Container, name: str) -> None:
+    container.config["annotations"] = {"run.oci.delegate-cgroup": name}
+    container.refused("/annotations/run.oci.delegate-cgroup", "name of one cgroup")
