@@ -317,6 +317,7 @@ class Cgroup:
         for directory in self.directories:
             if self.mode == "v2" or controller in directory.controllers:
                 return directory.path
+        self.require_own(pointer)
         message = f"this host has no cgroup hierarchy for {controller}" if controller else "this host has no cgroup2"
         raise CgroupError(message, pointer=pointer, errno=errno.ENOENT, hint="mount it, or leave the limit out")
 
@@ -514,7 +515,14 @@ class Cgroup:
                 return directory.path
         return ""
 
+    def require_own(self, pointer: str = "") -> None:
+        """Raises CgroupError when the container has no cgroup of its own."""
+        if self.rootless and not self.directories:
+            hint = "a cgroup delegated to this user gives it one: --systemd-cgroup, or systemd-run --user --scope"
+            raise CgroupError("cgroups not configured for container", pointer=pointer, hint=hint)
+
     def _freezer(self) -> str:
+        self.require_own()
         if not self.freezer:
             raise CgroupError("this host has no freezer cgroup", errno=errno.ENOENT)
         return self.freezer

@@ -205,7 +205,9 @@ class Container:
             from pyrun.host.resctrl import Group  # lazy: only with linux.intelRdt
 
             intel_rdt = Group.from_state(self.state["resctrl"]).statistics()
-        return statistics(self.cgroup(), self.state["pid"], intel_rdt)
+        cgroup = self.cgroup()
+        cgroup.require_own()
+        return statistics(cgroup, self.state["pid"], intel_rdt)
 
     def require_running(self) -> None:
         """Raises NotRunningError for one that has no process, or none yet."""

@@ -127,7 +127,7 @@ class _Creation:
             "bundle": self.options.bundle,
             "rootfs": rootfs.path(config, self.options.bundle),
             "created": now(),
-            "owner": "",
+            "owner": _owner(),
             "annotations": config.get("annotations", {}),
             "creating": True,
             "pid": 0,
@@ -408,6 +408,19 @@ def _tell(log: Log, config: Config, options: CreateOptions) -> None:
         kind, source = mount.get("type", ""), mount.get("source", "")
         shown = f"{mount['destination']}: {kind or 'bind'} {source} {','.join(mount.get('options', []))}"
         log.debug(f"mount {i}: {shown.rstrip()}")
+
+
+def _owner() -> str:
+    """Whose the container is, by name; "" for a user without one."""
+    uid = posix.geteuid()
+    if not uid:
+        return "root"
+    from pwd import getpwuid  # lazy: not for root
+
+    try:
+        return getpwuid(uid).pw_name
+    except KeyError:
+        return ""
 
 
 def _copies_up(mount: Mapping[str, object]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from errno import EPERM
+
 from pyrun.container import joining
 from pyrun.container.home import answer
 from pyrun.container.newcomer import Newcomer
@@ -65,7 +67,10 @@ def execute(container: Container, process: Process, options: ExecOptions) -> tup
         if isinstance(e, ProgramError):
             from pyrun.machine.explain import explain  # lazy: an error
 
-            raise explain(executor.program, e, {"process": process}) from None
+            error = explain(executor.program, e, {"process": process})
+            if status == "created" and error.call.startswith("setns") and error.errno == EPERM:
+                error.hint = "without root it can't be reached before its program has started: start it first"
+            raise error from None
         raise
 
 

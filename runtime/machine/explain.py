@@ -23,7 +23,7 @@ OLDEST_KERNEL = "5.14"
 HINTS = {
     ("openat2", 40): "a symlink is in the way",
     ("clone3", EINVAL): "the kernel lacks one of these namespaces",
-    ("clone3", EPERM): "making namespaces needs root, or a user namespace",
+    ("clone3", EPERM): "making namespaces needs root, or a user namespace, as `pyrun spec --rootless` has",
     ("clone3", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
     ("unshare", 28): "too many namespaces: see /proc/sys/user/max_*_namespaces",
     ("fsopen", 19): "the kernel has no such file system",

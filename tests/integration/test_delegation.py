@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,7 +114,11 @@ def run(container: Container, shell: Path | None = None, script: str = "") -> su
         for name in (".", *names, *others):
             if name != "busybox":
                 os.chown(os.path.join(path, name), USER, USER, follow_symlinks=False)
-    state = container.path / "state"
+    return as_user(container, "run", "--bundle", str(container.path), container.id, shell=shell)
+
+
+def as_user(container: Container, *words: str, shell: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A command of the user's on what `run` has prepared."""
 
     def enter() -> None:
         if shell:
@@ -121,10 +127,15 @@ def run(container: Container, shell: Path | None = None, script: str = "") -> su
         os.setresgid(USER, USER, USER)
         os.setresuid(USER, USER, USER)
 
-    command = [PYRUN, "--root", state, "run", "--bundle", container.path, container.id]
-    return subprocess.run(
-        command, preexec_fn=enter, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
-    )
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        # Files, not pipes: a container that stays keeps them open.
+        command = [str(PYRUN), "--root", str(container.path / "state"), *words]
+        done = subprocess.run(
+            command, preexec_fn=enter, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=60, check=False
+        )
+        for file in (out, err):
+            file.seek(0)
+        return subprocess.CompletedProcess(command, done.returncode, out.read(), err.read())
 
 
 @pytest.mark.pyrun_only("its own way of asking")
@@ -163,6 +174,25 @@ def test_a_controller_that_is_not_delegated(container: Container, home: Path) ->
     assert done.returncode == 1
     assert f"the controller memory is not enabled in {home}" in done.stderr
     assert f"as root: echo +memory > {home}/cgroup.subtree_control" in done.stderr
+
+
+@pytest.mark.pyrun_only("its own words")
+def test_what_takes_a_cgroup_without_one(container: Container) -> None:
+    assert run(container, None, "true").returncode == 0
+    container.args = ["sleep", "1000"]
+    container.write()
+    assert as_user(container, "create", "--bundle", str(container.path), container.id).returncode == 0
+    try:
+        for words in (["pause"], ["update", "--memory", "64m"], ["events", "--stats"]):
+            done = as_user(container, *words, container.id)
+            assert done.returncode == 1
+            assert "cgroups not configured for container" in done.stderr, words
+        done = as_user(container, "exec", container.id, "true")
+        assert "start it first" in done.stderr
+        state = json.loads(as_user(container, "state", container.id).stdout)
+        assert (state["status"], state["owner"]) == ("created", pwd.getpwuid(USER).pw_name)
+    finally:
+        assert as_user(container, "delete", "--force", container.id).returncode == 0
 
 
 # A leaf ---------------------------------------------------------------------------------------------------------------

@@ -301,3 +301,9 @@ def test_a_run_that_fails_leaves_no_zombie(container: Container, detach: tuple[s
     done = container.runtime("run", *detach, "--bundle", container.path, container.id)
     assert done.code != 0
     assert own.read_text() == before
+
+
+def test_the_owner(container: Container) -> None:
+    container.create()
+    assert container.state()["owner"] == "root"
+    assert container.runtime.ok("list").splitlines()[1].split()[-1] == "root"
