@@ -49,6 +49,7 @@ STATX_INO = 32
 STATX_MNT_ID = 144  # since Linux 5.8, asked for or not
 STATX_MNT_ID_UNIQUE = 0x4000
 STATX_RDEV = 128  # major and minor, 4 bytes each
+STATX_DEV = 136  # the same
 # struct statfs: offset of f_flags
 STATFS_FLAGS = 80
 

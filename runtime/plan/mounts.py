@@ -7,7 +7,7 @@ which the kernel explains an EINVAL.
 
 from __future__ import annotations
 
-from errno import EEXIST, EPERM
+from errno import EEXIST, ELOOP, EPERM, ESTALE
 
 from pyrun.kernel.constants import (
     AT_FDCWD,
@@ -27,7 +27,7 @@ from pyrun.kernel.constants import (
     STATX_MODE,
 )
 from pyrun.machine.messages import COPY_FROM, COPY_UP
-from pyrun.machine.program import Buffer, Program, Register
+from pyrun.machine.program import Buffer, Label, Program, Register
 from pyrun.plan import cgroup_mount, rootfs, verify
 from pyrun.plan.paths import DIRECTORY, open_in_root
 from pyrun.spec.checks.mounts import BELOW_PROC, ORDINARY_DIRECTORY
@@ -40,6 +40,7 @@ from pyrun.spec.mount_options import (
     MOUNT_ATTR_NOSUID,
     MOUNT_ATTR_NOSYMFOLLOW,
     MOUNT_ATTR_RDONLY,
+    MS_BIND,
     MS_PRIVATE,
     MS_REC,
     MS_SHARED,
@@ -257,7 +258,7 @@ def make(
             elif entry.late:
                 _late_bind(p, entry, root, config, namespaces, facts)
             elif entry.tree:
-                _bind(p, entry, entry.tree, root)
+                _bind(p, entry, entry.tree, root, config, namespaces, facts)
             elif entry.type == "cgroup" or entry.type == "cgroup2":
                 cgroup_mount.make(p, entry, root, namespaces, facts)
             elif _needs_mount(entry):
@@ -300,17 +301,60 @@ def _late_bind(
     p.close(tree)
 
 
-def _bind(p: Program, entry: MountEntry, kept: Buffer, root: Register) -> None:
+def _bind(
+    p: Program,
+    entry: MountEntry,
+    kept: Buffer,
+    root: Register,
+    config: Config,
+    namespaces: Namespaces,
+    facts: Facts,
+) -> None:
     with p.opened(p.fetch(kept)) as tree:
-        _attach(p, entry, tree, root)
+        if not entry.options.rbind or namespaces.has_userns or entry.mapped:
+            _attach(p, entry, tree, root)
+            return
+        looped, done = p.label(), p.label()
+        _attach(p, entry, tree, root, {ELOOP: looped})
+        p.jump(done)
+        p.place(looped)
+        _bind_by_path(p, entry, tree, root, config, facts)
+        p.place(done)
 
 
-def _attach(p: Program, entry: MountEntry, tree: Register, root: Register) -> None:
+def _bind_by_path(p: Program, entry: MountEntry, tree: Register, root: Register, config: Config, facts: Facts) -> None:
+    """move_mount(2) refuses a tree in which a mount namespace is pinned (a bind of /proc/PID/ns/mnt, as snapd has them)
+    that is not newer than that of the container; which is newer goes by numbers that each CPU has a stock of, so it is
+    a matter of chance. mount(2) does not ask. It takes a path, which is looked up again, in our own namespace: what it
+    has led to must be what was opened before."""
+    options = entry.options
+    source = entry.mount.get("source", "")
+    before = p.openat(AT_FDCWD, ".", O_PATH)
+    with p.opened(entry.target(p, root, create=tree)) as point:
+        # The root of a file can't be entered; but none holds mounts.
+        p.call("fchdir", point)
+        with p.at("source"):
+            path = source if source.startswith("/") else f"{facts.bundle}/{source}"
+            p.call("mount", path, ".", "", MS_BIND | MS_REC, 0)
+        p.call("fchdir", before)
+    p.close(before)
+    with p.opened(open_in_root(p, root, entry.destination)) as made:
+        with p.at("source"):
+            verify.is_same(p, made, tree, ESTALE, "the source has become another file meanwhile")
+        if propagation := _propagation(options, rootfs.received(config), False):
+            p.mount_setattr(made, propagation=propagation, recursive=True)
+        _attributes_of_bind(p, made, options, locked=False, may_be_locked=facts.nested or not facts.privileged)
+        _propagate(p, entry, made)
+
+
+def _attach(
+    p: Program, entry: MountEntry, tree: Register, root: Register, errors: dict[int, Label] | None = None
+) -> None:
     if entry.destination == "/proc":
         with p.at("source"):
             verify.on_file_system(p, tree, PROC_SUPER_MAGIC, EPERM, "/proc must be a procfs")
     with p.opened(entry.target(p, root, create=tree)) as point:
-        p.move_mount(tree, point)
+        p.move_mount(tree, point, errors)
     _propagate(p, entry, tree)
 
 

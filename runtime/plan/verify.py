@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from errno import EPERM
 
-from pyrun.kernel.constants import PROC_SUPER_MAGIC, S_IFMT, STATX_INO, STATX_MNT_ID, STATX_MODE, STATX_RDEV
+from pyrun.kernel.constants import PROC_SUPER_MAGIC, S_IFMT, STATX_DEV, STATX_INO, STATX_MNT_ID, STATX_MODE, STATX_RDEV
 from pyrun.machine.program import Program, Register
 
 
@@ -55,6 +55,23 @@ def _mount_point(p: Program, fd: Register, root: Register) -> None:
 def is_not_root(p: Program, fd: Register, root: Register) -> None:
     """Fail if the file is the container's root itself: symlinks of an image may lead there."""
     differs(p, fd, root, EPERM, "nothing can be mounted over the container's root")
+
+
+def is_same(p: Program, fd: Register, other: Register, error: int, note: str) -> None:
+    """Fail with `error` unless both are the same file, on whatever mounts."""
+    stat = p.statx(other)
+    theirs = p.load(stat, STATX_INO, 8), p.load(stat, STATX_DEV, 8)
+    stat = p.statx(fd)
+    own = p.load(stat, STATX_INO, 8), p.load(stat, STATX_DEV, 8)
+    wrong, right = p.label(), p.label()
+    for one, another in zip(own, theirs, strict=True):
+        p.branch_unless(one, another, wrong)
+    p.jump(right)
+    p.place(wrong)
+    p.fail(error, note)
+    p.place(right)
+    for register in (*own, *theirs):
+        p.free(register)
 
 
 def differs(p: Program, fd: Register, root: Register, error: int, note: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +175,34 @@ def test_the_ids_of_a_tmpfs_are_mapped(container: Container) -> None:
 def test_default_devices_in_a_user_namespace(container: Container) -> None:
     container.user_namespace()
     assert {"nosuid", "noexec"} <= set(mount_at(container, "/dev/null").options)
+
+
+@pytest.mark.parametrize(("pinning", "running"), [(0, 1), (1, 0), (0, 0), (1, 1)])
+def test_a_tree_with_a_pinned_mount_namespace(container: Container, tmp_path: Path, pinning: int, running: int) -> None:
+    """As snapd's /run/snapd/ns. Which namespace is the newer one goes by numbers of which each CPU has a stock, and so
+    does whether move_mount(2) takes the tree. A copy of a mount namespace has no such binds, so by mount(2) it is left
+    out."""
+    if not {pinning, running} <= os.sched_getaffinity(0):
+        pytest.skip("one CPU")
+    container.unlike(crun="1.8 fails as well")
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "mark").write_text("mine")
+    container.mount("/mnt", "bind", str(top), "rbind", "ro", "nosuid")
+    container.sh(
+        "cat /mnt/mark; echo; touch /mnt/x 2>/dev/null || echo ro; grep ' /mnt ' /proc/mounts | grep -c nosuid"
+    )
+    container.write()
+    command = shlex.join(container.runtime.command("run", "--bundle", container.path, container.id))
+    script = f"""
+        mount --bind {top} {top} && mount --make-private {top} && touch {top}/ns || exit 9
+        taskset -c {pinning} unshare --mount={top}/ns true || exit 77
+        for i in 1 2 3 4; do taskset -c {running} {command} || exit 1; done"""
+    done = subprocess.run(
+        ["taskset", "-c", "0", "unshare", "-m", "taskset", "-c", "0,1", "sh", "-c", script],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    if done.returncode == 77:
+        pytest.skip("this one is not new enough to be pinned")
+    assert done.stderr == ""
+    assert done.stdout.split() == ["mine", "ro", "1"] * 4

@@ -121,7 +121,7 @@ def test_random_instructions(run: Run) -> None:
             kinds = sum(draw.choice((0, 0, 1, 2)) << 2 * at for at in range(6)) & (
                 0xFFF if draw.random() < 0.98 else 0xFFFF
             )
-            code += bytes((draw.randrange(11), draw.choice((0, 5, 255)), draw.choice((255, 255, 3)), draw.randrange(3)))
+            code += bytes((draw.randrange(12), draw.choice((0, 5, 255)), draw.choice((255, 255, 3)), draw.randrange(3)))
             code += kinds.to_bytes(2, "little") + draw.choice((0, 1, 1, 2, 4, 8)).to_bytes(2, "little")
             for _ in range(3):
                 error = draw.choice((0, 0, 1, 0xFFFF))
@@ -130,7 +130,7 @@ def test_random_instructions(run: Run) -> None:
             for _ in range(6):
                 operand = draw.choice(edges) if draw.random() < 0.02 else draw.randrange(size - 7)
                 code += operand.to_bytes(8, "little")
-        header = b"PYRN\x03\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
+        header = b"PYRN\x04\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
         header += (4).to_bytes(4, "little") + draw.choice((NO_FD, 5)).to_bytes(4, "little")
         header += draw.choice((count, count, draw.randrange(count + 2))).to_bytes(4, "little") + bytes(8)
         seen.append(run(header + code + bytes(size), seed))
