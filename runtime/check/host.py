@@ -20,6 +20,8 @@ from pyrun.host import lsm
 from pyrun.kernel.constants import NS_GET_NSTYPE
 from pyrun.kernel.privilege import own_capabilities
 from pyrun.machine.explain import OLDEST_KERNEL
+from pyrun.plan import rootfs
+from pyrun.plan.mounts import made_inside
 from pyrun.spec import ranges, sysctls
 from pyrun.spec.audit import collect
 from pyrun.spec.capabilities import CAPABILITIES, SETS
@@ -110,6 +112,8 @@ def binds(host: Host) -> Iterator[Fault]:
     """Their sources exist."""
     for i, mount in enumerate(host.config.get("mounts", [])):
         options, source = mount.get("options", []), mount.get("source", "")
+        if made_inside(host.config, i, rootfs.path(host.config, host.options.bundle)):
+            continue
         if ("bind" in options or "rbind" in options) and source.startswith("/") and not _there(source):
             yield Fault(f"/mounts/{i}/source", f"{show(source)} does not exist on this host")
 
@@ -296,6 +300,15 @@ def mount_label(host: Host) -> Iterator[Fault]:
         yield Fault("/linux/mountLabel", "has no effect: selinux is not in force on this host")
 
 
+def old_cgroups(host: Host) -> Iterator[Fault]:
+    """One line, and never in a run: nobody who starts a container can change it there."""
+    if hierarchies_of_host().mode == "v1":
+        hint = "boot with systemd.unified_cgroup_hierarchy=1, or a newer distribution"
+        yield Fault(
+            "", "this host has cgroup version 1, which its kernel's developers and systemd have given up", hint=hint
+        )
+
+
 def _there(path: str) -> bool:
     """Also what can't be looked at: whoever runs the container may be able to."""
     try:
@@ -332,4 +345,4 @@ ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
     cpus,
     file_system_options,
 )
-WARNINGS: tuple[Callable[[Host], Iterator[Fault]], ...] = (capabilities, file_systems, mount_label)
+WARNINGS: tuple[Callable[[Host], Iterator[Fault]], ...] = (capabilities, file_systems, mount_label, old_cgroups)

@@ -108,7 +108,7 @@ class ContainerDir:
         try:
             posix.mkdir(container, 0o711, dir_fd=parent)
             try:
-                entry = cls(root, container)
+                entry = cls(root, container, parent)
             except Error:
                 posix.rmdir(container, dir_fd=parent)  # which takes an empty one only
                 raise
@@ -410,4 +410,6 @@ def _parsed(raw: bytes) -> dict[str, Any]:
 def now() -> str:
     """This moment in RFC 3339 with nanoseconds, which Go's time.Time reads."""
     seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z"
+    # Without strftime, which reads /etc/localtime first.
+    year, month, day, hour, minute, second, *_ = time.gmtime(seconds)
+    return f"{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanoseconds:09}Z"

@@ -129,14 +129,20 @@ def entries(config: Config, facts: Facts | None = None) -> list[MountEntry]:
     leads_to = facts.destinations if facts else {}
     found = [MountEntry(i, mount, leads_to.get(i, "")) for i, mount in enumerate(config.get("mounts", []))]
     if facts:
-        root = clean(rootfs.path(config, facts.bundle))
         for entry in found:
-            source = entry.mount.get("source", "")
-            if entry.options.bind and source.startswith(f"{root}/"):
-                inside = clean(source[len(root) :])
-                if any(f"{inside}/".startswith(f"{earlier.written}/") for earlier in found[: entry.index]):
-                    entry.late = inside
+            entry.late = made_inside(config, entry.index, rootfs.path(config, facts.bundle))
     return found
+
+
+def made_inside(config: Config, index: int, root: str) -> str:
+    """The source of a bind as a path in the container, if it lies below the `root` on the host, where an earlier mount
+    of the config is made; else ""."""
+    rows = config.get("mounts", [])
+    options, source, root = rows[index].get("options", ()), rows[index].get("source", ""), clean(root)
+    if not ("bind" in options or "rbind" in options) or not source.startswith(f"{root}/"):
+        return ""
+    inside = clean(source[len(root) :])
+    return inside if any(f"{inside}/".startswith(f"{clean(row['destination'])}/") for row in rows[:index]) else ""
 
 
 def open_sources(p: Program, entries: list[MountEntry], config: Config, facts: Facts, has_userns: bool) -> None:
