@@ -11,6 +11,7 @@ from __future__ import annotations
 from pyrun.spec import peers, schema, strictjson
 from pyrun.spec.checks import config_faults, process_faults, resources_faults
 from pyrun.spec.faults import Fault, Invalid
+from pyrun.spec.version import SPEC_VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -279,6 +280,15 @@ def load(raw: bytes) -> Config:
     """The config.json of a bundle. Raises Invalid with all that is wrong with it, as far as the bundle alone shows."""
     config: Config = _load(raw, "", _settled)
     return config
+
+
+def load_mounts(raw: bytes) -> list[Mount]:
+    """Mounts by themselves, as `mounts add` takes them: an object with a member mounts, as in a config.json."""
+    value = strictjson.loads(raw, drop_nulls=True)
+    if not isinstance(value, dict) or value.keys() != {"mounts"}:
+        raise Invalid([Fault("", 'must be an object with the member "mounts", and no other')])
+    around: Config = {"ociVersion": SPEC_VERSION, "root": {"path": "rootfs"}, "mounts": value["mounts"]}
+    return load(strictjson.dumps(around).encode()).get("mounts", [])
 
 
 def _settled(config: Config) -> list[Fault]:

@@ -164,6 +164,7 @@ COMMANDS = {
         ("--l3-cache-schema", "TEXT", "line for the L3 cache, of intelRdt"),
         ("--mem-bw-schema", "TEXT", "line for the memory bandwidth, of intelRdt"),
     ),
+    "mounts": Command("add mounts to a container that runs, or remove some", "add|remove ID FILE", 3, 3),
     "list": Command(
         "list the containers",
         "",

@@ -7,6 +7,7 @@ from pyrun.plan.create import FIFOS
 from pyrun.plan.exec import compile_exec
 from pyrun.plan.facts import Facts
 from pyrun.plan.hook import NAMES, compile_hook
+from pyrun.plan.mounting import compile_addition, compile_removal
 from pyrun.plan.namespaces import FLAGS, Namespaces
 from pyrun.prove.rules import Asked
 from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 
 def of_container(config: Config, facts: Facts, program: Program) -> Iterator[tuple[str, Program, Asked]]:
-    """(name, program, what is asked) of create's own, of an exec of the config's process, and of each hook inside."""
+    """(name, program, what is asked) of create's own, of an exec of the config's process, of mounts that are
+    added and removed, and of each hook inside."""
     namespaces = Namespaces(config)
     process = config.get("process")
     has_filter = bool(facts.seccomp)
@@ -43,6 +45,14 @@ def of_container(config: Config, facts: Facts, program: Program) -> Iterator[tup
         inside = _joining(config, facts, own, ["pidfd"])
         asked = Asked(config=config, process=process, layout=inside.layout, has_filter=has_filter, others=True)
         yield "exec", compile_exec(process, own, inside), asked
+    if own & CLONE_NEWNS and not namespaces.has_userns:
+        # What `mounts add` might be asked for: the config's own once more.
+        rows = [row for row in config.get("mounts", []) if row.get("type") not in ("cgroup", "cgroup2")]
+        more: Config = {**config, "mounts": [row for row in rows if "uidMappings" not in row]}
+        inside = _joining(config, facts, own, ["pidfd"])
+        asked = Asked(config=more, process=None, layout=inside.layout, has_filter=False, others=True)
+        yield "mounts add", compile_addition(more, own, inside), asked
+        yield "mounts remove", compile_removal(more, own, inside), asked
     hooks: Mapping[str, list[Hook]] = config.get("hooks", {})  # type: ignore[assignment]
     for kind in ("createContainer", "startContainer"):
         for i, hook in enumerate(hooks.get(kind, [])):

@@ -82,7 +82,7 @@ VALUES: list[tuple[dict[str, Any], str, str, str, str]] = [
     ({"memory": {"limit": 16 * MIB}}, "memory.limit_in_bytes", "16777216", "memory.max", "16777216"),
     ({"memory": {"reservation": 8 * MIB}}, "memory.soft_limit_in_bytes", "8388608", "memory.low", "8388608"),
     ({"pids": {"limit": 7}}, "pids.max", "7", "pids.max", "7"),
-    ({"pids": {"limit": 0}}, "pids.max", "0", "pids.max", "0"),
+    ({"pids": {"limit": 0}}, "pids.max", "1", "pids.max", "1"),
     ({"pids": {"limit": -1}}, "pids.max", "max", "pids.max", "max"),
     ({"cpu": {"shares": 2048}}, "cpu.shares", "2048", "cpu.weight", "174"),
     ({"cpu": {"quota": 50000, "period": 200000}}, "cpu.cfs_quota_us", "50000", "cpu.max", "50000 200000"),
