@@ -54,6 +54,7 @@ _CREATE: tuple[Row, ...] = (
     ("--preserve-fds", "N", "give the container N more descriptors, from 3 on"),
     ("--expect-plan", "DIGEST", "refuse when the plan is another than that of this digest (pyrun plan --digest)"),
 )
+_JSON: Row = ("--json", "", "as JSON")
 _HELP: Row = ("--help -h", "", "print this")
 _FORCE: Row = ("--force -f", "", "kill it first if it runs; remove what is broken")
 _REGEX: Row = ("--regex -r", "", "all containers whose id matches, ID being a regular expression")
@@ -181,6 +182,8 @@ COMMANDS = {
         _BUNDLE,
         ("--rootless", "", "one that a user without privilege can run"),
     ),
+    "doctor": Command("say what this host has for containers, and how to have more", "", 0, 0, _JSON),
+    "info": Command("the same as doctor", "", 0, 0, _JSON),
     "features": Command("print what pyrun supports as JSON", "", 0, 0),
     "check": Command(
         "print all that is wrong with a bundle, and run nothing",
