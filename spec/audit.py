@@ -18,6 +18,7 @@ from pyrun.spec.checks import (
     config_warnings,
 )
 from pyrun.spec.faults import Fault, Invalid, escape, show
+from pyrun.spec.unknown import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +48,13 @@ def audit(raw: bytes) -> Audit:
     seen = {fault.pointer for fault in shape}
     # What the schema has found is not said twice, in other words.
     errors = shape + [f for f in collect(_checks(value)) if not any(_at_or_below(f.pointer, p) for p in seen)]
-    warnings = collect([partial(config_warnings, value), partial(reserved_annotations, value)])
+    warnings = collect(
+        [
+            partial(config_warnings, value),
+            partial(reserved_annotations, value),
+            partial(unknown, value, schema.load("config")),
+        ]
+    )
     return Audit(errors, warnings, None if shape else value)
 
 
