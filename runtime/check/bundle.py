@@ -7,6 +7,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pyrun.check.executable import trouble
 from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.errors import Error
@@ -75,7 +76,11 @@ def executables(config: Config, options: CreateOptions) -> Iterator[Fault]:
         candidates = [name] if "/" in name else [f"{directory}/{name}" for directory in search_path(process)]
         if "/" in name and not name.startswith("/"):
             candidates = [f"{process['cwd']}/{name}"]
-        if not any(_covered(path, covered) or _executable(root, path) for path in candidates):
+        found = next((path for path in candidates if _covered(path, covered) or _executable(root, path)), "")
+        if found:
+            if words := trouble(found, partial(_place, root, covered)):
+                yield Fault("/process/args/0", f"{show(found)} {words}", "MUST 33")
+        else:
             where = "" if "/" in name else " in the directories of PATH in /process/env"
             yield Fault("/process/args/0", f"there is no executable {show(name)} in the root{where}", "MUST 33")
     for i, hook in enumerate(config.get("hooks", {}).get("startContainer", [])):
@@ -85,6 +90,13 @@ def executables(config: Config, options: CreateOptions) -> Iterator[Fault]:
 
 
 CHECKS: tuple[Callable[[Config, CreateOptions], Iterator[Fault]], ...] = (root_directory, bind_sources, executables)
+
+
+def _place(root: str, covered: list[str], path: str) -> str | None:
+    """check/executable.py's Place."""
+    if _covered(path, covered):
+        return None
+    return root + _resolved(root, clean(path)) if _executable(root, path) else ""
 
 
 def _covered(path: str, mounted: list[str]) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -30,9 +32,23 @@ Edit = Callable[[dict[str, Any]], object]
 def folder(tmp_path: Path) -> Path:
     """A bundle with which nothing is wrong."""
     (tmp_path / "rootfs/bin").mkdir(parents=True)
-    (tmp_path / "rootfs/bin/sh").touch(mode=0o755)
+    executable(tmp_path / "rootfs/bin/sh", elf())
     write(tmp_path)
     return tmp_path
+
+
+def executable(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755)
+
+
+def elf(loader: bytes = b"", machine: int = {"x86_64": 62, "aarch64": 183}[platform.machine()]) -> bytes:
+    """As much of an ELF executable as is looked at before it is loaded."""
+    count = 1 if loader else 0
+    header = struct.pack("<16sHHIQQQIHHHHHH", b"\x7fELF\2\1\1", 2, machine, 1, 0, 64, 0, 0, 64, 56, count, 0, 0, 0)
+    program = struct.pack("<IIQQQQQQ", 3, 4, 120, 0, 0, len(loader), len(loader), 1) if loader else b""
+    return header + program + loader
 
 
 def write(folder: Path, *edits: Edit) -> dict[str, Any]:
@@ -276,6 +292,36 @@ def test_what_this_host_lacks(folder: Path, edit: Edit, pointer: str) -> None:
 def test_what_this_host_only_warns_of(folder: Path) -> None:
     edit: Edit = lambda c: c["mounts"].append({"destination": "/x", "type": "nonsensefs"})  # noqa: E731
     assert [pointer for pointer in host_pointers(folder, edit)[1] if pointer][-1] == "/mounts/7/type"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (elf(), ""),
+        (elf(b"/lib/ld.so\0"), "needs the loader"),
+        (elf(machine=22), "is built for s390x"),
+        (elf()[:20], "no whole ELF header"),
+        (b"", "is empty"),
+        (b"text\n", "neither an ELF executable nor a script"),
+        (b"#!/bin/there\n", ""),
+        (b"#!/bin/there -e\n", ""),
+        (b"#!/bin/absent\n", 'whose interpreter "/bin/absent" is not there'),
+        (b"#!/bin/sh\r\n", "ends with a carriage return"),
+        (b"#!\n", "names no interpreter"),
+        (b"#!/bin/sh\n", "too many one behind the other"),
+        (b"#!/dev/shell\n", ""),  # in what is mounted there
+    ],
+)
+def test_what_the_kernel_would_not_execute(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, content: bytes, words: str
+) -> None:
+    monkeypatch.setattr("pyrun.check.executable._emulated", lambda: False)
+    executable(folder / "rootfs/bin/there", elf())
+    executable(folder / "rootfs/bin/sh", content)
+    found = config.load(json.dumps(write(folder)).encode())
+    faults = bundle.errors(found, CreateOptions(bundle=str(folder)))
+    assert [fault.pointer for fault in faults] == (["/process/args/0"] if words else [])
+    assert not words or words in faults[0].problem
 
 
 def test_version_1_is_told_of_once(folder: Path) -> None:
