@@ -81,7 +81,7 @@ def _of_elf(head: bytes, place: Place) -> str:
 def _of_script(head: bytes, place: Place, depth: int) -> str:
     line = head[2:].split(b"\n", 1)[0][: _LINE - 2]
     if line.endswith(b"\r"):
-        return "has a first line that ends with a carriage return: for the kernel that is part of the interpreter's name"
+        return "has a first line that ends with a carriage return: the kernel takes it for part of the name"
     words = line.split(None, 1)
     if not words:
         return "has a first line that names no interpreter"

@@ -10,6 +10,7 @@ from pyrun.kernel.process import reap
 from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.machine.messages import INTERMEDIATE
 from pyrun.plan.mounting import compile_addition, compile_removal
+from pyrun.plan.mounts import is_mapped
 from pyrun.spec.namespaces import CLONE_NEWNS
 
 TYPE_CHECKING = False
@@ -31,8 +32,8 @@ def change(container: Container, mounts: list[Mount], *, add: bool) -> None:
         # What is moved in from outside is not locked, and root inside could undo what the host's mount forbids.
         raise Error("change the mounts", detail="the container has a user namespace, which could not be kept from them")
     for i, mount in enumerate(mounts):
-        if mount.get("type") in _OTHERS or "uidMappings" in mount:
-            what = "id-mapped mounts" if "uidMappings" in mount else f"mounts of type {mount['type']}"
+        if mount.get("type") in _OTHERS or is_mapped(mount):
+            what = "id-mapped mounts" if is_mapped(mount) else f"mounts of type {mount['type']}"
             raise Error("change the mounts", pointer=f"/mounts/{i}", detail=f"{what} are made by create only")
     config: Config = {**container.config(), "mounts": mounts}
     layout = Layout(["pidfd"])

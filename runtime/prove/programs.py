@@ -8,6 +8,7 @@ from pyrun.plan.exec import compile_exec
 from pyrun.plan.facts import Facts
 from pyrun.plan.hook import NAMES, compile_hook
 from pyrun.plan.mounting import compile_addition, compile_removal
+from pyrun.plan.mounts import is_mapped
 from pyrun.plan.namespaces import FLAGS, Namespaces
 from pyrun.prove.rules import Asked
 from pyrun.spec.namespaces import CLONE_NEWNS, CLONE_NEWPID
@@ -48,7 +49,7 @@ def of_container(config: Config, facts: Facts, program: Program) -> Iterator[tup
     if own & CLONE_NEWNS and not namespaces.has_userns:
         # What `mounts add` might be asked for: the config's own once more.
         rows = [row for row in config.get("mounts", []) if row.get("type") not in ("cgroup", "cgroup2")]
-        more: Config = {**config, "mounts": [row for row in rows if "uidMappings" not in row]}
+        more: Config = {**config, "mounts": [row for row in rows if not is_mapped(row)]}
         inside = _joining(config, facts, own, ["pidfd"])
         asked = Asked(config=more, process=None, layout=inside.layout, has_filter=False, others=True)
         yield "mounts add", compile_addition(more, own, inside), asked
