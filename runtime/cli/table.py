@@ -202,6 +202,7 @@ COMMANDS = {
         1,
         _BUNDLE,
         _CONFIG,
+        ("--all", "", "each instruction, in place of a summary"),
         ("--format", "FORMAT", "text or json"),
         ("--digest", "", "print only the plan's digest, for create --expect-plan"),
         _NO_PIVOT,

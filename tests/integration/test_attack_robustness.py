@@ -92,7 +92,7 @@ def test_the_middle_dies(container: Container) -> None:
     ("change", "words"),
     [
         (lambda c: c.linux["resources"].update(devices=[{"access": "rwm"}]), "/linux/resources/devices/0/allow"),
-        (lambda c: c.linux.update(maskedPaths=["/none"] * 70_000), "larger than the executor takes"),
+        (lambda c: c.linux.update(readonlyPaths=["/none"] * 70_000), "larger than the executor takes"),
     ],
 )
 def test_configs_that_are_too_much(container: Container, change: Any, words: str) -> None:

@@ -262,7 +262,8 @@ def test_version(runtime: Runtime) -> None:
     assert lines[1].startswith("commit: ")
     assert re.fullmatch(r"spec: 1\.\d\.\d", lines[2])
     assert lines[3].startswith("python: ")
-    assert len(lines) == 4
+    assert re.fullmatch(r"libseccomp: \d+\.\d+\.\d+", lines[4])
+    assert len(lines) == 5
 
 
 def test_output_to_a_full_disk_is_an_error(container: Container) -> None:

@@ -1,0 +1,129 @@
+"""A plan in a screenful: what each part of the config becomes, by the stages of a start. Cold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyrun.machine.explain import subject
+from pyrun.machine.program import CALL, RETURN, SYSCALL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyrun.machine.program import Instruction, Program
+    from pyrun.spec.config import Config
+
+
+class Line(NamedTuple):
+    """stage: of the start; pointer: of the part of the config; becomes: what that is, in words; calls: the system calls
+    that it takes, each name once, in order."""
+
+    stage: str
+    pointer: str
+    becomes: str
+    calls: list[str]
+
+
+# Stage -> the pointers that belong to it, as they begin. What has none is of the process itself.
+_STAGES = (
+    ("cgroup", ("/linux/cgroupsPath", "/linux/resources", "/linux/intelRdt")),
+    (
+        "namespaces",
+        ("/linux/namespaces", "/linux/uidMappings", "/linux/gidMappings", "/linux/timeOffsets", "/linux/netDevices"),
+    ),
+    ("root", ("/root", "/linux/rootfsPropagation")),
+    ("mounts", ("/mounts",)),
+    ("devices", ("/linux/devices",)),
+    ("hooks", ("/hooks",)),
+    ("kernel", ("/hostname", "/domainname", "/linux/sysctl")),
+    ("masks", ("/linux/readonlyPaths", "/linux/maskedPaths")),
+    ("process", ("/process/cwd", "/process/terminal", "/process/consoleSize", "")),
+    (
+        "limits",
+        ("/process/rlimits", "/process/scheduler", "/process/ioPriority", "/linux/personality", "/linux/memoryPolicy"),
+    ),
+    (
+        "identity",
+        (
+            "/process/user",
+            "/process/capabilities",
+            "/process/noNewPrivileges",
+            "/process/apparmorProfile",
+            "/process/selinuxLabel",
+        ),
+    ),
+    ("seccomp", ("/linux/seccomp",)),
+    ("exec", ("/process/args", "/process/env")),
+)
+# What only prepares another call, or looks.
+_QUIET = {"close", "close_range", "statx", "fstatfs", "openat", "openat2", "readlinkat", "faccessat2", "umask", "prctl"}
+
+
+def summary(program: Program, config: Config) -> list[Line]:
+    """By stages, and in each by the first time that a part is come to."""
+    program.link()
+    calls: dict[str, dict[str, None]] = {}
+    for instruction in _instructions(program):
+        names = calls.setdefault(_part(instruction.pointer), {})
+        if instruction.op == SYSCALL and instruction.name not in _QUIET:
+            names[str(instruction.name)] = None
+    lines = [Line(_stage(part), part, becomes(config, part), [*names]) for part, names in calls.items()]
+    order = [stage for stage, _ in _STAGES]
+    lines.sort(key=lambda line: (order.index(line.stage), _number(line.pointer)))
+    return [line for line in lines if line.calls or line.pointer]
+
+
+def becomes(config: Config, part: str) -> str:
+    """What a part of the config is about."""
+    names = part.split("/")[1:]
+    if not names:
+        return "session, signals, descriptors"
+    if names[0] == "mounts" and len(names) > 1:
+        mount = config["mounts"][int(names[1])]
+        kind = mount.get("type") or "bind"
+        given = ",".join(mount.get("options", []))
+        return f"{mount['destination']}: {kind} {mount.get('source', '')}{f' ({given})' if given else ''}"
+    if part == "/linux/namespaces":
+        rows = config.get("linux", {}).get("namespaces", [])
+        return ", ".join(f"{row['type']} of {row['path']}" if row.get("path") else row["type"] for row in rows)
+    if part == "/process/args":
+        return " ".join(config.get("process", {}).get("args", []))
+    if part in ("/hostname", "/domainname"):
+        return str(config.get(names[0], ""))
+    value: object = config
+    for name in names:
+        value = value.get(name) if isinstance(value, dict) else None
+    counted = f" ({len(value)})" if isinstance(value, list) else ""
+    return f"{subject(config, part)}{counted}"
+
+
+def _instructions(program: Program) -> Iterator[Instruction]:
+    """As they are executed: a routine's in place of each call of it."""
+    for index, instruction in enumerate(program.instructions[: program.main]):
+        yield instruction
+        if instruction.op == CALL:
+            assert instruction.rules
+            step = instruction.rules[1].index
+            while program.instructions[step].op != RETURN:
+                yield program.resolve(step, index)
+                step += 1
+
+
+def _part(pointer: str) -> str:
+    names = pointer.split("/")[1:]
+    if not names:
+        return ""
+    depth = {"mounts": 2, "linux": 2, "process": 2, "hooks": 3}.get(names[0], 1)
+    return "/" + "/".join(names[:depth])
+
+
+def _stage(part: str) -> str:
+    for stage, begins in _STAGES:
+        if any(part == begin or (begin and part.startswith(f"{begin}/")) for begin in begins):
+            return stage
+    return "process"
+
+
+def _number(pointer: str) -> int:
+    last = pointer.rpartition("/")[2]
+    return int(last) if last.isdigit() else -1
