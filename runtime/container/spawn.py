@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyrun.container.newcomer import Newcomer
 from pyrun.hooks.run import HookError
 from pyrun.kernel.files import close
+from pyrun.kernel.process import end_child
 from pyrun.machine.launch import EndedError, Executor, Layout, ProgramError
 from pyrun.plan.facts import Facts
 from pyrun.plan.hook import NAMES, STDIO, compile_hook, compile_outside
@@ -37,10 +38,13 @@ class Outside:
         except EndedError:
             executor.let_go()  # by execve
             return executor.pid
-        except BaseException as e:
+        except ProgramError as e:
             executor.close()
-            if isinstance(e, ProgramError):
-                raise _refused(hook, program, e) from None
+            raise _refused(hook, program, e) from None
+        except BaseException:
+            # It may be about to become the hook: nobody would wait for that one's end.
+            end_child(executor.pid)
+            executor.let_go()
             raise
         raise AssertionError("a program speaks after its end")
 
