@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import resource
 import subprocess
 from collections.abc import Callable
 
@@ -274,3 +275,35 @@ def test_at_a_terminal_an_error_is_bare(runtime: Runtime) -> None:
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_a_limit_that_can_not_be_raised(container: Container) -> None:
+    """The error names it, the value, and the hard limit here."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    container.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 1024, "hard": hard + 1}]
+    container.write()
+    done = container.runtime("create", "--bundle", container.path, container.id)
+    if not done.code:
+        pytest.skip("CAP_SYS_RESOURCE is there, and the limit below what the kernel has")
+    words = f"set RLIMIT_NOFILE to 1024:{hard + 1} (/process/rlimits/0): prlimit64: EPERM (operation not permitted): "
+    assert words + f"the hard limit here is {hard}, and raising it takes CAP_SYS_RESOURCE" in done.err
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer"),
+    [
+        (lambda c: c.process.update(cwd="/bin/busybox"), "/process/cwd"),
+        (
+            lambda c: c.linux.update(rootfsPropagation="shared", sysctl={"kernel.no_such": "1"}),
+            "/linux/sysctl/kernel.no_such",
+        ),
+        (lambda c: c.config["root"].update(path="/nowhere"), "/root/path"),
+    ],
+)
+def test_no_error_says_a_thing_twice(container: Container, change: Callable[[Container], object], pointer: str) -> None:
+    change(container)
+    container.write()
+    done = container.runtime("create", "--bundle", container.path, container.id)
+    said = done.err
+    assert done.code == 1 and said.count(pointer) == 1
+    assert pointer[1:].replace("/", ".") not in said
