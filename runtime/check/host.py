@@ -18,7 +18,7 @@ from pyrun.check import parameters
 from pyrun.errors import Error
 from pyrun.host import lsm
 from pyrun.kernel.constants import NS_GET_NSTYPE
-from pyrun.kernel.privilege import own_capabilities
+from pyrun.kernel.privilege import nested, own_capabilities
 from pyrun.machine.explain import OLDEST_KERNEL
 from pyrun.plan import rootfs
 from pyrun.plan.mounts import made_inside
@@ -54,6 +54,11 @@ class Host:
         self.root = os.geteuid() == 0
         self.capabilities = own_capabilities() if self.root else (1 << 41) - 1
         self.namespaces = {row["type"]: row for row in self.linux.get("namespaces", [])}
+
+    @property
+    def can_make_devices(self) -> bool:
+        """Root of the host, with CAP_MKNOD."""
+        return not nested() and bool(self.capabilities >> CAPABILITIES["CAP_MKNOD"] & 1)
 
     @property
     def unlimited(self) -> bool:
@@ -134,7 +139,8 @@ def devices(host: Host) -> Iterator[Fault]:
     if "user" not in host.namespaces:
         return
     for i, device in enumerate(host.linux.get("devices", [])):
-        if device["type"] != "p" and not _there(device["path"]):
+        # With the host's rights one that is not there is made.
+        if device["type"] != "p" and not (host.root and host.can_make_devices) and not _there(device["path"]):
             problem = f"{show(device['path'])} does not exist on this host"
             yield Fault(f"/linux/devices/{i}/path", problem, "MUST 88", "in a user namespace devices are the host's")
 

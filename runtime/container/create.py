@@ -36,7 +36,7 @@ from pyrun.machine.messages import (
     ROOT,
     RUNTIME_HOOKS,
 )
-from pyrun.plan import dialogue, identity, rootfs
+from pyrun.plan import devices, dialogue, identity, rootfs
 from pyrun.plan.create import compile_container
 from pyrun.plan.namespaces import FLAGS, Clocks, Namespaces, is_born_last
 from pyrun.spec import checks, peers
@@ -207,7 +207,7 @@ class _Creation:
         executor = Executor(
             program,
             found.layout,
-            [*fifos, *range(3, 3 + options.preserve_fds), *maps],
+            [*fifos, *range(3, 3 + options.preserve_fds), *maps, *[directory.fd] * devices.wants_place(config)],
             self.caller,
             options.trace,
         )
@@ -219,6 +219,8 @@ class _Creation:
         for fault in warnings:
             self.caller.log.warning(str(fault))
         session.converse(self._answers(born_last=is_born_last(config, found)))
+        if devices.wants_place(config):
+            directory.forget_devices()
         return Created(self.container, self.console, executor)
 
     def _limit(self, writes: list[Write], pid: int = 0) -> list[Fault]:

@@ -8,7 +8,7 @@ from pyrun.cgroups import drivers
 from pyrun.host.dangling import destinations
 from pyrun.kernel import privilege
 from pyrun.machine.launch import Layout
-from pyrun.plan import labels, mounts, rootfs
+from pyrun.plan import devices, labels, mounts, rootfs
 from pyrun.plan.facts import Facts
 from pyrun.plan.namespaces import Namespaces
 from pyrun.spec import peers
@@ -27,6 +27,7 @@ def layout(options: CreateOptions, config: Config) -> Layout:
     """Which descriptors a container's program finds open."""
     names = ["fifo", "status", *(f"preserved-{i}" for i in range(options.preserve_fds))]
     names += [f"idmap-{entry.index}" for entry in mapped(config)]
+    names += [devices.PLACE] * devices.wants_place(config)
     return Layout(names, options.preserve_fds)
 
 

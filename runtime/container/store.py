@@ -41,6 +41,7 @@ _PATIENCE = 5
 # Between two tries to have the lock, in seconds.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
+MADE = ".device-"  # how the names of devices begin that a program makes there to bind them (plan/devices.py)
 _FILES = ("exec.fifo", "exec.status", "pyrun-config.json", ".pyrun-config.json", ".state.json", "state.json")
 
 
@@ -354,6 +355,7 @@ class ContainerDir:
             from pyrun.container.notify import remove  # lazy: only under a service manager
 
             remove(self)
+        self.forget_devices()
         for name in _FILES:
             self.unlink(name)
         try:
@@ -363,9 +365,20 @@ class ContainerDir:
         except OSError as e:
             raise Error(f"remove container {self.container}", call=f"rmdir {self.path}", errno=e.errno) from None
 
+    def forget_devices(self) -> None:
+        """Take away the names of devices that were made to be bound (plan/devices.py)."""
+        for name in self._names():
+            if name.startswith(MADE):
+                self.unlink(name)
+
     def _strangers(self) -> list[str]:
         """Names in it that are none of ours."""
-        return sorted({*posix.listdir(f"/proc/self/fd/{self.fd}")} - {*_FILES, "notify"})
+        return sorted(
+            name for name in self._names() if name not in _FILES and name != "notify" and not name.startswith(MADE)
+        )
+
+    def _names(self) -> list[str]:
+        return posix.listdir(f"/proc/self/fd/{self.fd}")
 
 
 def open_store(root: str) -> int:

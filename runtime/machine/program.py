@@ -556,9 +556,16 @@ class Program:
             self.fsconfig_create(fs)
             return self.fsmount(fs, attributes)
 
-    def open_tree(self, directory: Operand, path: str | Register, flags: int, into: Register | None = None) -> Register:
+    def open_tree(
+        self,
+        directory: Operand,
+        path: str | Register,
+        flags: int,
+        into: Register | None = None,
+        errors: Rules | None = None,
+    ) -> Register:
         """open_tree(2)."""
-        return self.call("open_tree", directory, path, flags | OPEN_TREE_CLOEXEC, result=True, into=into)
+        return self.call("open_tree", directory, path, flags | OPEN_TREE_CLOEXEC, result=True, into=into, errors=errors)
 
     def clone_tree(
         self, directory: Operand, path: str | Register = "", recursive: bool = False, into: Register | None = None

@@ -75,7 +75,8 @@ def compile_container(config: Config, facts: Facts) -> Program:
         root = rootfs.open_tree(p, config, facts)
         mounts.open_sources(p, entries, config, facts, namespaces.has_userns)
         if namespaces.has_userns or facts.nested:
-            devices.open_sources(p, nodes)
+            place = facts.layout.numbers.get(devices.PLACE, -1) if not facts.nested else -1
+            devices.open_sources(p, nodes, place, config)
         if namespaces.has_userns and namespaces.new & CLONE_NEWNS:
             from pyrun.plan.staging import Staging  # lazy: only with a user namespace
 

@@ -10,18 +10,19 @@ from pyrun.kernel.constants import (
     O_DIRECTORY,
     O_NOFOLLOW,
     O_PATH,
+    OPEN_TREE_CLONE,
     S_IFIFO,
 )
 from pyrun.machine.program import Buffer, Program, Register
 from pyrun.plan import verify
 from pyrun.plan.paths import DIRECTORY, open_in_root, open_place
 from pyrun.spec.devices import DEFAULT_DEVICE_MODE, DEFAULT_DEVICES, DEV_LINKS, PTMX_LINK, TYPES
-from pyrun.spec.mount_options import MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MS_PRIVATE
+from pyrun.spec.mount_options import MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MS_PRIVATE
 from pyrun.spec.paths import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pyrun.spec.config import Config, Device
+    from pyrun.spec.config import Config, Device, IDMapping
 
 
 class Node:
@@ -56,16 +57,60 @@ def nodes(config: Config) -> list[Node]:
     return listed + [Node(d, "/linux/devices") for d in defaults]
 
 
-def open_sources(p: Program, nodes: list[Node]) -> None:
-    """In a user namespace mknod is refused: the host's own devices are bound instead, opened here with its rights."""
+_MADE = ".device-"  # as the store knows them (container/store.py)
+PLACE = "place"  # in the layout: the container's directory in the store
+
+
+def wants_place(config: Config) -> bool:
+    """A device of the config may have to be made on the host."""
+    linux = config.get("linux", {})
+    return bool(linux.get("devices")) and any(row["type"] == "user" for row in linux.get("namespaces", []))
+
+
+def open_sources(p: Program, nodes: list[Node], place: int = -1, config: Config | None = None) -> None:
+    """In a user namespace mknod is refused: the host's own devices are bound instead, opened here with its rights. One
+    of the config's that the host has not is made in the directory `place` of the host's (-1: it is an error), as what
+    the config says it is."""
     for node in nodes:
         with p.at(node.pointer):
             if node.kind == S_IFIFO:
                 continue
-            tree = p.clone_tree(AT_FDCWD, node.path)
+            if place < 0 or node.pointer == "/linux/devices":
+                tree = p.clone_tree(AT_FDCWD, node.path)
+            else:
+                tree = _open_or_make(p, node, place, config or {})
             p.mount_setattr(tree, attr_set=MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, propagation=MS_PRIVATE)
             node.verify(p, tree)
             node.source = p.keep(tree)
+
+
+def _open_or_make(p: Program, node: Node, place: int, config: Config) -> Register:
+    # A mount can be attached only while what it shows has a name: the runtime takes that away.
+    name = f"{_MADE}{node.pointer.rpartition('/')[2]}"
+    tree = p.register()
+    absent, opened = p.label(), p.label()
+    p.open_tree(AT_FDCWD, node.path, OPEN_TREE_CLONE, tree, {ENOENT: absent})
+    p.jump(opened)
+    p.place(absent)
+    number = _makedev(*node.number) if node.number else 0
+    p.call("mknodat", place, name, node.kind | node.mode, number)
+    linux = config.get("linux", {})
+    owner = outside(linux.get("uidMappings", []), node.uid), outside(linux.get("gidMappings", []), node.gid)
+    p.call("fchownat", place, name, *owner, AT_SYMLINK_NOFOLLOW)
+    with p.held(p.clone_tree(place, name)) as made:
+        p.move(tree, made)
+    # Whatever the store lies on.
+    p.mount_setattr(tree, attr_clr=MOUNT_ATTR_NODEV)
+    p.place(opened)
+    return tree
+
+
+def outside(mappings: list[IDMapping], number: int) -> int:
+    """The id of the host's that `number` is in the container; 0 without a mapping, as of a namespace that is joined."""
+    for row in mappings:
+        if 0 <= number - row["containerID"] < row["size"]:
+            return row["hostID"] + number - row["containerID"]
+    return 0
 
 
 def make(p: Program, nodes: list[Node], root: Register, mounted: set[str]) -> None:

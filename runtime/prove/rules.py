@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pyrun.kernel import constants as linux
+from pyrun.plan.devices import PLACE
 from pyrun.prove.state import HOST, IMAGE, OWN, Fd
 from pyrun.prove.walk import is_procfs, resolution
 from pyrun.record import Record
@@ -171,6 +172,8 @@ def _by_descriptor(step: Step, asked: Asked) -> str:
     """mkdirat, mknodat, symlinkat …: what is made, by one name in a directory that is held."""
     at = 1 if step.instruction.name == "symlinkat" else 0
     directory, name = step.values[at], step.values[at + 1]
+    if directory == asked.layout.numbers.get(PLACE):
+        return ""  # of the store, which only root can write
     if not isinstance(directory, Fd):
         return "its directory is a path, or a descriptor that nothing is known of"
     about = step.state.about(directory)

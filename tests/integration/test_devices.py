@@ -107,3 +107,30 @@ def test_a_cgroup_that_stays_keeps_no_filter(container: Container) -> None:
         assert container.sees("test -e /dev/kmsg && : < /dev/kmsg && echo allowed") == "allowed"
     finally:
         cgroup.rmdir()
+
+
+@pytest.mark.pyrun_only("peers look for the host's, and fail")
+def test_a_device_that_the_host_lacks_in_a_user_namespace(container: Container) -> None:
+    """It is made with the host's rights, as the config says: nobody could make it inside."""
+    container.user_namespace()
+    container.linux["devices"] = [
+        {"path": "/dev/nothing", "type": "c", "major": 1, "minor": 3, "fileMode": 0o640, "uid": 7, "gid": 8},
+        {"path": "/dev/below/zero", "type": "c", "major": 1, "minor": 5},
+        {"path": "/dev/below/null", "type": "c", "major": 1, "minor": 3},
+        {"path": "/dev/full", "type": "c", "major": 1, "minor": 7},
+    ]
+    container.linux["resources"]["devices"] = [{"allow": True, "access": "rwm"}]
+    said = container.sees(
+        "stat -c '%t:%T %a %u:%g' /dev/nothing /dev/below/zero; echo x > /dev/below/null && echo written;"
+        "head -c 3 /dev/below/zero | wc -c; grep ' /dev/nothing ' /proc/mounts"
+    ).splitlines()
+    assert said[:4] == ["1:3 640 7:8", "1:5 666 0:0", "written", "3"]
+    assert "nosuid" in said[4] and "noexec" in said[4] and "nodev" not in said[4]
+    assert not (container.runtime.root / container.id).exists()
+
+
+@pytest.mark.pyrun_only("about pyrun's words")
+def test_another_device_of_the_hosts_is_not_taken_for_it(container: Container) -> None:
+    container.user_namespace()
+    container.linux["devices"] = [{"path": "/dev/zero", "type": "c", "major": 1, "minor": 3}]
+    container.refused("/linux/devices/0")
