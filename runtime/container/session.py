@@ -60,8 +60,9 @@ class Session:
             elif message.kind not in (SAID, ASKED, TOLD):
                 self._hear(message)
 
-    def execute(self) -> None:
-        """Wait until the process has become its program. Raises ProgramError when execve fails."""
+    def execute(self, *, keeps_signals: bool = True) -> None:
+        """Wait until the process has become its program. Raises ProgramError when execve fails. keeps_signals: what
+        comes once the program runs is for it; so it is not with a hook."""
         executor = self.executor
         while True:
             try:
@@ -71,7 +72,7 @@ class Session:
                 executor.close()
                 return
             except Interrupt:
-                if not executor.caller.keep_for(self.pid):
+                if not (keeps_signals and executor.caller.keep_for(self.pid)):
                     raise
             else:
                 raise AssertionError("a program speaks after its end")

@@ -79,7 +79,7 @@ class Inside:
         newcomer = Newcomer(container, executor, process, facts, profile, hook=True)
         try:
             newcomer.converse("created", {})
-            newcomer.session.execute()
+            newcomer.session.execute(keeps_signals=False)
         except BaseException as e:
             newcomer.session.end()
             if isinstance(e, EndedError):

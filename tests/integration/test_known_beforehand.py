@@ -15,7 +15,7 @@ def test_prove(container: Container) -> None:
     container.write()
     said = container.runtime.ok("prove", container.path)
     assert "BROKEN" not in said
-    assert said.splitlines()[-1] == "3 programs, every path"
+    assert said.splitlines()[-1] == "5 programs, every path"
     found = json.loads(container.runtime.ok("prove", "--json", container.path))
     assert found["violations"] == []
     assert all(rule["checked"] for rule in found["rules"] if rule["name"] in ("root", "visible", "capabilities"))

@@ -77,3 +77,12 @@ def test_before_execve_it_is_ours(session: Session, caller: Caller, forked: int)
 def test_before_there_is_a_process_it_is_ours(session: Session) -> None:
     with pytest.raises(Interrupt):
         session.execute()
+
+
+def test_a_hook_is_no_program_that_signals_are_kept_for(session: Session) -> None:
+    """Who waits for it is interrupted, whatever it has executed."""
+    with subprocess.Popen(["sleep", "1000"]) as executed:
+        session.pid = executed.pid
+        with pytest.raises(Interrupt):
+            session.execute(keeps_signals=False)
+        executed.kill()
