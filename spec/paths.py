@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pyrun.spec.faults import show
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 
 def clean(path: str) -> str:
     """`path` as an absolute one, lexically: no empty, "." or ".." components ("/" at least)."""
@@ -14,6 +18,15 @@ def clean(path: str) -> str:
         elif part not in ("", "."):
             parts.append(part)
     return "/" + "/".join(parts)
+
+
+def is_below(path: str, directories: Collection[str]) -> bool:
+    """The cleaned path is one of the directories, or below one."""
+    while path:
+        if path in directories:
+            return True
+        path = path.rpartition("/")[0]
+    return "/" in directories
 
 
 def cgroup_path(path: str) -> str:

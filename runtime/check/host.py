@@ -115,9 +115,10 @@ def namespaces(host: Host) -> Iterator[Fault]:
 
 def binds(host: Host) -> Iterator[Fault]:
     """Their sources exist."""
+    later = made_inside(host.config, rootfs.path(host.config, host.options.bundle))
     for i, mount in enumerate(host.config.get("mounts", [])):
         options, source = mount.get("options", []), mount.get("source", "")
-        if made_inside(host.config, i, rootfs.path(host.config, host.options.bundle)):
+        if i in later:
             continue
         if ("bind" in options or "rbind" in options) and source.startswith("/") and not _there(source):
             yield Fault(f"/mounts/{i}/source", f"{show(source)} does not exist on this host")

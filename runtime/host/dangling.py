@@ -12,7 +12,7 @@ from errno import EINVAL, ENOENT
 
 from pyrun.kernel.files import close
 from pyrun.spec.checks.mounts import ORDINARY_DIRECTORY
-from pyrun.spec.paths import clean
+from pyrun.spec.paths import clean, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def destinations(config: Config, root: str) -> dict[int, str]:
     """Number of the mount -> path in the container, for each that leads elsewhere than it says, to where nothing is.
     root: the root file system's path on the host."""
     found: dict[int, str] = {}
-    before: list[str] = []
+    before: set[str] = set()
     try:
         fd = posix.open(root, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:  # which opening it for use will tell
@@ -35,11 +35,11 @@ def destinations(config: Config, root: str) -> dict[int, str]:
         for i, mount in enumerate(config.get("mounts", [])):
             path = clean(mount["destination"])
             # What lies in an earlier mount isn't the image's.
-            if _follows(mount) and not any(path.startswith(f"{above}/") for above in before):
+            if _follows(mount) and not is_below(path.rpartition("/")[0], before):
                 leads_to = follow(fd, path)
                 if leads_to:
                     found[i] = leads_to
-            before.append(path)
+            before.add(path)
     finally:
         close(fd)
     return found

@@ -47,7 +47,7 @@ from pyrun.spec.mount_options import (
     MS_SLAVE,
     parse,
 )
-from pyrun.spec.paths import clean
+from pyrun.spec.paths import clean, is_below
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,20 +129,25 @@ def entries(config: Config, facts: Facts | None = None) -> list[MountEntry]:
     leads_to = facts.destinations if facts else {}
     found = [MountEntry(i, mount, leads_to.get(i, "")) for i, mount in enumerate(config.get("mounts", []))]
     if facts:
-        for entry in found:
-            entry.late = made_inside(config, entry.index, rootfs.path(config, facts.bundle))
+        for index, inside in made_inside(config, rootfs.path(config, facts.bundle)).items():
+            found[index].late = inside
     return found
 
 
-def made_inside(config: Config, index: int, root: str) -> str:
-    """The source of a bind as a path in the container, if it lies below the `root` on the host, where an earlier mount
-    of the config is made; else ""."""
-    rows = config.get("mounts", [])
-    options, source, root = rows[index].get("options", ()), rows[index].get("source", ""), clean(root)
-    if not ("bind" in options or "rbind" in options) or not source.startswith(f"{root}/"):
-        return ""
-    inside = clean(source[len(root) :])
-    return inside if any(f"{inside}/".startswith(f"{clean(row['destination'])}/") for row in rows[:index]) else ""
+def made_inside(config: Config, root: str) -> dict[int, str]:
+    """Of binds whose source lies below the `root` on the host, where an earlier mount of the config is made: number of
+    the mount -> its source as a path in the container."""
+    found: dict[int, str] = {}
+    root = clean(root)
+    before: set[str] = set()
+    for i, row in enumerate(config.get("mounts", [])):
+        options, source = row.get("options", ()), row.get("source", "")
+        if source.startswith(f"{root}/") and ("bind" in options or "rbind" in options):
+            inside = clean(source[len(root) :])
+            if is_below(inside, before):
+                found[i] = inside
+        before.add(clean(row["destination"]))
+    return found
 
 
 def open_sources(p: Program, entries: list[MountEntry], config: Config, facts: Facts, has_userns: bool) -> None:
