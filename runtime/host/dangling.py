@@ -27,6 +27,7 @@ def destinations(config: Config, root: str) -> dict[int, str]:
     root: the root file system's path on the host."""
     found: dict[int, str] = {}
     before: set[str] = set()
+    plain: set[str] = set()
     try:
         fd = posix.open(root, posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC)
     except OSError:  # which opening it for use will tell
@@ -36,7 +37,7 @@ def destinations(config: Config, root: str) -> dict[int, str]:
             path = clean(mount["destination"])
             # What lies in an earlier mount isn't the image's.
             if _follows(mount) and not is_below(path.rpartition("/")[0], before):
-                leads_to = follow(fd, path)
+                leads_to = follow(fd, path, plain)
                 if leads_to:
                     found[i] = leads_to
             before.add(path)
@@ -50,8 +51,9 @@ def _follows(mount: Mount) -> bool:
     return not _NOT_FOLLOWED.intersection(mount.get("options", ())) and mount.get("type") not in ORDINARY_DIRECTORY
 
 
-def follow(root: int, path: str) -> str:
-    """Where a path leads below the directory `root`, if a symlink on the way has a missing target; else "".
+def follow(root: int, path: str, plain: set[str]) -> str:
+    """Where a path leads below the directory `root`, if a symlink on the way has a missing target; else "". plain: what is
+    known to be no symlink, which is added to.
 
     Symlinks are followed one name at a time, and nothing leads above the root (path_resolution(7))."""
     done: list[str] = []
@@ -64,10 +66,15 @@ def follow(root: int, path: str) -> str:
         if name == "..":
             del done[-1:]
             continue
+        here = "/".join((*done, name))
+        if here in plain:
+            done.append(name)
+            continue
         try:
-            text = posix.readlink("/".join((*done, name)), dir_fd=root)
+            text = posix.readlink(here, dir_fd=root)
         except OSError as e:
             if e.errno == EINVAL:  # no symlink
+                plain.add(here)
                 done.append(name)
                 continue
             if e.errno != ENOENT:
