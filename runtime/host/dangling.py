@@ -52,8 +52,8 @@ def _follows(mount: Mount) -> bool:
 
 
 def follow(root: int, path: str, plain: set[str]) -> str:
-    """Where a path leads below the directory `root`, if a symlink on the way has a missing target; else "". plain: what is
-    known to be no symlink, which is added to.
+    """Where a path leads below the directory `root`, if a symlink on the way has a missing target; else "". plain: what
+    is known to be no symlink, which is added to.
 
     Symlinks are followed one name at a time, and nothing leads above the root (path_resolution(7))."""
     done: list[str] = []
