@@ -157,7 +157,7 @@ unit: build $(wildcard build/executor.aarch64 build/executor.hosted)
 
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
 test-here: $(FORM)
-	$(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest --runtime=$(CURDIR)/$(TESTED) \
+	MAKEFLAGS= $(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest --runtime=$(CURDIR)/$(TESTED) \
 		$(if $(filter installed,$(FORM)),--ignore=tests/integration/test_install.py tests/integration tests/security,tests)
 
 checkout: build

@@ -61,8 +61,11 @@ def uninstall(destination: str, prefix: str, library: str) -> None:
         for path in (launcher, f"{os.path.dirname(launcher)}/{TEMPORARY}"):
             with suppress(FileNotFoundError):
                 os.unlink(path)
+        # The lock last: whoever came while it is gone, and all else is not, would be inside as well.
         if os.path.isdir(place):
-            shutil.rmtree(place)
+            remove(place, lambda n: True, used=True)
+    with suppress(OSError):  # not empty, when an install has come
+        os.rmdir(place)
 
 
 @contextmanager
@@ -107,14 +110,15 @@ def named(launcher: str) -> int:
     return int(found[1]) if found else 0
 
 
-def remove(place: str, wanted: Callable[[int], bool]) -> None:
+def remove(place: str, wanted: Callable[[int], bool], *, used: bool = False) -> None:
+    """What is in LIBRARY but the lock, by number; with `used` also what somebody runs from."""
     for name in os.listdir(place):
         path = f"{place}/{name}"
         if name == ".lock" or not wanted(number(name)):
             continue
         if not os.path.isdir(path) or os.path.islink(path):
             os.unlink(path)
-        elif not in_use(path):
+        elif used or not in_use(path):
             shutil.rmtree(path)
 
 
