@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -277,14 +278,17 @@ def test_a_pid_that_was_given_to_another_is_not_ours(container: Container) -> No
     container.wait(pid)
     file = container.runtime.root / container.id / "state.json"
     state = json.loads(file.read_text())
+    time.sleep(0.05)  # starts are counted in hundredths of a second: not in init's
     with subprocess.Popen(["sleep", "1000"]) as other:
-        state["pid"] = other.pid
-        file.write_text(json.dumps(state))
-        assert container.status == "stopped"
-        assert container.runtime("kill", container.id, "KILL").code == 1
-        container.delete("--force")
-        assert other.poll() is None
-        other.kill()
+        try:
+            state["pid"] = other.pid
+            file.write_text(json.dumps(state))
+            assert container.status == "stopped"
+            assert container.runtime("kill", container.id, "KILL").code == 1
+            container.delete("--force")
+            assert other.poll() is None
+        finally:
+            other.kill()
 
 
 @pytest.mark.parametrize("detach", [(), ("--detach",)], ids=["", "detached"])
