@@ -66,10 +66,7 @@ def cgroup_owner(config: Config) -> int:
     maps = linux.get("uidMappings")
     if not maps:
         return uid
-    for row in maps:
-        if 0 <= uid - row["containerID"] < row["size"]:
-            return row["hostID"] + uid - row["containerID"]
-    return 0
+    return devices.outside(maps, uid)
 
 
 _LEAF = "init.scope"
@@ -78,10 +75,9 @@ _LEAF = "init.scope"
 def leaf(config: Config, cgroup: Cgroup) -> str:
     """The name of a cgroup in the container's, in which its processes begin: what the annotation says, or init.scope,
     out of which systemd finds by itself, where the container has a cgroup namespace and a writable cgroup2. Else ""."""
-    own = cgroup.needs_process or any(d.made for d in cgroup.directories)
-    if cgroup.mode != "v2" or not own or not _writable_view(config):
+    if cgroup.mode != "v2" or not (cgroup.needs_process or any(d.made for d in cgroup.directories)):
         return ""
-    return config.get("annotations", {}).get(peers.DELEGATE, _LEAF)
+    return config.get("annotations", {}).get(peers.DELEGATE, _LEAF if _writable_view(config) else "")
 
 
 def _writable_view(config: Config) -> bool:

@@ -54,8 +54,10 @@ def masked(p: Program, root: Register, config: Config, label: str = "") -> None:
         attached = p.register()
         p.move(attached, 0)
     # Once each: over what is masked already nothing can be seen that would have to be masked.
-    first = {clean(path): i for i, path in reversed([*enumerate(paths)])}
-    for path, i in sorted(first.items(), key=lambda row: row[1]):
+    first: dict[str, int] = {}
+    for i, path in enumerate(paths):
+        first.setdefault(clean(path), i)
+    for path, i in first.items():
         with p.at(f"/linux/maskedPaths/{i}"):
             p.do(_mask, root, path, null, empty, constants=(attached,))
     p.close(null)
