@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from pyrun.container import state as module
+from pyrun.container import store
 from pyrun.container.state import FORMAT, problem, salvage
+from pyrun.plan import devices
 
 CGROUP = {
     "driver": "systemd",
@@ -99,3 +101,8 @@ def test_the_types_for_mypy_and_the_checks_name_the_same() -> None:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
     assert names == {name.removesuffix("?") for name in module._MEMBERS}
+
+
+def test_names_of_devices_are_known_to_the_store() -> None:
+    """Two rooms that may not import one another have the same word for what lies in a container's directory."""
+    assert store.MADE == devices._MADE
