@@ -376,6 +376,17 @@ def processes() -> list[int]:
     return [pid for pid in children if os.waitpid(pid, os.WNOHANG) == (0, 0)]
 
 
+def ends(pid: int) -> bool:
+    """Give a child a moment to end, and reap it. It may have been killed just now, with the process group of a hook:
+    nobody but the test process can wait for those."""
+    pidfd = os.pidfd_open(pid)
+    ended = bool(select.select([pidfd], [], [], 2)[0])
+    os.close(pidfd)
+    if ended:
+        os.waitpid(pid, 0)
+    return ended
+
+
 def restore_options(before: set[str]) -> None:
     """Those of cgroup2, which has one superblock: they are of whoever mounts it last outside of a namespace of its own.
     One test looks at that (test_cgroups.py); it would fail all the others after it."""

@@ -31,6 +31,7 @@ from conformance.harness import (
     Runtime,
     cgroups,
     descriptors,
+    ends,
     libc,
     mounts,
     processes,
@@ -315,7 +316,7 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         return
     before = mounts(), descriptors()
     yield
-    left = processes()
+    left = [pid for pid in processes() if not ends(pid)]
     restore_options(before[0])
     after = mounts(), descriptors()
     found = cgroups(f"test-{os.getpid()}-") if "runtime" in request.fixturenames else []
