@@ -37,10 +37,10 @@ class HookError(Exception):
         self.errno = errno or 0
 
 
-def run(hook: Hook, state: bytes, start: Spawn, wait: Wait, files: tuple[str, str] = ("", "")) -> None:
-    """Run one hook to its end. files: what gets its stdout and its stderr, "": they are kept for an error. Raises
-    HookError when it can't be run, fails, or takes longer than its timeout; and what `wait` raises: the hook is killed
-    then."""
+def run(hook: Hook, state: bytes, start: Spawn, wait: Wait, files: tuple[str, str] = ("", "")) -> str:
+    """Run one hook to its end. files: what gets its stdout and its stderr, "": they are kept, and their end is
+    returned. Raises HookError when it can't be run, fails, or takes longer than its timeout; and what `wait` raises:
+    the hook is killed then."""
     read_state, write_state = posix.pipe2(posix.O_CLOEXEC)
     read_output, write_output = posix.pipe2(posix.O_CLOEXEC)
     try:
@@ -73,6 +73,7 @@ def run(hook: Hook, state: bytes, start: Spawn, wait: Wait, files: tuple[str, st
     if status:
         how = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
         raise HookError(hook["path"], f'{how}, output "{said}"' if said else how)
+    return said
 
 
 def _talk(pid: int, stdin: int, state: bytes, output: int, deadline: float | None, wait: Wait) -> tuple[bytes, bool]:

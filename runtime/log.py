@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
+    from pyrun.trace import Trace
+
     # Takes a message: its level, its text, and the fields of an error.
     Sink: TypeAlias = Callable[[str, str, Mapping[str, str]], None]
 
@@ -27,7 +29,7 @@ class Log:
     as exactly one JSON object. An error is then also shown bare on stderr, and nothing else is: go-runc reads stdout
     and stderr as one."""
 
-    __slots__ = ("_began", "_form", "_level", "_sink", "debugging", "fd")
+    __slots__ = ("_began", "_form", "_level", "_sink", "debugging", "fd", "trace")
 
     def __init__(self, path: str = "", form: str = "", debug: bool = False, level: str = "") -> None:
         """path: a file, also as file:PATH, or journald: or syslog:, with a name to log by. form: one of FORMATS; "" is
@@ -38,6 +40,7 @@ class Log:
         self.debugging = debug
         self.fd = 2
         self._sink: Sink | None = None
+        self.trace: Trace | None = None
         kind, _, name = path.partition(":")
         if kind in ("journald", "syslog"):
             from pyrun.log_daemons import sink  # lazy: hardly ever
@@ -67,13 +70,19 @@ class Log:
         self._write("warning", message)
 
     def debug(self, message: str) -> None:
-        """At level debug: what is done, with what, and when, in ms from the beginning."""
-        if self.says_all:
+        """At level debug: what is done, with what, and when, in ms from the beginning. A trace takes it as well."""
+        if self.trace:
+            self.trace.mark(message)
+        if self._debugs:
             self._write("debug", f"{(time.monotonic() - self._began) * 1000:.1f} ms: {message}")
 
     @property
     def says_all(self) -> bool:
-        """Debug messages are written: worth to make them."""
+        """Debug messages are written, or traced: worth to make them."""
+        return self._debugs or self.trace is not None
+
+    @property
+    def _debugs(self) -> bool:
         return self._level == len(LEVELS) - 1
 
     def _write(self, level: str, message: str, fields: Mapping[str, str] = {}) -> None:

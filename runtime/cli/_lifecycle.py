@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from pyrun.cli.parse import Values
 
 
-def create_options(
-    context: Context, values: Values, *, keep_console: bool = False, trace: bool = False
-) -> CreateOptions:
+def create_options(context: Context, values: Values, *, keep_console: bool = False) -> CreateOptions:
     """What the options of create, run and trace come to."""
     sockets = int(values.text("sockets"))
     return CreateOptions(
@@ -29,7 +27,6 @@ def create_options(
         keep_console=keep_console,
         cgroup_manager=context.cgroup_manager,
         rootless=context.rootless,
-        trace=trace,
         expect_plan=values.text("expect_plan"),
     )
 

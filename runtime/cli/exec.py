@@ -63,6 +63,8 @@ def _execute(context: Context, container: Container, values: Values, command: li
         profile=config.get("linux", {}).get("seccomp"),
         linux=config.get("linux"),
     )
+    if trace := context.caller.log.trace:
+        trace.config = {**config, "process": process}
     pid, console = execute(container, process, options)
     if detach:
         return 0

@@ -76,7 +76,12 @@ def main(argv: list[str]) -> int:
         _check_preserved(values)
         log = _log(wide)
         _hold_library()
-        return int(_module(name).run(Context(wide, Caller(log, signals=Pending())), values, arguments))
+        command, context = _module(name), Context(wide, Caller(log, signals=Pending()))
+        if where := values.get("trace") or "-" * (name == "trace"):
+            from pyrun.cli._traced import traced  # lazy: only with --trace
+
+            return traced(command.run, str(where), context, values, arguments)
+        return int(command.run(context, values, arguments))
     except UsageError as e:
         from pyrun.cli.help import usage  # lazy: an error
 

@@ -62,6 +62,7 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
             notifications.wait()
         return 0
     code = foreground.wait()
+    log.debug(f"the program has ended: {code}")
     if code == _KILLED and (words := container.out_of_memory()):
         log.error(f"container {container.id} was killed: {words}")
     if not keep:

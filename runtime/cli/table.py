@@ -42,6 +42,11 @@ GLOBAL: tuple[Row, ...] = (
 _BUNDLE: Row = ("--bundle -b", "DIR", "directory with config.json (default: the current one)")
 _CONFIG: Row = ("--config -f", "FILE", "another file than BUNDLE/config.json")
 _NO_PIVOT: Row = ("--no-pivot", "", "mount over / and chroot, where the host's root is an initramfs")
+_TRACE: Row = (
+    "--trace",
+    "FILE",
+    "write what was done and when: FILE.html, FILE.json (Perfetto), or a table (-: stderr)",
+)
 _NO_KEYRING: Row = ("--no-new-keyring", "", "keep the caller's session keyring")
 _CREATE: tuple[Row, ...] = (
     _BUNDLE,
@@ -53,6 +58,13 @@ _CREATE: tuple[Row, ...] = (
     _NO_KEYRING,
     ("--preserve-fds", "N", "give the container N more descriptors, from 3 on"),
     ("--expect-plan", "DIGEST", "refuse when the plan is another than that of this digest (pyrun plan --digest)"),
+    _TRACE,
+)
+_RUN: tuple[Row, ...] = (
+    *_CREATE,
+    ("--detach -d", "", "return once it is started"),
+    ("--keep", "", "don't delete it when it has ended"),
+    ("--no-subreaper", "", "leave orphans of the container to others"),
 )
 _JSON: Row = ("--json", "", "as JSON")
 _HELP: Row = ("--help -h", "", "print this")
@@ -78,16 +90,7 @@ class Command:
 COMMANDS = {
     "create": Command("make a container that waits for start", "ID", 1, 1, *_CREATE),
     "start": Command("run the program of a created container", "ID", 1, 1),
-    "run": Command(
-        "create, start, wait and delete",
-        "ID",
-        1,
-        1,
-        *_CREATE,
-        ("--detach -d", "", "return once it is started"),
-        ("--keep", "", "don't delete it when it has ended"),
-        ("--no-subreaper", "", "leave orphans of the container to others"),
-    ),
+    "run": Command("create, start, wait and delete", "ID", 1, 1, *_RUN),
     "state": Command("print a container's state as JSON", "ID", 1, 1),
     "kill": Command(
         "send a signal (default SIGTERM)",
@@ -120,6 +123,7 @@ COMMANDS = {
         ("--process-label", "LABEL", "its SELinux label"),
         ("--cgroup", "[CONTROLLER:]PATH...", "in a cgroup below the container's"),
         ("--pidfd-socket", "SOCKET", "unix socket that gets a pidfd of it"),
+        _TRACE,
         rest=True,
     ),
     "pause": Command("stop all processes of a container", "ID", 1, 1),
@@ -220,5 +224,5 @@ COMMANDS = {
     "help": Command("print the help of pyrun, or of a command", "[COMMAND]", 0, 1),
     "version": Command("print the version", "", 0, 0),
     "completion": Command("print what makes a shell complete pyrun's command lines", "SHELL", 1, 1),
-    "trace": Command("run a container and print the time of each step", "ID", 1, 1, *_CREATE),
+    "trace": Command("run a container, and say what was done and when", "ID", 1, 1, *_RUN),
 }

@@ -35,8 +35,6 @@ class CreateOptions(Record):
     rootless: bool | None = None
     # The caller relays the terminal itself
     keep_console: bool = False
-    # Record when each instruction begins
-    trace: bool = False
     # The container's program is to say when it is ready (sd_notify(3))
     notify: bool = False
     # The digest that the plan must have (container/planned.py); "" for any

@@ -256,6 +256,7 @@ class Container:
             posix.write(fifo, b"0")
             close(fifo)
             self._await_execve(result, pidfd)
+            self.caller.log.debug("init has executed its program")
             directory.unlink("exec.fifo")
             directory.unlink("exec.status")
             try:
@@ -454,6 +455,7 @@ class Container:
             Group.from_state(state["resctrl"]).destroy()
         self.unmount()
         self.directory.remove()
+        self.caller.log.debug(f"container {self.id} is removed")
         self.run_poststop()
 
     def remove_cgroup(self) -> None:

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
 class Created:
     """A container in state `created`, locked. console: the terminal's master when the caller relays it, else -1.
-    executor: what ran the program, with the trace of it when that was asked for."""
+    executor: what ran the program."""
 
     __slots__ = ("console", "container", "executor")
 
@@ -154,6 +154,7 @@ class _Creation:
                 self.caller.log.warning(f"the reason can't be told in full: {e}")
             try:
                 self.undo.run()
+                self.caller.log.debug("what was made is undone")
             except (Error, OSError) as e:
                 self.caller.log.warning(f"clean-up incomplete, run `delete --force`: {e}")
             if cause is error:
@@ -209,7 +210,7 @@ class _Creation:
             found.layout,
             [*fifos, *range(3, 3 + options.preserve_fds), *maps, *[directory.fd] * devices.wants_place(config)],
             self.caller,
-            options.trace,
+            "container",
         )
         self.session = session = Session(executor, dialogue.of_container(config, found))
         self.undo.push(session.end)
@@ -399,7 +400,9 @@ class _Creation:
 
 
 def _tell(log: Log, config: Config, options: CreateOptions) -> None:
-    """What the config asks for, at level debug."""
+    """What the config asks for, at level debug; a trace takes all of it."""
+    if log.trace:
+        log.trace.config = config
     log.debug(f"bundle {options.bundle}, root {rootfs.path(config, options.bundle)}")
     namespaces = Namespaces(config)
     joined = [f"{kind} of {path}" for kind, (path, _) in namespaces.paths.items()]

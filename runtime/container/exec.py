@@ -93,7 +93,7 @@ def _launch(container: Container, process: Process, options: ExecOptions) -> tup
         pidfd = container.open_init()
         try:
             fds = [pidfd, *range(3, 3 + options.preserve_fds), *root]
-            return Executor(program, layout, fds, container.caller), facts
+            return Executor(program, layout, fds, container.caller, "process"), facts
         finally:
             close(pidfd)
     finally:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from pyrun.container.spawn import Inside, Outside
 from pyrun.errors import Error
 from pyrun.hooks.run import HookError, run
@@ -62,6 +64,7 @@ def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes)
     pointer = f"/hooks/{kind}/{index}"
     log = container.caller.log
     log.debug(f"hook {hook['path']} ({pointer}) begins")
+    began, outcome, output = time.time_ns(), "", ""
     try:
         if kind in INSIDE:
             process = container.state.get("process", {}) if kind == "startContainer" else None
@@ -70,10 +73,15 @@ def _run(kind: Kind, index: int, hook: Hook, container: Container, shown: bytes)
             spawn = Outside(container, pointer).spawn
         said = container.state["annotations"]
         files = said.get(peers.HOOKS_STDOUT, ""), said.get(peers.HOOKS_STDERR, "")
-        run(hook, shown, spawn, container.caller.wait, files)
+        output = run(hook, shown, spawn, container.caller.wait, files)
         log.debug(f"hook {hook['path']} ({pointer}) has ended")
     except HookError as e:
+        outcome = e.detail or e.call
         raise Error(f"hook {e.path}", pointer=pointer, call=e.call, errno=e.errno, detail=e.detail) from None
+    finally:
+        if log.trace:
+            argv = hook.get("args") or [hook["path"]]
+            log.trace.hooks.append((began, time.time_ns(), pointer, argv, outcome, output))
 
 
 def _pid_inside(pid: int) -> int:

@@ -41,7 +41,7 @@ def change(container: Container, mounts: list[Mount], *, add: bool) -> None:
     program = (compile_addition if add else compile_removal)(config, namespaces, facts)
     pidfd = container.open_init()
     try:
-        executor = Executor(program, layout, [pidfd], container.caller)
+        executor = Executor(program, layout, [pidfd], container.caller, "mounts")
     finally:
         close(pidfd)
     session = Session(executor, [INTERMEDIATE])

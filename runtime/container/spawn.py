@@ -32,7 +32,7 @@ class Outside:
         caller, layout = self.container.caller, Layout(STDIO)
         environ = [_text(name) + "=" + _text(value) for name, value in caller.environ.items()]
         program = compile_outside(hook, self.pointer, layout, self.container.state["bundle"], environ)
-        executor = Executor(program, layout, [*stdio], caller)
+        executor = Executor(program, layout, [*stdio], caller, f"hook {self.pointer}")
         try:
             executor.expect(executor.host, -1)
         except EndedError:
@@ -69,7 +69,7 @@ class Inside:
             program = compile_hook(hook, self.pointer, self._namespaces(), facts, process, self._directory())
             pidfd = container.open_init()
             try:
-                executor = Executor(program, layout, [pidfd, *stdio, *root], container.caller)
+                executor = Executor(program, layout, [pidfd, *stdio, *root], container.caller, f"hook {self.pointer}")
             finally:
                 close(pidfd)
         finally:

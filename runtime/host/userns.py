@@ -22,7 +22,7 @@ def open_mapped(uids: list[IDMapping], gids: list[IDMapping], pointer: str, call
     p = Program()
     p.call("unshare", CLONE_NEWUSER)
     p.ask(MAPS)
-    executor = Executor(p, Layout([]), [], caller)
+    executor = Executor(p, Layout([]), [], caller, "user namespace")
     try:
         executor.expect(executor.host, MAPS)
         idmap.write(executor.pid, {"uidMappings": uids, "gidMappings": gids}, caller, pointer)

@@ -18,7 +18,7 @@ typedef uint64_t u64;
 typedef int64_t s64;
 
 enum { REGISTERS = 240, PASS = 239, PARAMETERS = 233, NONE = 0xff, MAX_DATA = 1 << 22, ERROR_TEXT = 512 };
-enum { MAGIC = 0x4e525950 /* "PYRN" */, VERSION = 4, NO_FD = 0xffffffff, ERROR = 0xffffffff };
+enum { MAGIC = 0x4e525950 /* "PYRN" */, VERSION = 5, NO_FD = 0xffffffff, ERROR = 0xffffffff };
 enum { SYSCALL, STORE, LOAD, BRANCH, SAY, AWAIT, FAIL, CHANNEL, MOVE, LEAVE, CALL, RETURN, OPCODES };
 enum { IMMEDIATE, DATA, REGISTER, KINDS };
 
@@ -28,8 +28,10 @@ struct header {
 	u16 count;
 	u32 data_size;
 	u32 channel;	/* the fd on which SAY, AWAIT and errors go until a CHANNEL instruction changes it */
-	u32 trace;	/* an fd of count * 8 bytes for CLOCK_MONOTONIC stamps, or NO_FD */
+	u32 trace;	/* an fd of PROCESSES * steps * sizeof(struct step) bytes for what is done, or NO_FD */
+	u32 steps;	/* as many as one process can take */
 	u32 routines;	/* the instruction from which on all belong to routines */
+	u32 reserved;
 	u64 pass;	/* a random number that lets this program's own calls through its seccomp filter: see exchange() */
 };
 
@@ -50,6 +52,15 @@ struct instruction {
 	u64 operands[6];
 };
 
+/* With trace, one for each instruction that was executed, in order; each process has a part of its own. */
+struct step {
+	u32 index;
+	u32 caller;	/* in a routine: the call that it goes back to, counted from 1 */
+	s64 result;
+	u64 began;	/* CLOCK_REALTIME, the one clock that is the same in every time namespace; 0: unknown */
+};
+enum { PROCESSES = 3 };	/* the one on the host, the intermediate one, and init */
+
 struct message {
 	u32 code;
 	u32 index;
@@ -62,6 +73,8 @@ enum { MESSAGE_HEAD = 16 };
 
 static u64 registers[REGISTERS];	/* the last one holds the pass from the start */
 static u32 channel;
+static struct step *step, *last, *trace_end;	/* the next one or 0; the end of this process's part, of all */
+static int untimed;
 
 /* Talk with the runtime, or leave, whatever the seccomp profile forbids: the filter lets a few calls through whose sixth
  * operand, which the kernel ignores, is the pass (runtime/plan/seccomp.py).  They are calls that programs make rarely,
@@ -189,6 +202,34 @@ static u64 load(const u8 *at, u32 width)
 	return value;
 }
 
+static void begin(u32 index, u32 caller)
+{
+	if (step == last)
+		step = 0;
+	if (!step)
+		return;
+	step->index = index;
+	step->caller = caller;
+	/* Once there is a filter, to ask for the time may be death. */
+	step->began = untimed ? 0 : now();
+}
+
+static void end(const struct instruction *in, s64 result, u32 steps)
+{
+	if (!step)
+		return;
+	step++->result = result;
+	if (in->op != SYSCALL)
+		return;
+	if (in->number == NR_seccomp)
+		untimed = 1;
+	if (!result && (in->number == NR_clone || in->number == NR_clone3)) {
+		/* Memory that is shared: from here on the child writes to the part after its parent's. */
+		step = last == trace_end ? 0 : last;
+		last += step ? steps : 0;
+	}
+}
+
 static s64 call(const struct instruction *in, const u8 *data)
 {
 	s64 result;
@@ -201,7 +242,7 @@ static s64 call(const struct instruction *in, const u8 *data)
 	return result;
 }
 
-static void run(const struct header *h, const struct instruction *code, u8 *data, u64 *trace)
+static void run(const struct header *h, const struct instruction *code, u8 *data)
 {
 	static struct message m;
 	u32 back = 0;	/* in a routine: where it returns to */
@@ -212,8 +253,7 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 		u64 value = 0;
 		s64 result;
 
-		if (trace)
-			trace[i] = now();
+		begin(i, back);
 		switch (in->op) {
 		case SYSCALL:
 			result = call(in, data);
@@ -223,8 +263,10 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 				for (int r = 0; r < 3; r++)
 					if (in->rules[r].error == -result || in->rules[r].error == 0xffff)
 						next = in->rules[r].target;
-				if (!next)
+				if (!next) {
+					end(in, result, h->steps);
 					fail(i, back, -result, in->log);
+				}
 			}
 			break;
 		case STORE:
@@ -251,6 +293,7 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 			value = m.value;
 			break;
 		case FAIL:
+			end(in, -(s64)in->number, h->steps);
 			fail(i, back, in->number, NONE);
 			break;
 		case CHANNEL:
@@ -265,6 +308,7 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 		case CALL:
 			for (int p = 0; p < 6; p++)
 				registers[PARAMETERS + p] = operand(in, p, data);
+			end(in, 0, h->steps);
 			back = next;
 			i = in->rules[0].target;
 			continue;
@@ -275,6 +319,7 @@ static void run(const struct header *h, const struct instruction *code, u8 *data
 			back = 0;
 			break;
 		}
+		end(in, value, h->steps);
 		if (in->destination != NONE)
 			registers[in->destination] = value;
 		i = next;
@@ -286,7 +331,6 @@ static void execute(u8 *program, u64 size)
 {
 	struct header *h = (struct header *)program;
 	struct instruction *code = (struct instruction *)(h + 1);
-	u64 *trace = 0;
 
 	if (size < sizeof(*h) || h->magic != MAGIC || h->version != VERSION || h->data_size > MAX_DATA ||
 	    h->routines > h->count || size != sizeof(*h) + h->count * sizeof(*code) + h->data_size)
@@ -296,7 +340,10 @@ static void execute(u8 *program, u64 size)
 			leave(2);
 	channel = h->channel;
 	registers[PASS] = h->pass;
-	if (h->trace != NO_FD)
-		trace = map(h->trace, h->count * 8, 1);
-	run(h, code, (u8 *)(code + h->count), trace);
+	if (h->trace != NO_FD) {
+		step = map(h->trace, (u64)PROCESSES * h->steps * sizeof(*step), 1);
+		last = step + h->steps;
+		trace_end = step + PROCESSES * h->steps;
+	}
+	run(h, code, (u8 *)(code + h->count));
 }

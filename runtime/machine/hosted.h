@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { NR_read, NR_readv, NR_writev, NR_rt_sigaction };
+enum { NR_read, NR_readv, NR_writev, NR_rt_sigaction, NR_clone, NR_clone3, NR_seccomp };
 
 static u64 seed;
 

@@ -119,18 +119,18 @@ class Executor:
 
     `host` is the control socket of the half that stays on the host, `init` that of the half inside: they are not in
     step, so whoever waits says for whom. `fds` are the descriptors of the names of `layout`, in that order. `caller`
-    may interrupt what is waited for.
+    may interrupt what is waited for. `what` the program makes is what a trace calls it.
     """
 
-    __slots__ = ("caller", "host", "init", "pid", "program", "trace")
+    __slots__ = ("caller", "host", "init", "pid", "program")
 
-    def __init__(self, program: Program, layout: Layout, fds: list[int], caller: Caller, trace: bool = False) -> None:
+    def __init__(self, program: Program, layout: Layout, fds: list[int], caller: Caller, what: str) -> None:
         program.link()
         self.caller = caller
         self.program = program
         self.host, host_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
         self.init, init_end = socketpair(AF_UNIX, SOCK_SEQPACKET)
-        self.trace = -1
+        trace = caller.log.trace
         opened = []
         try:
             targets = [
@@ -139,9 +139,9 @@ class Executor:
                 *zip(fds, range(layout.init + 1, layout.end), strict=False),
             ]
             if trace:
-                self.trace = posix.memfd_create("trace", _MFD_CLOEXEC)
-                posix.ftruncate(self.trace, 8 * len(program.instructions))
-                targets.append((self.trace, layout.end))
+                from pyrun.machine import steps  # lazy: only with --trace
+
+                targets.append((trace.program(what, program, steps.size(program)), layout.end))
             image = _program_file(program.encode(layout.host, layout.end if trace else NO_FD, password=_password()))
             opened.append(image)
             targets.append((image, PROGRAM_FD))
@@ -217,16 +217,11 @@ class Executor:
         self.let_go()
         return reap(self.pid)
 
-    def stamps(self) -> list[int]:
-        """With trace: when each instruction began, in ns of CLOCK_MONOTONIC; 0 = did not run."""
-        raw = posix.pread(self.trace, 8 * len(self.program.instructions), 0)
-        return [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
-
 
 def execute(program: Program, caller: Caller, what: str, where: str) -> None:
     """Run a program of the host's that says nothing, to its end. Raises Error: `what` failed, by a system call on
     `where`."""
-    executor = Executor(program, Layout([]), [], caller)
+    executor = Executor(program, Layout([]), [], caller, what)
     try:
         executor.expect(executor.host, -1)
     except EndedError:

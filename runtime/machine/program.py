@@ -59,12 +59,12 @@ MAX_INSTRUCTIONS = 0xFFFF
 # struct statx, struct statfs, and a path from getcwd
 SCRATCH_SIZE = 4096
 
-_HEADER = Struct("<IHHIIIIQ")
+_HEADER = Struct("<IHHIIIIIIQ")
 _INSTRUCTION = Struct("<BBBBHH6HI6Q")
 _HOW = Struct("<QQQ")
 _ATTR = Struct("<QQQQ")
 MAGIC = 0x4E525950
-VERSION = 4
+VERSION = 5
 _U64 = 0xFFFFFFFFFFFFFFFF
 
 
@@ -296,6 +296,13 @@ class Program:
             for label in routine.labels:
                 label.index += len(self.instructions)
             self.instructions += routine.code
+
+    def steps(self) -> int:
+        """As many instructions as one process can execute: jumps only go forward."""
+        self.link()
+        called = [self.instructions[i].rules for i in range(self.main) if self.instructions[i].op == CALL]
+        lengths = {routine.label.index: len(routine.code) for routine in self._routines.values()}
+        return self.main + sum(lengths[rules[1].index] for rules in called if rules)
 
     def resolve(self, index: int, caller: int) -> Instruction:
         """The instruction at `index` as it was meant when the call at `caller` (-1: none) had it run: with its whole
@@ -641,8 +648,8 @@ class Program:
     def encode(self, channel: int, trace: int = NO_FD, machine: str | None = None, password: int = 0) -> bytes:
         """The program as the executor reads it: struct header, instructions, data, all little-endian.
 
-        `channel` is the file descriptor on which it talks first, `trace` one for its time stamps, `password` what the
-        register PASS holds. Raises OverflowError when the program is larger than its format allows."""
+        `channel` is the file descriptor on which it talks first, `trace` one for what it does (steps.py), `password`
+        what the register PASS holds. Raises OverflowError when the program is larger than its format allows."""
         self.link()
         # Before packing: beyond that, the targets of jumps have no room either.
         if len(self.instructions) > MAX_INSTRUCTIONS:
@@ -652,7 +659,8 @@ class Program:
         if len(self._data) > MAX_DATA:
             raise OverflowError(_TOO_LARGE)
         count = len(self.instructions)
-        header = _HEADER.pack(MAGIC, VERSION, count, len(self._data), channel, trace, self.main, password)
+        steps = 0 if trace == NO_FD else self.steps()
+        header = _HEADER.pack(MAGIC, VERSION, count, len(self._data), channel, trace, steps, self.main, 0, password)
         return b"".join((header, code, self._data))
 
 

@@ -3,7 +3,7 @@
 enum { PROGRAM = 3 };	/* the fd on which the program arrives: runtime/machine/launch.py */
 
 #if defined(__x86_64__)
-enum { NR_read = 0, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_rt_sigaction = 13, NR_readv = 19, NR_writev = 20, NR_clock_gettime = 228, NR_exit_group = 231 };
+enum { NR_read = 0, NR_close = 3, NR_lseek = 8, NR_mmap = 9, NR_rt_sigaction = 13, NR_readv = 19, NR_writev = 20, NR_clone = 56, NR_clock_gettime = 228, NR_exit_group = 231, NR_seccomp = 317, NR_clone3 = 435 };
 
 static s64 sys(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
@@ -20,7 +20,7 @@ static s64 sys(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 }
 __asm__(".globl _start\n_start:\n\txor %ebp, %ebp\n\tand $-16, %rsp\n\tcall start\n");
 #elif defined(__aarch64__)
-enum { NR_close = 57, NR_lseek = 62, NR_read = 63, NR_readv = 65, NR_writev = 66, NR_exit_group = 94, NR_clock_gettime = 113, NR_rt_sigaction = 134, NR_mmap = 222 };
+enum { NR_close = 57, NR_lseek = 62, NR_read = 63, NR_readv = 65, NR_writev = 66, NR_exit_group = 94, NR_clock_gettime = 113, NR_rt_sigaction = 134, NR_clone = 220, NR_mmap = 222, NR_seccomp = 277, NR_clone3 = 435 };
 
 static s64 sys(u64 number, u64 a, u64 b, u64 c, u64 d, u64 e, u64 f)
 {
@@ -55,7 +55,7 @@ static u64 now(void)
 {
 	s64 t[2] = { 0, 0 };
 
-	sys(NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, (u64)(uintptr_t)t, 0, 0, 0, 0);
+	sys(NR_clock_gettime, 0 /* CLOCK_REALTIME */, (u64)(uintptr_t)t, 0, 0, 0, 0);
 	return t[0] * 1000000000 + t[1];
 }
 

@@ -64,18 +64,18 @@ def summary(program: Program, config: Config) -> list[Line]:
     program.link()
     calls: dict[str, dict[str, None]] = {}
     for instruction in _instructions(program):
-        names = calls.setdefault(_part(instruction.pointer), {})
+        names = calls.setdefault(part(instruction.pointer), {})
         if instruction.op == SYSCALL and instruction.name not in _QUIET:
             names[str(instruction.name)] = None
-    lines = [Line(_stage(part), part, becomes(config, part), [*names]) for part, names in calls.items()]
+    lines = [Line(_stage(of), of, becomes(config, of), [*names]) for of, names in calls.items()]
     order = [stage for stage, _ in _STAGES]
     lines.sort(key=lambda line: (order.index(line.stage), _number(line.pointer)))
     return [line for line in lines if line.calls or line.pointer]
 
 
-def becomes(config: Config, part: str) -> str:
-    """What a part of the config is about."""
-    names = part.split("/")[1:]
+def becomes(config: Config, of: str) -> str:
+    """What a part of the config is about, `of` being its pointer."""
+    names = of.split("/")[1:]
     if not names:
         return "session, signals, descriptors"
     if names[0] == "mounts" and len(names) > 1:
@@ -83,18 +83,18 @@ def becomes(config: Config, part: str) -> str:
         kind = mount.get("type") or "bind"
         given = ",".join(mount.get("options", []))
         return f"{mount['destination']}: {kind} {mount.get('source', '')}{f' ({given})' if given else ''}"
-    if part == "/linux/namespaces":
+    if of == "/linux/namespaces":
         rows = config.get("linux", {}).get("namespaces", [])
         return ", ".join(f"{row['type']} of {row['path']}" if row.get("path") else row["type"] for row in rows)
-    if part == "/process/args":
+    if of == "/process/args":
         return " ".join(config.get("process", {}).get("args", []))
-    if part in ("/hostname", "/domainname"):
+    if of in ("/hostname", "/domainname"):
         return str(config.get(names[0], ""))
     value: object = config
     for name in names:
         value = value.get(name) if isinstance(value, dict) else None
     counted = f" ({len(value)})" if isinstance(value, list) else ""
-    return f"{subject(config, part)}{counted}"
+    return f"{subject(config, of)}{counted}"
 
 
 def _instructions(program: Program) -> Iterator[Instruction]:
@@ -109,7 +109,8 @@ def _instructions(program: Program) -> Iterator[Instruction]:
                 step += 1
 
 
-def _part(pointer: str) -> str:
+def part(pointer: str) -> str:
+    """The pointer of the part that a pointer leads into: of a mount, a property of the process, a hook."""
     names = pointer.split("/")[1:]
     if not names:
         return ""
@@ -117,9 +118,9 @@ def _part(pointer: str) -> str:
     return "/" + "/".join(names[:depth])
 
 
-def _stage(part: str) -> str:
+def _stage(of: str) -> str:
     for stage, begins in _STAGES:
-        if any(part == begin or (begin and part.startswith(f"{begin}/")) for begin in begins):
+        if any(of == begin or (begin and of.startswith(f"{begin}/")) for begin in begins):
             return stage
     return "process"
 

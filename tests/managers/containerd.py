@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from managers import Client, Daemon
+from managers import CGROUPS, Client, Daemon
 
 IMAGE = "docker.io/local/busybox:latest"
 PAUSE = "docker.io/local/pause:latest"
@@ -29,6 +29,7 @@ default_runtime_name = "KIND"
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.KIND.options]
 BinaryName = "PATH"
+SystemdCgroup = SYSTEMD
 [plugins."io.containerd.internal.v1.opt"]
 path = "/run/containerd/opt"
 """
@@ -42,8 +43,9 @@ NETWORK = """
 class Containerd(Client):
     def __init__(self, oci: str, kind: str, folder: Path) -> None:
         self.address = folder / "containerd.sock"
-        config = CONFIG
-        for word, value in (("ADDRESS", str(self.address)), ("PAUSE", PAUSE), ("KIND", kind), ("PATH", oci)):
+        config, by_systemd = CONFIG, str(CGROUPS == "systemd").lower()
+        words = {"ADDRESS": str(self.address), "PAUSE": PAUSE, "KIND": kind, "PATH": oci, "SYSTEMD": by_systemd}
+        for word, value in words.items():
             config = config.replace(word, value)
         (folder / "config.toml").write_text(config)
         networks = Path("/etc/cni/net.d")

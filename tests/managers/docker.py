@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from managers import Client, Daemon
+from managers import CGROUPS, Client, Daemon
 
 IMAGE = "local/busybox:latest"
 
@@ -27,8 +27,10 @@ class Docker(Client):
             "exec-root": f"/run/{name}",
             "pidfile": f"/run/{name}.pid",
             "hosts": [f"unix://{self.socket}"],
-            "exec-opts": ["native.cgroupdriver=cgroupfs"],
+            "exec-opts": [f"native.cgroupdriver={CGROUPS}"],
             "live-restore": False,
+            "iptables": "NETAVARK_FW" not in os.environ,
+            "ip6tables": "NETAVARK_FW" not in os.environ,
         }
         config = folder / f"{name}.json"
         config.write_text(json.dumps(settings))

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+# By whom cgroups are made: cgroupfs or systemd.
+CGROUPS = os.environ.get("CGROUP_MANAGER", "cgroupfs")
+
+
+def memory_limit(container: str) -> str:
+    """Of the cgroup with the container's id in its name."""
+    found = [Path(path) for path, _, _ in os.walk("/sys/fs/cgroup") if container in path.rpartition("/")[2]]
+    files = [folder / name for folder in found for name in ("memory.limit_in_bytes", "memory.max")]
+    return next(file for file in files if file.exists()).read_text().strip()
 
 
 class Daemon:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from containerd import IMAGE, Containerd
-from managers import eventually
+from managers import eventually, memory_limit
 
 
 @pytest.fixture
@@ -104,8 +104,7 @@ def test_a_tty(ctr: Containerd) -> None:
 
 def test_memory_limit(ctr: Containerd) -> None:
     ctr.ok("run", "-d", "--memory-limit", str(64 << 20), *ctr.flags, IMAGE, "small", "sleep", "1000")
-    [file] = Path("/sys/fs/cgroup/memory/default/small").glob("memory.limit_in_bytes")
-    assert file.read_text().strip() == str(64 << 20)
+    assert memory_limit("small") == str(64 << 20)
 
 
 def test_the_shim_is_killed(ctr: Containerd, box: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def test_start_container_hooks(container: Container, watcher: Path, canary: Path
     container.args = ["true"]
     container.create()
     running = subprocess.Popen(container.runtime.command("exec", container.id, "/bin/watch"))
+    while not (container.rootfs / "found").exists() and running.poll() is None:
+        time.sleep(0.01)
     container.runtime("start", container.id)
     running.kill()
     running.wait()

@@ -23,7 +23,7 @@ from pyrun.spec import strictjson
 from pyrun.spec.example import example
 
 HOSTED = Path(__file__).parents[2] / "build/executor.hosted"
-HEADER, INSTRUCTION = 24, 72
+HEADER, INSTRUCTION = 40, 72
 ENDED, GAVE_UP, REFUSED, REPORT = 0, 1, 2, 99
 ENVIRONMENT = {"ASAN_OPTIONS": f"exitcode={REPORT}", "UBSAN_OPTIONS": f"exitcode={REPORT}:print_stacktrace=1"}
 
@@ -130,9 +130,10 @@ def test_random_instructions(run: Run) -> None:
             for _ in range(6):
                 operand = draw.choice(edges) if draw.random() < 0.02 else draw.randrange(size - 7)
                 code += operand.to_bytes(8, "little")
-        header = b"PYRN\x04\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
+        header = b"PYRN\x05\x00" + count.to_bytes(2, "little") + size.to_bytes(4, "little")
         header += (4).to_bytes(4, "little") + draw.choice((NO_FD, 5)).to_bytes(4, "little")
-        header += draw.choice((count, count, draw.randrange(count + 2))).to_bytes(4, "little") + bytes(8)
+        header += draw.choice((0, 1, 3, 1000)).to_bytes(4, "little")
+        header += draw.choice((count, count, draw.randrange(count + 2))).to_bytes(4, "little") + bytes(12)
         seen.append(run(header + code + bytes(size), seed))
     assert min(map(seen.count, (ENDED, GAVE_UP, REFUSED))) > 10
 

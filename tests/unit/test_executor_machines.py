@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import shutil
 import socket
+import time
 from dataclasses import dataclass
 from errno import EBADF, ENOENT, ENOTDIR, EPERM
 from pathlib import Path
@@ -14,6 +16,7 @@ from signal import SIGTERM
 import pytest
 
 from pyrun.kernel.constants import AT_FDCWD
+from pyrun.machine import steps
 from pyrun.machine.launch import PROGRAM_FD, parse_message
 from pyrun.machine.program import ANY_ERROR, ERROR, NO_FD, Program, Register
 
@@ -62,18 +65,17 @@ def machine(request: pytest.FixtureRequest) -> str:
 
 
 def start(machine: str, program: Program | bytes, trace: bool = False) -> Running:
+    room = 0
     if isinstance(program, Program):
-        count = len(program.instructions)
+        room = steps.size(program)
         program = program.encode(CHANNEL, TRACE if trace else NO_FD, machine)
-    else:
-        count = 1
-    image, stamps = os.memfd_create("program"), os.memfd_create("trace")
+    image, traced = os.memfd_create("program"), os.memfd_create("trace")
     os.write(image, program)
-    os.ftruncate(stamps, 8 * count)
+    os.ftruncate(traced, room)
     channel, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     other, far_other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     read, write = os.pipe()
-    sources = [image, far.fileno(), write, far_other.fileno(), stamps]
+    sources = [image, far.fileno(), write, far_other.fileno(), traced]
     # First out of the way of the targets, as in launch.py.
     above = [os.dup2(fd, 100 + i) for i, fd in enumerate(sources)]
     actions: list[tuple[int, ...]] = [(os.POSIX_SPAWN_DUP2, fd, PROGRAM_FD + i) for i, fd in enumerate(above)]
@@ -84,7 +86,7 @@ def start(machine: str, program: Program | bytes, trace: bool = False) -> Runnin
         os.close(fd)
     far.close()
     far_other.close()
-    return Running(pid, channel, other, read, stamps)
+    return Running(pid, channel, other, read, traced)
 
 
 def close(running: Running) -> None:
@@ -270,18 +272,27 @@ def test_awaiting_anything_but_the_code_is_the_end(machine: str, message: bytes)
 def test_trace(machine: str) -> None:
     p = Program()
     past = p.label()
-    p.call("umask", 0)
+    p.call("umask", 0o77)
     p.jump(past)
     p.say(1)
     p.place(past)
-    p.call("umask", 0)
+    for _ in range(2):
+        p.do(twice, -1)
+    before = time.time_ns()
     running = start(machine, p, trace=True)
     assert running.end() == 0
-    raw = os.pread(running.trace, 100, 0)
-    stamps = [int.from_bytes(raw[i : i + 8], "little") for i in range(0, len(raw), 8)]
-    assert stamps[2] == 0  # did not run
-    assert 0 < stamps[0] <= stamps[1] <= stamps[3]
+    [taken] = steps.read(p, running.trace)
+    # What did not run is not there; a routine's are, once for each call.
+    calls = [(index, caller) for caller in (3, 4) for index in (caller, 5, 6, 7)]
+    assert [(s.at, s.caller if s.at > 4 else s.at) for s in taken] == [(0, 0), (1, 1), *calls]
+    assert [taken[3].result, taken[4].result] == [-EBADF, 0o77]
+    assert before < taken[0].began and all(a.began <= b.began for a, b in itertools.pairwise(taken))
     close(running)
+
+
+def twice(p: Program, fd: Register) -> Register:
+    p.call("close", fd, ignore=(EBADF,))
+    return p.call("umask", 0o77, result=True)
 
 
 def test_nothing_runs_of_a_program_with_a_fault(machine: str) -> None:
@@ -289,7 +300,7 @@ def test_nothing_runs_of_a_program_with_a_fault(machine: str) -> None:
     p.say(1)
     p.say(2)
     raw = bytearray(p.encode(CHANNEL, NO_FD, machine))
-    header, size = 32, 72
+    header, size = 40, 72
     assert len(raw) == header + 2 * size
     raw[header + size] = 200  # the second instruction's opcode
     running = start(machine, bytes(raw))

@@ -22,8 +22,9 @@ ARROWS = {
     "plan": {"kernel", "machine"},
     "container": {"kernel", "machine", "host", "cgroups", "plan", "hooks"},
     "prove": {"kernel", "machine", "plan"},
+    "timeline": {"machine", "plan"},
     "check": {"kernel", "machine", "host", "cgroups", "plan", "container"},
-    "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check", "prove"},
+    "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check", "prove", "timeline"},
 }
 
 

@@ -13,13 +13,13 @@ from pyrun.kernel.constants import AT_FDCWD
 from pyrun.kernel.syscalls import MACHINES, NUMBERS, numbers
 from pyrun.machine import program as p
 
-HEADER = struct.Struct("<IHHIIIIQ")
+HEADER = struct.Struct("<IHHIIIIIIQ")
 INSTRUCTION = struct.Struct("<BBBBHH6HI6Q")
 
 
 def decode(raw: bytes) -> tuple[dict[str, int], list[tuple[int, ...]], bytes]:
-    magic, version, count, size, channel, trace, _, password = HEADER.unpack_from(raw)
-    header = {"magic": magic, "version": version, "size": size, "channel": channel, "trace": trace}
+    magic, version, count, size, channel, trace, steps, _, _, password = HEADER.unpack_from(raw)
+    header = {"magic": magic, "version": version, "size": size, "channel": channel, "trace": trace, "steps": steps}
     header["password"] = password
     code = [INSTRUCTION.unpack_from(raw, HEADER.size + i * INSTRUCTION.size) for i in range(count)]
     data = raw[HEADER.size + count * INSTRUCTION.size :]
@@ -29,7 +29,7 @@ def decode(raw: bytes) -> tuple[dict[str, int], list[tuple[int, ...]], bytes]:
 
 def test_header_names_the_descriptors() -> None:
     header, code, data = decode(p.Program().encode(4, trace=9, password=7))
-    numbers = {"magic": p.MAGIC, "version": p.VERSION, "size": 0, "channel": 4, "trace": 9, "password": 7}
+    numbers = {"magic": p.MAGIC, "version": p.VERSION, "size": 0, "channel": 4, "trace": 9, "steps": 0, "password": 7}
     assert header == numbers
     assert code == []
     assert data == b""
