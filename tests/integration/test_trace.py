@@ -80,7 +80,7 @@ def test_the_table_of_a_failure(container: Container, tmp_path: Path) -> None:
     done = container.runtime("run", "--trace", file, "--bundle", container.path, container.id)
     assert done.code == 1
     failed, error = file.read_text().splitlines()[-2:]
-    assert failed.startswith("failed: fsconfig(") and re.search(r' = EINVAL  /mounts/\d+/options/0$', failed)
+    assert failed.startswith("failed: fsconfig(") and re.search(r" = EINVAL  /mounts/\d+/options/0$", failed)
     assert error.startswith("error: ") and "/options/0" in error
 
 
