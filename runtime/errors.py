@@ -26,6 +26,7 @@ from errno import ENOENT, ENOTDIR, errorcode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.machine.program import Program
     from pyrun.spec.faults import Fault
 
 
@@ -42,9 +43,11 @@ class Error(Exception):
     detail  -- the kernel's own words, or those of another program, or ""
     hint    -- what to do about it, or ""
     code    -- the exit status of a command that ends so (exec's is always 255)
+    step    -- of a program, the instruction that failed, and the call that it belongs to (else -1); None: of no program
     """
 
     code = 1
+    step: tuple[Program, int, int] | None = None
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from errno import EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS
 from fcntl import LOCK_NB, LOCK_SH, flock
 
 from pyrun.caller import Caller, Interrupt
-from pyrun.cli.parse import UsageError, parse
+from pyrun.cli.parse import UsageError, Values, parse
 from pyrun.errors import Error
 from pyrun.kernel.signals import SIGCHLD, SIGINT, Pending, default
 from pyrun.log import FORMATS, LEVELS, Log
@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from pyrun.cli.parse import Values
     from pyrun.container.container import Container
 
 
@@ -62,7 +61,9 @@ class Context:
 def main(argv: list[str]) -> int:
     """Run one command line (without the program's name); returns the exit status."""
     log = Log()
-    name = ""
+    name, context = "", None
+    wide, values = Values(), Values()
+    arguments: list[str] = []
     try:
         if not argv and b"_PYRUN_COMPLETE" in posix.environ:
             from pyrun.cli.completion import complete  # lazy: cold
@@ -76,7 +77,8 @@ def main(argv: list[str]) -> int:
         _check_preserved(values)
         log = _log(wide)
         _hold_library()
-        command, context = _module(name), Context(wide, Caller(log, signals=Pending()))
+        command = _module(name)
+        context = Context(wide, Caller(log, signals=Pending()))
         if where := values.get("trace") or "-" * (name == "trace"):
             from pyrun.cli._traced import traced  # lazy: only with --trace
 
@@ -88,6 +90,10 @@ def main(argv: list[str]) -> int:
         return usage(e)
     except Error as e:
         log.error(e)
+        if context and not wide["no_record"]:
+            from pyrun.cli._recorded import record  # lazy: an error
+
+            record(name, context, values, arguments, e)
         # What exec itself fails with must not be taken for its program's own end.
         return _EXEC_FAILED if name == "exec" else e.code
     except BrokenPipeError:

@@ -35,6 +35,7 @@ GLOBAL: tuple[Row, ...] = (
     ("--systemd-cgroup", "", "let systemd make the cgroups"),
     ("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
     ("--rootless", "BOOL", "true, false or auto: tolerate what only root may do to cgroups"),
+    ("--no-record", "", "keep nothing of a failure for `pyrun explain`"),
     ("--version -v", "", "print the version"),
     ("--help -h", "", "print this"),
 )
@@ -219,6 +220,15 @@ COMMANDS = {
         1,
         _BUNDLE,
         _CONFIG,
+        ("--json", "", "as JSON"),
+    ),
+    "explain": Command(
+        "say why the last create, run, start or exec failed, and how to mend it",
+        "[ID]",
+        0,
+        1,
+        ("--list", "", "a line for each failure that is kept"),
+        ("--forget", "", "remove what is kept"),
         ("--json", "", "as JSON"),
     ),
     "help": Command("print the help of pyrun, or of a command", "[COMMAND]", 0, 1),

@@ -12,9 +12,9 @@ from _struct import Struct
 
 from pyrun.errors import Error
 from pyrun.kernel.constants import SECCOMP_FILTER_FLAG_NEW_LISTENER
-from pyrun.kernel.files import read_all, write_all
+from pyrun.kernel.files import read_all
+from pyrun.kernel.kept import keep
 from pyrun.kernel.ownership import open_file, open_owned
-from pyrun.kernel.process import is_there
 from pyrun.spec import strictjson
 from pyrun.spec.peers import FAIL_UNKNOWN_SYSCALL
 from pyrun.spec.seccomp import ACTIONS, FLAGS, OPERATORS, WITH_ERRNO
@@ -128,35 +128,10 @@ def _check(digest: str, compiled: bytes) -> bytes:
 
 
 def _keep(directory: int, digest: str, compiled: bytes, log: Log) -> None:
-    temporary = f"{digest}.{posix.getpid()}"
-    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC
     try:
-        _sweep(directory)
-        fd = posix.open(temporary, flags, 0o600, dir_fd=directory)
-        try:
-            write_all(fd, _check(digest, compiled) + compiled)
-            posix.rename(temporary, digest, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            posix.unlink(temporary, dir_fd=directory)
-            raise
-        finally:
-            posix.close(fd)
+        keep(directory, digest, _check(digest, compiled) + compiled, _MOST_KEPT)
     except OSError as e:
         log.debug(f"the compiled seccomp profile is not kept: {e}")
-
-
-def _sweep(directory: int) -> None:
-    """Keep the cache small: the oldest go, and what a writer that was killed has left."""
-    found = []
-    for name in posix.listdir(f"/proc/self/fd/{directory}"):  # opened with O_PATH
-        about = posix.stat(name, dir_fd=directory, follow_symlinks=False)
-        writer = name.partition(".")[2]
-        if writer and not (writer.isdigit() and is_there(int(writer))):
-            posix.unlink(name, dir_fd=directory)
-        elif not writer:
-            found.append((about.st_mtime_ns, name))
-    for _, name in sorted(found)[: max(0, len(found) + 1 - _MOST_KEPT)]:
-        posix.unlink(name, dir_fd=directory)
 
 
 def compile_filter(seccomp: Seccomp, log: Log, strict: bool = False) -> bytes:

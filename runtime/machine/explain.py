@@ -37,6 +37,12 @@ HINTS = {
 
 def explain(program: Program, fault: ProgramError, config: Config) -> Error:
     """What went wrong, in the terms of the config."""
+    error = _explain(program, fault, config)
+    error.step = program, fault.index, fault.caller
+    return error
+
+
+def _explain(program: Program, fault: ProgramError, config: Config) -> Error:
     instruction = program.resolve(fault.index, fault.caller)
     pointer = instruction.pointer
     what = subject(config, pointer)

@@ -23,8 +23,9 @@ ARROWS = {
     "container": {"kernel", "machine", "host", "cgroups", "plan", "hooks"},
     "prove": {"kernel", "machine", "plan"},
     "timeline": {"machine", "plan"},
+    "failures": {"kernel", "machine"},
     "check": {"kernel", "machine", "host", "cgroups", "plan", "container"},
-    "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check", "prove", "timeline"},
+    "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check", "prove", "timeline", "failures"},
 }
 
 

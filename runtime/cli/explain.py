@@ -1,0 +1,40 @@
+"""pyrun explain [ID]: what is kept of the last create, run, start or exec that failed, in words."""
+
+from __future__ import annotations
+
+import time
+
+from pyrun.errors import Error
+from pyrun.failures.record import forget, records
+from pyrun.failures.tell import tell
+from pyrun.spec import strictjson
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    folder, name = context.caller.cache("failures"), "".join(arguments)
+    try:
+        if values["forget"]:
+            print(f"forgotten: {forget(folder, name)}")
+            return 0
+        kept = [record for record in records(folder) if name in ("", record["id"])]
+    except OSError as e:
+        raise Error("read what is kept of failures", call=f"open {folder}", errno=e.errno) from None
+    if values["list"]:
+        for record in kept:
+            when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["when"]))
+            print(f"{when}  {record['verb']:<6}  {record['id']:<24}  {record['error']}")
+        return 0
+    if not kept:
+        of = f" of {name}" if name else ""
+        raise Error(f"no failure{of} is kept", hint="of create, run, start and exec the last 32 are")
+    if values["json"]:
+        print(strictjson.dumps(kept[0], indent=2))
+        return 0
+    for line in tell(kept[0]):
+        print(line)
+    return 0
