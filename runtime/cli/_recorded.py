@@ -8,6 +8,7 @@ from pyrun.container.bundle import CreateOptions, absolute, read_raw
 from pyrun.errors import DoesNotExistError, Error, NotRunningError
 from pyrun.failures.record import remember
 from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
 
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
@@ -38,7 +39,7 @@ def _parsed(options: CreateOptions) -> Any:
     """The config, whatever it is; None when it can't be read."""
     try:
         return strictjson.loads(read_raw(options))
-    except (Error, ValueError):
+    except (Error, Invalid):
         return None
 
 
@@ -59,5 +60,5 @@ def _of_process(document: dict[str, Any], values: Values, command: list[str]) ->
     try:
         with open(absolute(values.text("process")), "rb") as file:
             return strictjson.loads(file.read())
-    except (OSError, ValueError):
+    except (OSError, Invalid):
         return None

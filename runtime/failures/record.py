@@ -17,6 +17,7 @@ from pyrun.kernel.kept import keep, newest_first
 from pyrun.kernel.ownership import open_file, open_owned
 from pyrun.machine.listing import describe
 from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
 from pyrun.version import VERSION
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def records(folder: str) -> list[Record]:
             fd = open_file(name, directory, folder)
             try:
                 record = strictjson.loads(read_all(fd))
-            except ValueError:  # cut short by a crash of the machine
+            except Invalid:  # cut short by a crash of the machine
                 continue
             finally:
                 posix.close(fd)
@@ -170,7 +171,7 @@ def _place(pointer: str) -> str:
 def _id(raw: bytes) -> str:
     try:
         return str(strictjson.loads(raw).get("id"))
-    except (ValueError, AttributeError):
+    except (Invalid, AttributeError):
         return ""
 
 

@@ -128,3 +128,13 @@ def test_what_is_no_failure_of_a_container(container: Container) -> None:
     assert container.runtime("start", container.id).code == 1
     assert container.runtime("exec", container.id, "true").code == 255
     assert container.id not in container.runtime.ok("explain", "--list")
+
+
+def test_a_broken_record_is_passed_over(container: Container) -> None:
+    container.args = ["/nowhere"]
+    container.refused()
+    for content in (b"", b"{", b"[]", b'{"format": 99}', b"\xff"):
+        (Path("/run/pyrun.cache/failures") / "1").write_bytes(content)
+        assert container.id in container.runtime.ok("explain", "--list")
+    container.runtime.ok("explain", "--forget", container.id)
+    (Path("/run/pyrun.cache/failures") / "1").unlink()
