@@ -347,7 +347,7 @@ def test_pip(tmp_path: Path, new_container: Callable[[], Container]) -> None:
     }
     schemas = {f"pyrun/{path.relative_to(CHECKOUT)}" for path in (CHECKOUT / "spec/schemas").iterdir()}
     held = {name for name in names_ if name.startswith("pyrun/")}
-    assert held == modules | schemas | {"pyrun/machine/executor", "pyrun/py.typed"}
+    assert held == modules | schemas | {"pyrun/machine/executor", "pyrun/py.typed", "pyrun/timeline/page.html"}
     subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
     container = new_container()
     container.runtime.binary = str(target / "bin/pyrun")
