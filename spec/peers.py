@@ -7,6 +7,7 @@
     run.oci.pidfd_receiver                --pidfd-socket
     run.oci.mount_context_type            the mount option that linux.mountLabel is given by
     run.oci.delegate-cgroup               a cgroup in the container's, in which its processes begin; empty: none
+    run.oci.systemd.subgroup              a cgroup in the container's scope, which becomes the container's own; v2 only
 
 Of run.oci.handler no value is taken: what it names is another program in the place of the container's.
 """
@@ -30,6 +31,7 @@ RECEIVER = "run.oci.seccomp.receiver"
 PIDFD_RECEIVER = "run.oci.pidfd_receiver"
 CONTEXT_TYPE = "run.oci.mount_context_type"
 DELEGATE = "run.oci.delegate-cgroup"
+SUBGROUP = "run.oci.systemd.subgroup"
 KNOWN = (
     KEEP_GROUPS,
     HOOKS_STDOUT,
@@ -39,6 +41,7 @@ KNOWN = (
     PIDFD_RECEIVER,
     CONTEXT_TYPE,
     DELEGATE,
+    SUBGROUP,
 )
 _HANDLER = "run.oci.handler"
 _PATHS = (HOOKS_STDOUT, HOOKS_STDERR, RECEIVER, PIDFD_RECEIVER)
@@ -59,9 +62,10 @@ def crun_annotations(config: Config) -> Iterator[Fault]:
     for name in _PATHS:
         if not annotations.get(name, "/").startswith("/"):
             yield Fault(f"/annotations/{name}", f"must be an absolute path, not {show(annotations[name])}")
-    leaf = annotations.get(DELEGATE, "")
-    if "/" in leaf or leaf in (".", "..") or leaf.startswith("cgroup.") or "\n" in leaf:
-        yield Fault(f"/annotations/{DELEGATE}", f"must be the name of one cgroup, not {show(leaf)}")
+    for name in (DELEGATE, SUBGROUP):
+        cgroup = annotations.get(name, "")
+        if "/" in cgroup or cgroup in (".", "..") or cgroup.startswith("cgroup.") or "\n" in cgroup:
+            yield Fault(f"/annotations/{name}", f"must be the name of one cgroup, not {show(cgroup)}")
     kind = annotations.get(CONTEXT_TYPE, "context")
     if kind not in _CONTEXTS:
         yield Fault(f"/annotations/{CONTEXT_TYPE}", f"is one of {', '.join(_CONTEXTS)}, not {show(kind)}")

@@ -231,7 +231,7 @@ class Cgroup:
         found: dict[str, str] = {}
         for write in writes:
             try:
-                path = f"{self._directory(write.controller, write.pointer)}/{write.file}"
+                path = directories.file(self._directory(write.controller, write.pointer), write.file)
                 text = files.read(path).strip()
             except (CgroupError, OSError):
                 continue
@@ -259,7 +259,7 @@ class Cgroup:
 
     def _execute(self, write: Write) -> None:
         path = self._directory(write.controller, write.pointer)
-        file = f"{path}/{write.file}"
+        file = directories.file(path, write.file)
         try:
             if write.ceiling and (files.number(f"{path}/{write.ceiling}") or 0) > int(write.value):
                 message = f"{write.value} is below what the cgroup uses now"
@@ -330,9 +330,10 @@ class Cgroup:
             return
         self._give(self.directories[0].path, uid)
 
-    def make_leaf(self, name: str, uid: int) -> None:
-        """Makes a cgroup below it, version 2 only, and gives it to a user of the host's too."""
-        path = f"{self.directories[0].path}/{name}"
+    def make_leaf(self, below: str, uid: int) -> None:
+        """Makes a cgroup below it, version 2 only, and gives it to a user of the host's too. below: its path, from this
+        one on: `/name`."""
+        path = self.directories[0].path + below
         try:
             posix.mkdir(path, 0o755)
         except OSError as error:

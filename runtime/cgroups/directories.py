@@ -8,7 +8,7 @@ from select import POLLPRI, poll
 from time import monotonic
 
 from pyrun.cgroups.errors import refused
-from pyrun.kernel.files import close, read, read_all, write
+from pyrun.kernel.files import close, exists, read, read_all, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -86,22 +86,33 @@ def make(path: str, top: str) -> int:
         raise
 
 
+def file(path: str, name: str) -> str:
+    """Where a controller's file is. cpuset alone can be mounted noprefix, as its own file system once was, and its
+    files have bare names then (cgroup_parse_param and cpuset_init_fs_context of kernel/cgroup/)."""
+    whole = f"{path}/{name}"
+    if name.startswith("cpuset.") and not exists(whole):
+        bare = f"{path}/{name[7:]}"
+        return bare if exists(bare) else whole
+    return whole
+
+
 def inherit_cpuset(directory: Directory) -> None:
     """Gives the cgroup its parent's CPUs and memory nodes: version 1 makes cpusets empty, and takes no process then.
 
     Parents that are empty too get theirs first, whoever made them: nothing can be in them.
     """
-    for file in ("/cpuset.cpus", "/cpuset.mems"):
+    for name in ("cpuset.cpus", "cpuset.mems"):
+        end = file(directory.path, name).removeprefix(directory.path)
         empty = []
         path = directory.path
         if directory.made:  # new, so empty
             empty.append(path)
             path = path.rpartition("/")[0]
-        while (value := read(path + file)) == "\n" and len(path) > len(directory.top):
+        while (value := read(path + end)) == "\n" and len(path) > len(directory.top):
             empty.append(path)
             path = path.rpartition("/")[0]
         for path in reversed(empty):
-            write(path + file, value)
+            write(path + end, value)
 
 
 def remove(directory: Directory) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import posix
 from typing import TYPE_CHECKING, Any
 
+from pyrun.cgroups import directories
 from pyrun.cgroups.controllers import controllers
 from pyrun.kernel import files
 
@@ -72,7 +73,7 @@ class Figures:
         """A file as it is."""
         directory = self._directory(controller)
         try:
-            return files.read(f"{directory}/{file}") if directory else ""
+            return files.read(directories.file(directory, file)) if directory else ""
         except OSError:
             return ""
 

@@ -238,8 +238,11 @@ class _Creation:
         owner = gather.cgroup_owner(self.config)
         if owner:
             cgroup.delegate(owner)
-        if name := gather.leaf(self.config, cgroup):
-            cgroup.make_leaf(name, owner)
+        path = ""
+        for name in (gather.subgroup(self.config, cgroup), gather.leaf(self.config, cgroup)):
+            if name:
+                path += f"/{name}"
+                cgroup.make_leaf(path, owner)
         return warnings
 
     # --- what the program says and asks: the answers, in the order of plan/dialogue.py

@@ -69,6 +69,12 @@ def cgroup_owner(config: Config) -> int:
     return devices.outside(maps, uid)
 
 
+def subgroup(config: Config, cgroup: Cgroup) -> str:
+    """The name of a cgroup in the scope, which the container takes for its own: as an annotation says. "": none."""
+    name: str = config.get("annotations", {}).get(peers.SUBGROUP, "")
+    return name if cgroup.mode == "v2" and cgroup.needs_process else ""
+
+
 _LEAF = "init.scope"
 
 
@@ -143,6 +149,7 @@ def facts(
     """What the plan must know of this host. `cache`: compiled seccomp profiles are kept."""
     device_filter = b""
     annotations = config.get("annotations", {})
+    below = f"/{name}" if (name := subgroup(config, cgroup)) else ""
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
     nested = privilege.nested()
     if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
@@ -162,11 +169,11 @@ def facts(
         nested=nested,
         capabilities=privilege.own_capabilities(),
         cgroup_v2=cgroup.mode == "v2",
-        cgroups=_visible(hierarchies, cgroup),
+        cgroups=[(name, point, path + below) for name, point, path in _visible(hierarchies, cgroup)],
         device_filter=device_filter,
         # A scope is made later, and always.
         cgroup_stays=not cgroup.needs_process and not any(d.made for d in cgroup.directories if not d.controllers),
-        unified_cgroup=next((d.path for d in cgroup.directories if not d.controllers), ""),
+        unified_cgroup=next((d.path + below for d in cgroup.directories if not d.controllers), ""),
         leaf=leaf(config, cgroup),
         v1_cgroups=[d.path for d in cgroup.directories if d.controllers],
         cgroups_optional=cgroup.optional,

@@ -89,6 +89,24 @@ def test_a_scope_in_a_slice(scoped: Container) -> None:
     assert gone(scoped)
 
 
+def test_a_cgroup_in_the_scope(scoped: Container) -> None:
+    """crun's annotation: it is the container's own, and the root of its view."""
+    scoped.unlike(runc="crun's own")
+    scoped.namespace("cgroup")
+    scoped.config["annotations"] = {"run.oci.systemd.subgroup": "box"}
+    scoped.linux["resources"] |= {"memory": {"limit": 64 * MIB}, "devices": [{"allow": False, "access": "rwm"}]}
+    scoped.create()
+    assert (folder(scoped) / "box/cgroup.procs").read_text().split() == [str(scoped.pid)]
+    assert (folder(scoped) / "memory.max").read_text() == f"{64 * MIB}\n"
+    scoped.start()
+    assert scoped.runtime.ok("exec", scoped.id, "/bin/cat", "/proc/self/cgroup") == "0::/\n"
+    scoped.runtime.ok("pause", scoped.id)
+    assert scoped.status == "paused"
+    scoped.runtime.ok("resume", scoped.id)
+    scoped.delete("--force")
+    assert gone(scoped)
+
+
 @pytest.mark.pyrun_only("its own name")
 def test_a_scope_by_default(scoped: Container) -> None:
     del scoped.linux["cgroupsPath"]

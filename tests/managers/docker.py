@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from managers import CGROUPS, Client, Daemon
+from managers import CGROUPS, NAT, Client, Daemon
 
 IMAGE = "local/busybox:latest"
 
@@ -29,8 +29,8 @@ class Docker(Client):
             "hosts": [f"unix://{self.socket}"],
             "exec-opts": [f"native.cgroupdriver={CGROUPS}"],
             "live-restore": False,
-            "iptables": "NETAVARK_FW" not in os.environ,
-            "ip6tables": "NETAVARK_FW" not in os.environ,
+            "iptables": NAT,
+            "ip6tables": NAT,
         }
         config = folder / f"{name}.json"
         config.write_text(json.dumps(settings))

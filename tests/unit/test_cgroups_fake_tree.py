@@ -12,6 +12,7 @@ import pytest
 from pyrun.cgroups.cgroup import Cgroup
 from pyrun.cgroups.controller import Write
 from pyrun.cgroups.host import Hierarchies, Hierarchy
+from pyrun.cgroups.statistics import statistics
 from pyrun.errors import CgroupError
 
 POINTER = "/linux/resources/memory/limit"
@@ -228,3 +229,20 @@ def test_a_cgroup_that_goes_while_it_is_killed(top: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr("pyrun.kernel.files.write", write)
     c.kill(9)
+
+
+@pytest.mark.parametrize("prefix", ["cpuset.", ""])
+def test_a_cpuset_that_is_mounted_noprefix(tmp_path: Path, prefix: str) -> None:
+    """Its files have bare names."""
+    top = tmp_path / "cpuset"
+    for folder, text in ((top, "0-3\n"), (top / "c", "\n")):
+        folder.mkdir()
+        for name in ("cpus", "mems"):
+            (folder / f"{prefix}{name}").write_text(text)
+        (folder / "cgroup.procs").write_text("")
+    c = Cgroup(Hierarchies("v1", [Hierarchy(("cpuset",), str(top), "/", "/")]), "id", "/c")
+    c.create()
+    assert (top / f"c/{prefix}mems").read_text() == "0-3\n"
+    c.change(c.writes({"cpu": {"cpus": "1"}}))
+    assert (top / f"c/{prefix}cpus").read_text().startswith("1")
+    assert statistics(c, 0, {})["cpuset"]["mems"] == [0, 1, 2, 3]
