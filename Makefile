@@ -186,7 +186,14 @@ test-managers: build build/venv/managers
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	unshare -m $(VENV)/python -m pytest tests/managers $(if $(filter-out pyrun,$(RUNTIME)),--runtime=$(shell command -v $(RUNTIME)))
 
-# Podman in a throw-away machine with cgroup v2: with systemd's cgroups, and as a user without root.
+# Podman in a throw-away machine with cgroup v2: with systemd's cgroups, and as a user without root. With SUITE (bookworm,
+# trixie, forky) all managers of that Debian, by its own Python, and a whole Debian as an image.
+ifdef SUITE
+test-managers-guest:
+	tests/guest/managers $(SUITE)
+	tests/guest/managers $(SUITE) --systemd
+	tests/guest/managers $(SUITE) --rootless
+else
 test-managers-guest: build build/venv/managers
 	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) $(TEST_NEEDS) $(MANAGERS)"
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
@@ -196,6 +203,7 @@ test-managers-guest: build build/venv/managers
 	$(GUEST) run --host-root --share $(CURDIR) -- sh -c 'useradd --create-home box; grep -q box /etc/subuid || \
 		echo box:200000:65536 | tee -a /etc/subuid >> /etc/subgid; exec env PODMAN_USER=box $(VENV)/python -m pytest \
 		--color=no -p no:cacheprovider tests/managers/test_podman.py -m rootless'
+endif
 
 GUEST_PYTEST = $(VENV)/python -m pytest --runtime=$(CURDIR)/$(TESTED) --color=no -p no:cacheprovider
 
