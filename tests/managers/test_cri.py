@@ -159,7 +159,7 @@ def test_out_of_memory(pod: Pod) -> None:
     hog = ["sh", "-c", "x=a; while :; do x=$x$x; done"]
     container = pod.run(hog, linux={"resources": resources})
     assert pod.ends(container) == 137
-    # systemd removes the cgroup as soon as it is empty, and containerd hears of the OOM killer first or not: with runc too.
+    # systemd removes an empty cgroup at once: containerd hears of the OOM killer first, or not, with runc too.
     assert pod.status(container)["reason"] in ("OOMKilled", "Error" if CGROUPS == "systemd" else "")
 
 

@@ -131,7 +131,7 @@ def test_out_of_memory(docker: Docker) -> None:
     hog = ["sh", "-c", "x=a; while :; do x=$x$x; done"]
     done = docker("run", "--name", "hog", "--memory", "16m", "--memory-swap", "16m", IMAGE, *hog)
     assert done.returncode == 137
-    # systemd removes the cgroup as soon as it is empty, and containerd hears of the OOM killer first or not: with runc too.
+    # systemd removes an empty cgroup at once: containerd hears of the OOM killer first, or not, with runc too.
     assert CGROUPS == "systemd" or eventually(lambda: inspect(docker, "hog", ".State.OOMKilled") == "true")
 
 
