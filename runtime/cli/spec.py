@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    path = f"{absolute(values.text('bundle') or '.')}/config.json"
+    path = values.text("file") or f"{absolute(values.text('bundle') or '.')}/config.json"
     config = example(values.flag("rootless"), host().mode == "v2", posix.geteuid(), posix.getegid())
     text = strictjson.dumps(config, indent=4) + "\n"
+    if path == "-":
+        print(text, end="")
+        return 0
     try:
         fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644)
     except FileExistsError:
-        raise Error("File config.json exists. Remove it first", detail=path) from None
+        raise Error(f"File {path.rpartition('/')[2]} exists. Remove it first", detail=path) from None
     except OSError as e:
         raise Error("write config.json", call=f"open {path}", errno=e.errno) from None
     posix.write(fd, text.encode())

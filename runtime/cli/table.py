@@ -35,6 +35,7 @@ GLOBAL: tuple[Row, ...] = (
     ("--systemd-cgroup", "", "let systemd make the cgroups"),
     ("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
     ("--rootless", "BOOL", "true, false or auto: tolerate what only root may do to cgroups"),
+    ("--criu", "PATH", "ignored: old callers say it"),
     ("--no-record", "", "keep nothing of a failure for `pyrun explain`"),
     ("--version -v", "", "print the version"),
     ("--help -h", "", "print this"),
@@ -48,6 +49,7 @@ _TRACE: Row = (
     "FILE",
     "write what was done and when: FILE.html, FILE.json (Perfetto), or a table (-: stderr)",
 )
+_NO_SUBREAPER: Row = ("--no-subreaper", "", "leave orphans of the container to others; create always does")
 _NO_KEYRING: Row = ("--no-new-keyring", "", "keep the caller's session keyring")
 _CREATE: tuple[Row, ...] = (
     _BUNDLE,
@@ -65,7 +67,7 @@ _RUN: tuple[Row, ...] = (
     *_CREATE,
     ("--detach -d", "", "return once it is started"),
     ("--keep", "", "don't delete it when it has ended"),
-    ("--no-subreaper", "", "leave orphans of the container to others"),
+    _NO_SUBREAPER,
 )
 _JSON: Row = ("--json", "", "as JSON")
 _HELP: Row = ("--help -h", "", "print this")
@@ -89,7 +91,7 @@ class Command:
 
 
 COMMANDS = {
-    "create": Command("make a container that waits for start", "ID", 1, 1, *_CREATE),
+    "create": Command("make a container that waits for start", "ID", 1, 1, *_CREATE, _NO_SUBREAPER),
     "start": Command("run the program of a created container", "ID", 1, 1),
     "run": Command("create, start, wait and delete", "ID", 1, 1, *_RUN),
     "state": Command("print a container's state as JSON", "ID", 1, 1),
@@ -185,6 +187,7 @@ COMMANDS = {
         0,
         0,
         _BUNDLE,
+        ("--file -f", "FILE", "write it there, in place of BUNDLE/config.json; -: to stdout"),
         ("--rootless", "", "one that a user without privilege can run"),
     ),
     "doctor": Command("say what this host has for containers, and how to have more", "", 0, 0, _JSON),

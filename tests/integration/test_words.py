@@ -9,6 +9,7 @@ import re
 import resource
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from harness import Container, Runtime, another_file_in_a_devices_place
@@ -307,3 +308,20 @@ def test_no_error_says_a_thing_twice(container: Container, change: Callable[[Con
     said = done.err
     assert done.code == 1 and said.count(pointer) == 1
     assert pointer[1:].replace("/", ".") not in said
+
+
+def test_what_only_some_callers_say(container: Container) -> None:
+    container.write()
+    wide = ("--criu", "/usr/sbin/criu")
+    create = ("create", "--no-subreaper", "--bundle", container.path, container.id)
+    assert container.runtime(*create, options=wide).code == 0
+    assert container.status == "created"
+
+
+def test_where_spec_writes(runtime: Runtime, tmp_path: Path) -> None:
+    file = tmp_path / "other.json"
+    assert json.loads(runtime.ok("spec", "--file", "-"))["ociVersion"]
+    runtime.ok("spec", "--file", file)
+    assert json.loads(file.read_text())["process"]
+    done = runtime("spec", "-f", file)
+    assert done.code == 1 and "File other.json exists" in done.err
