@@ -24,26 +24,76 @@ class Line(NamedTuple):
     calls: list[str]
 
 
-# Stage -> the pointers that belong to it, as they begin. What has none is of the process itself.
-_STAGES = (
-    ("cgroup", ("/linux/cgroupsPath", "/linux/resources", "/linux/intelRdt")),
-    (
+class Stage(NamedTuple):
+    """why: what it is for, in its place; section: of the runtime spec. pointers: of what belongs to it, as they
+    begin; what has none is of the process itself."""
+
+    name: str
+    why: str
+    section: str
+    pointers: tuple[str, ...]
+
+
+STAGES = (
+    Stage(
+        "cgroup",
+        "made first, so that nothing ever runs without its limits",
+        'config-linux.md "Control groups"',
+        ("/linux/cgroupsPath", "/linux/resources", "/linux/intelRdt"),
+    ),
+    Stage(
         "namespaces",
+        "what is to be joined is opened with the host's rights, the rest is made by the clone of init",
+        'config-linux.md "Namespaces"',
         ("/linux/namespaces", "/linux/uidMappings", "/linux/gidMappings", "/linux/timeOffsets", "/linux/netDevices"),
     ),
-    ("root", ("/root", "/linux/rootfsPropagation")),
-    ("mounts", ("/mounts",)),
-    ("devices", ("/linux/devices",)),
-    ("hooks", ("/hooks",)),
-    ("kernel", ("/hostname", "/domainname", "/linux/sysctl")),
-    ("masks", ("/linux/readonlyPaths", "/linux/maskedPaths")),
-    ("process", ("/process/cwd", "/process/terminal", "/process/consoleSize", "")),
-    (
+    Stage(
+        "root",
+        "opened on the host; once all is mounted it becomes / and the old one is gone",
+        'config.md "Root"',
+        ("/root", "/linux/rootfsPropagation"),
+    ),
+    Stage(
+        "mounts",
+        "in the order of the list, each below the root and through no symlink",
+        'config.md "Mounts"',
+        ("/mounts",),
+    ),
+    Stage("devices", "the default ones and those of the list", 'config-linux.md "Devices"', ("/linux/devices",)),
+    Stage(
+        "hooks",
+        "when the namespaces are there, before the root changes",
+        'config.md "POSIX-platform Hooks"',
+        ("/hooks",),
+    ),
+    Stage(
+        "kernel",
+        "names and parameters of the new namespaces",
+        'config.md "Hostname", config-linux.md "Sysctl"',
+        ("/hostname", "/domainname", "/linux/sysctl"),
+    ),
+    Stage(
+        "masks",
+        "what of /proc and /sys would tell of the host, or change it",
+        'config-linux.md "Masked Paths"',
+        ("/linux/readonlyPaths", "/linux/maskedPaths"),
+    ),
+    Stage(
+        "process",
+        "session, terminal, descriptors, working directory",
+        'config.md "Process"',
+        ("/process/cwd", "/process/terminal", "/process/consoleSize", ""),
+    ),
+    Stage(
         "limits",
+        "what the program may use, set while there still is the right to",
+        'config.md "POSIX process"',
         ("/process/rlimits", "/process/scheduler", "/process/ioPriority", "/linux/personality", "/linux/memoryPolicy"),
     ),
-    (
+    Stage(
         "identity",
+        "user and capabilities: after all that takes more of them",
+        'config.md "User", "Linux Process"',
         (
             "/process/user",
             "/process/capabilities",
@@ -52,8 +102,18 @@ _STAGES = (
             "/process/selinuxLabel",
         ),
     ),
-    ("seccomp", ("/linux/seccomp",)),
-    ("exec", ("/process/args", "/process/env")),
+    Stage(
+        "seccomp",
+        "the filter comes last, since it may forbid what came before",
+        'config-linux.md "Seccomp"',
+        ("/linux/seccomp",),
+    ),
+    Stage(
+        "exec",
+        "init waits for start, and becomes the program",
+        'runtime.md "Lifecycle"',
+        ("/process/args", "/process/env"),
+    ),
 )
 # What only prepares another call, or looks.
 _QUIET = {"close", "close_range", "statx", "fstatfs", "openat", "openat2", "readlinkat", "faccessat2", "umask", "prctl"}
@@ -68,7 +128,7 @@ def summary(program: Program, config: Config) -> list[Line]:
         if instruction.op == SYSCALL and instruction.name not in _QUIET:
             names[str(instruction.name)] = None
     lines = [Line(_stage(of), of, becomes(config, of), [*names]) for of, names in calls.items()]
-    order = [stage for stage, _ in _STAGES]
+    order = [stage.name for stage in STAGES]
     lines.sort(key=lambda line: (order.index(line.stage), _number(line.pointer)))
     return [line for line in lines if line.calls or line.pointer]
 
@@ -119,9 +179,9 @@ def part(pointer: str) -> str:
 
 
 def _stage(of: str) -> str:
-    for stage, begins in _STAGES:
-        if any(of == begin or (begin and of.startswith(f"{begin}/")) for begin in begins):
-            return stage
+    for stage in STAGES:
+        if any(of == begin or (begin and of.startswith(f"{begin}/")) for begin in stage.pointers):
+            return stage.name
     return "process"
 
 
