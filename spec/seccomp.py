@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyrun.spec.config import Seccomp
+
 # What a filter returns, without the number that some of them carry (seccomp(2)).
 ACTIONS = {
     "SCMP_ACT_KILL": 0x00000000,
@@ -16,6 +20,8 @@ ACTIONS = {
 }
 # Those which carry one, of errnoRet.
 WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
+# Those with which the call is not made, whoever looks on.
+DENYING = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
 
 # Flags of seccomp(2), SECCOMP_SET_MODE_FILTER.
 FLAGS = {
@@ -35,3 +41,17 @@ OPERATORS = {
     "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
 }
+
+
+def denial_of_execve(profile: Seccomp | None) -> str:
+    """What of the profile denies execve, by which init becomes the program, as a JSON pointer; "": nothing does. A rule
+    that looks at operands may let it through."""
+    if profile is None:
+        return ""
+    rules = [(i, rule) for i, rule in enumerate(profile.get("syscalls", ())) if "execve" in rule["names"]]
+    if any(rule["action"] not in DENYING for _, rule in rules):
+        return ""
+    for i, rule in rules:
+        if not rule.get("args"):
+            return f"/linux/seccomp/syscalls/{i}/names/{rule['names'].index('execve')}"
+    return "/linux/seccomp/defaultAction" if profile["defaultAction"] in DENYING else ""

@@ -19,6 +19,7 @@ from pyrun.plan.process import search_path
 from pyrun.spec.audit import collect
 from pyrun.spec.faults import Fault, show
 from pyrun.spec.paths import clean
+from pyrun.spec.seccomp import denial_of_execve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +90,19 @@ def executables(config: Config, options: CreateOptions) -> Iterator[Fault]:
             yield Fault(f"/hooks/startContainer/{i}/path", problem, "MUST 65", "this kind of hook runs inside")
 
 
-CHECKS: tuple[Callable[[Config, CreateOptions], Iterator[Fault]], ...] = (root_directory, bind_sources, executables)
+def execve(config: Config, options: CreateOptions) -> Iterator[Fault]:
+    """The seccomp profile lets init become the program."""
+    if "process" in config and (pointer := denial_of_execve(config.get("linux", {}).get("seccomp"))):
+        hint = "init becomes the program by execve, and the filter is in force by then: allow it"
+        yield Fault(pointer, "denies the execve of the program", hint=hint)
+
+
+CHECKS: tuple[Callable[[Config, CreateOptions], Iterator[Fault]], ...] = (
+    root_directory,
+    bind_sources,
+    executables,
+    execve,
+)
 
 
 def _place(root: str, covered: list[str], path: str) -> str | None:

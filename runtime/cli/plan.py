@@ -109,7 +109,7 @@ def _document(name: str, planned: Planned) -> dict[str, object]:
 def _compare(one: Planned, other: Planned, *, whole: bool) -> int:
     """What only one of the two does: - the first, + the second. 1 when they differ, as diff(1)."""
     shown = [_flat(planned, whole=whole) for planned in (one, other)]
-    changes = [line for line in difflib.ndiff(*shown) if line[0] in "+-"]
+    changes = [line for line in difflib.ndiff(shown[0], shown[1]) if line[0] in "+-"]
     for line in changes:
         print(line.rstrip())
     return 1 if changes else 0

@@ -370,7 +370,7 @@ class Container:
             if not name:
                 what = "cannot start a container without a process"
                 raise Error(what, pointer="/process", detail="the config has none")
-            hint = HINTS.get(("execve", errno), "")
+            hint = self._denial() or HINTS.get(("execve", errno), "")
             raise ExecutableError(f'exec "{name}"', pointer="/process/args/0", call="execve", errno=errno, hint=hint)
         self._require_execve(pidfd)
 
@@ -382,10 +382,20 @@ class Container:
             if has_executed(self.state["pid"]):
                 return
             if ended:
-                hint = "does its seccomp profile forbid execve, or has somebody killed it?"
+                hint = self._denial() or "has somebody killed it?"
                 detail = "init was killed before it became the program"
                 raise Error("the program has not run", pointer="/process/args/0", detail=detail, hint=hint)
             self.caller.wait_for(pidfd, seconds=_PAUSE)
+
+    def _denial(self) -> str:
+        """What to say of a seccomp profile that denies execve; "": that is not why it failed."""
+        from pyrun.spec.seccomp import denial_of_execve  # lazy: an error
+
+        try:
+            pointer = denial_of_execve(self.config().get("linux", {}).get("seccomp"))
+        except (Error, OSError):
+            return ""
+        return f"the seccomp profile denies execve: {pointer}" if pointer else ""
 
     def _kill_cgroup(self, signal: int, but: int = 0) -> None:
         """Send the signal to the processes of the container's cgroup, `but` that one; unless another container of this

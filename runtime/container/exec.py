@@ -70,6 +70,11 @@ def execute(container: Container, process: Process, options: ExecOptions) -> tup
             error = explain(executor.program, e, {"process": process})
             if status == "created" and error.call.startswith("setns") and error.errno == EPERM:
                 error.hint = "without root it can't be reached before its program has started: start it first"
+            if error.call.startswith("execve"):
+                from pyrun.spec.seccomp import denial_of_execve  # lazy: an error
+
+                if pointer := denial_of_execve(options.profile):
+                    error.hint = f"the seccomp profile denies execve: {pointer}"
             raise error from None
         raise
 

@@ -17,7 +17,7 @@ from pyrun.kernel.kept import keep
 from pyrun.kernel.ownership import open_file, open_owned
 from pyrun.spec import strictjson
 from pyrun.spec.peers import FAIL_UNKNOWN_SYSCALL
-from pyrun.spec.seccomp import ACTIONS, FLAGS, OPERATORS, WITH_ERRNO
+from pyrun.spec.seccomp import ACTIONS, DENYING, FLAGS, OPERATORS, WITH_ERRNO
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ POINTER = "/linux/seccomp"
 # The cache: a file a profile, a checksum and the program. More than a machine's managers have profiles are not kept.
 _FORMAT, _CHECK, _MOST_KEPT = 2, 16, 64
 
-# What a program should be told of a call that is newer than its profile: that there is none (see _newer).
-_RESTRICTIVE = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
 _TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
 _EPERM, _ENOSYS, _EEXIST = 1, 38, 17
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
@@ -157,7 +155,7 @@ def compile_filter(seccomp: Seccomp, log: Log, strict: bool = False) -> bytes:
         for i, rule in enumerate(seccomp.get("syscalls", [])):
             _add(library, context, rule, default, f"{POINTER}/syscalls/{i}", log, strict)
         prefix = b""
-        if seccomp["defaultAction"] in _RESTRICTIVE:
+        if seccomp["defaultAction"] in DENYING:  # see _newer
             prefix = _newer({token: _last(library, token, seccomp) for token in tokens})
         return prefix + _export(library, context)
     finally:

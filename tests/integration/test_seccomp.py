@@ -121,4 +121,5 @@ def test_a_profile_that_forbids_everything(container: Container, verb: str, priv
     assert done.code == (1 if verb == "start" else 255), done
     assert "/process/args/0" in done.err
     assert "ENOSPC" in done.err
+    assert "the seccomp profile denies execve: /linux/seccomp/defaultAction" in done.err
     container.delete("--force")

@@ -24,6 +24,7 @@ from pyrun.spec import config, strictjson
 from pyrun.spec.audit import audit
 from pyrun.spec.example import example
 from pyrun.spec.faults import Invalid
+from pyrun.spec.seccomp import denial_of_execve
 
 Edit = Callable[[dict[str, Any]], object]
 
@@ -384,3 +385,37 @@ def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
         this = host.Host(found.config, options, Caller())
         for fault in (*host.errors(this), *host.warnings(this)):
             assert str(fault)
+
+
+@pytest.mark.parametrize(
+    ("profile", "pointer"),
+    [
+        ({"defaultAction": "SCMP_ACT_ALLOW"}, ""),
+        ({"defaultAction": "SCMP_ACT_ERRNO"}, "/linux/seccomp/defaultAction"),
+        ({"defaultAction": "SCMP_ACT_LOG"}, ""),
+        (
+            {"defaultAction": "SCMP_ACT_KILL", "syscalls": [{"names": ["read"], "action": "SCMP_ACT_ALLOW"}]},
+            "/linux/seccomp/defaultAction",
+        ),
+        ({"defaultAction": "SCMP_ACT_KILL", "syscalls": [{"names": ["execve"], "action": "SCMP_ACT_ALLOW"}]}, ""),
+        (
+            {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["a", "execve"], "action": "SCMP_ACT_TRAP"}]},
+            "/linux/seccomp/syscalls/0/names/1",
+        ),
+        (
+            {
+                "defaultAction": "SCMP_ACT_ALLOW",
+                "syscalls": [
+                    {
+                        "names": ["execve"],
+                        "action": "SCMP_ACT_ERRNO",
+                        "args": [{"index": 0, "value": 0, "op": "SCMP_CMP_EQ"}],
+                    }
+                ],
+            },
+            "",
+        ),
+    ],
+)
+def test_a_profile_that_denies_execve(profile: Any, pointer: str) -> None:
+    assert denial_of_execve(profile) == pointer
