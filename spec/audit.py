@@ -48,13 +48,9 @@ def audit(raw: bytes) -> Audit:
     seen = {fault.pointer for fault in shape}
     # What the schema has found is not said twice, in other words.
     errors = shape + [f for f in collect(_checks(value)) if not any(_at_or_below(f.pointer, p) for p in seen)]
-    warnings = collect(
-        [
-            partial(config_warnings, value),
-            partial(reserved_annotations, value),
-            partial(unknown, value, schema.load("config")),
-        ]
-    )
+    warnings = collect([partial(config_warnings, value), partial(reserved_annotations, value)])
+    told = {fault.pointer for fault in warnings}
+    warnings += [f for f in collect([partial(unknown, value, schema.load("config"))]) if f.pointer not in told]
     return Audit(errors, warnings, None if shape else value)
 
 

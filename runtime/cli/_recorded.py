@@ -24,7 +24,7 @@ def record(verb: str, context: Context, values: Values, arguments: list[str], er
     name, bundle = arguments[0], ""
     try:
         if verb in ("start", "exec"):
-            document = _of_container(context, name)
+            bundle, document = _of_container(context, name)
             if verb == "exec":
                 document = {**document, "process": _of_process(document, values, arguments[1:])}
         else:
@@ -43,15 +43,16 @@ def _parsed(options: CreateOptions) -> Any:
         return None
 
 
-def _of_container(context: Context, name: str) -> dict[str, Any]:
+def _of_container(context: Context, name: str) -> tuple[str, dict[str, Any]]:
+    """(its bundle, its config)."""
     try:
         container = context.open(name)
         try:
-            return dict(container.config())
+            return container.state["bundle"], dict(container.config())
         finally:
             container.close()
     except Error:
-        return {}
+        return "", {}
 
 
 def _of_process(document: dict[str, Any], values: Values, command: list[str]) -> Any:

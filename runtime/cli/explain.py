@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 
+from pyrun.check.bundle import errors
+from pyrun.container.bundle import CreateOptions, read_raw
 from pyrun.errors import Error
 from pyrun.failures.record import forget, records
 from pyrun.failures.tell import tell
 from pyrun.spec import strictjson
+from pyrun.spec.audit import audit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
+
+_SHOWN = 10
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -35,6 +40,18 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if values["json"]:
         print(strictjson.dumps(kept[0], indent=2))
         return 0
-    for line in tell(kept[0]):
+    for line in tell(kept[0], _checked(kept[0]["bundle"])):
         print(line)
     return 0
+
+
+def _checked(bundle: str) -> list[str]:
+    """What `check` finds in the bundle by now; [] too when it is gone."""
+    options = CreateOptions(bundle=bundle)
+    try:
+        found = audit(read_raw(options))
+    except Error:
+        return []
+    if found.config is not None:
+        found.errors += errors(found.config, options, sound=not found.errors)
+    return [str(fault) for fault in found.errors[:_SHOWN]]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _WIDTH = 96
 
 
-def tell(record: Record) -> Iterator[str]:
-    """Line by line."""
+def tell(record: Record, checked: list[str]) -> Iterator[str]:
+    """Line by line. checked: what `check` finds in the bundle."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["when"]))
     yield f"{record['verb']} of {record['id']} failed at {when} (pyrun {record['version']})"
     yield from _section("The error", record["error"])
@@ -49,6 +49,8 @@ def tell(record: Record) -> Iterator[str]:
     hint = fields.get("hint", "")
     if found:
         yield from _section("Why", found.why)
+    if checked:
+        yield from _section("What check finds in the bundle", *checked)
     if ways := [way for way in (found.mend if found else "", hint) if way]:
         yield from _section("How to mend it", *ways)
     yield from _section("What there was", ", ".join(f"{name} {value}" for name, value in record["host"].items()))

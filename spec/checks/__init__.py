@@ -14,7 +14,7 @@ from pyrun.spec.faults import Fault, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from pyrun.spec.config import Config, Linux, Process, Resources
 
@@ -103,9 +103,15 @@ def config_warnings(config: Config) -> list[Fault]:
 
 
 def process_warnings(process: Process, at: str = "") -> list[Fault]:
-    """The capabilities that don't exist: they can't be granted, and that is no error."""
+    """The capabilities that don't exist: they can't be granted, and that is no error. A user by name alone, which
+    nobody but Windows heeds: the program would be root's."""
     capabilities = process.get("capabilities", {})
-    return [
+    user: Mapping[str, object] = process.get("user", {})
+    found = []
+    if "username" in user and "uid" not in user:
+        hint = "Linux knows users by uid and gid, and without them it is root"
+        found.append(Fault(f"{at}/user/username", "has no effect: it is for Windows", hint=hint))
+    return found + [
         Fault(f"{at}/capabilities/{kind}/{i}", f"unknown capability {show(name)}, not granted", "MUST 59")
         for kind in SETS
         for i, name in enumerate(capabilities.get(kind, ()))

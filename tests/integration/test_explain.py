@@ -138,3 +138,17 @@ def test_a_broken_record_is_passed_over(container: Container) -> None:
         assert container.id in container.runtime.ok("explain", "--list")
     container.runtime.ok("explain", "--forget", container.id)
     (Path("/run/pyrun.cache/failures") / "1").unlink()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [("#!/bin/sh\r", "carriage return"), ("#!/bin/none", 'interpreter \\"/bin/none\\"'), ("what", "neither an ELF")],
+)
+def test_what_is_wrong_with_a_program(container: Container, line: str, words: str) -> None:
+    """The kernel says ENOENT or ENOEXEC, and no more; the bundle is looked at again."""
+    container.script("/program", f"{line}\necho\n")
+    container.args = ["/program"]
+    container.create()
+    assert container.runtime("start", container.id).code == 1
+    said = " ".join(container.runtime.ok("explain", container.id).split())
+    assert "What check finds in the bundle: /process/args/0: " in said and words.replace("\\", "") in said

@@ -44,6 +44,7 @@ USER = os.environ.get("PODMAN_USER", "")
 NETAVARK = subprocess.run(["/usr/lib/podman/netavark", "version"], capture_output=True, text=True, check=False).stdout
 # Since 1.8 netavark does without NAT.
 NETWORKS = NAT or not re.search(r'"version": "1\.[0-7]\.', NETAVARK)
+needs_networks = pytest.mark.skipif(not NETWORKS, reason="this kernel has no NAT, and this netavark needs it")
 # Without root a network takes another program.
 NETWORK = 'netns = "none"' if USER or not NETWORKS else ""
 V2 = Path("/sys/fs/cgroup/cgroup.controllers").exists()
@@ -459,9 +460,6 @@ def test_healthcheck(podman: Podman) -> None:
     assert podman("healthcheck", "run", "box").returncode == 0
 
 
-needs_networks = pytest.mark.skipif(not NETWORKS, reason="this kernel has no NAT, and this netavark needs it")
-
-
 @pytest.mark.parametrize("network", ["none", "host", pytest.param("bridge", marks=needs_networks)])
 def test_networks(podman: Podman, network: str) -> None:
     seen = podman.ok(
@@ -486,6 +484,7 @@ def test_two_on_a_bridge(podman: Podman) -> None:
         podman.ok("network", "rm", "ours")
 
 
+@needs_networks
 def test_a_pod_shares_namespaces(podman: Podman) -> None:
     podman.ok("pod", "create", "--name", "pod", "--hostname", "podded")
     podman.ok("run", "-d", "--pod", "pod", "--name", "one", IMAGE, "sleep", "1000")
@@ -518,6 +517,7 @@ spec:
 """
 
 
+@needs_networks
 def test_kube_play(podman: Podman, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir(mode=0o777)
     (tmp_path / "data").chmod(0o777)
@@ -574,6 +574,7 @@ def test_no_cgroups(podman: Podman, kind: str) -> None:
     assert podman.ok("run", "--rm", "--cgroups", "disabled", IMAGE, "echo", "free") == "free"
 
 
+@needs_networks
 def test_buildah_run(podman: Podman, oci: str) -> None:
     def buildah(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -598,6 +599,7 @@ def test_buildah_run(podman: Podman, oci: str) -> None:
         buildah("rm", made)
 
 
+@needs_networks
 def test_a_container_file(podman: Podman, tmp_path: Path) -> None:
     (tmp_path / "Containerfile").write_text(f'FROM {IMAGE}\nRUN echo built > /file\nUSER 1000\nCMD ["cat", "/file"]\n')
     podman.ok("build", "--pull-never", "--tag", "localhost/built", tmp_path)
