@@ -1,13 +1,9 @@
-"""pyrun features: printed from the tables that the code itself goes by, less what it refuses (features.md)."""
+"""pyrun features: host/features.py, printed."""
 
 from __future__ import annotations
 
-import sys
-
-from pyrun.host.seccomp import library_version
-from pyrun.spec import seccomp, strictjson
-from pyrun.spec.features import features
-from pyrun.version import VERSION
+from pyrun.host.features import features
+from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,18 +12,5 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    libseccomp = library_version()
-    document = features(
-        cgroup={"v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True},
-        seccomp_flags=seccomp.FLAGS,
-        unsafe_annotations=["bundle", "org.systemd.property.", "run.oci."],
-        annotations={
-            "org.pyrun.version": VERSION,
-            "org.pyrun.python": sys.version.split()[0],
-            # runc's name for it
-            **({"io.github.seccomp.libseccomp.version": libseccomp} if libseccomp else {}),
-        },
-    )
-    document["linux"]["seccomp"]["actions"] = sorted(seccomp.ACTIONS)
-    print(strictjson.dumps(document, indent=4))
+    print(strictjson.dumps(features(), indent=4))
     return 0

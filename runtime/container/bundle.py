@@ -39,6 +39,8 @@ class CreateOptions(Record):
     notify: bool = False
     # The digest that the plan must have (container/planned.py); "" for any
     expect_plan: str = ""
+    # What the container gets for 0, 1 and 2, in place of the caller's
+    stdio: Sequence[int] = ()
     # Added to process.env: what the service manager has for the program
     environment: Sequence[str] = ()
 

@@ -211,6 +211,7 @@ class _Creation:
             [*fifos, *range(3, 3 + options.preserve_fds), *maps, *[directory.fd] * devices.wants_place(config)],
             self.caller,
             "container",
+            options.stdio,
         )
         self.session = session = Session(executor, dialogue.of_container(config, found))
         self.undo.push(session.end)

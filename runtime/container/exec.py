@@ -36,6 +36,8 @@ class ExecOptions(Record):
     preserve_fds: int = 0
     ignore_paused: bool = False
     keyring: bool = True
+    # What the process gets for 0, 1 and 2, in place of the caller's
+    stdio: Sequence[int] = ()
     # The container's filter and its flags, compiled from `profile`
     seccomp: tuple[bytes, int] = (b"", 0)
     profile: Seccomp | None = None
@@ -98,7 +100,7 @@ def _launch(container: Container, process: Process, options: ExecOptions) -> tup
         pidfd = container.open_init()
         try:
             fds = [pidfd, *range(3, 3 + options.preserve_fds), *root]
-            return Executor(program, layout, fds, container.caller, "process"), facts
+            return Executor(program, layout, fds, container.caller, "process", options.stdio), facts
         finally:
             close(pidfd)
     finally:

@@ -20,6 +20,7 @@ from pyrun.machine.program import ERROR, NO_FD, Program
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from collections.abc import Sequence
 
     from pyrun.caller import Caller
 
@@ -119,12 +120,15 @@ class Executor:
 
     `host` is the control socket of the half that stays on the host, `init` that of the half inside: they are not in
     step, so whoever waits says for whom. `fds` are the descriptors of the names of `layout`, in that order. `caller`
-    may interrupt what is waited for. `what` the program makes is what a trace calls it.
+    may interrupt what is waited for. `what` the program makes is what a trace calls it. `stdio`: what it gets for 0, 1
+    and 2, in place of the caller's.
     """
 
     __slots__ = ("caller", "host", "init", "pid", "program")
 
-    def __init__(self, program: Program, layout: Layout, fds: list[int], caller: Caller, what: str) -> None:
+    def __init__(
+        self, program: Program, layout: Layout, fds: list[int], caller: Caller, what: str, stdio: Sequence[int] = ()
+    ) -> None:
         program.link()
         self.caller = caller
         self.program = program
@@ -137,6 +141,7 @@ class Executor:
                 (host_end.fileno(), layout.host),
                 (init_end.fileno(), layout.init),
                 *zip(fds, range(layout.init + 1, layout.end), strict=False),
+                *zip(stdio, range(3), strict=False),
             ]
             if trace:
                 from pyrun.machine import steps  # lazy: only with --trace

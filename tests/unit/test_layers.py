@@ -24,6 +24,7 @@ ARROWS = {
     "prove": {"kernel", "machine", "plan"},
     "timeline": {"machine", "plan"},
     "failures": {"kernel", "machine"},
+    "library": {"machine", "cgroups", "plan", "container", "check"},
     "check": {"kernel", "machine", "host", "cgroups", "plan", "container"},
     "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check", "prove", "timeline", "failures"},
 }

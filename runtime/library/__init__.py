@@ -1,0 +1,2 @@
+"""`import pyrun`: bundles and containers for other people's programs. Nothing here prints, takes signals, or changes
+what belongs to the whole process; the command line does without it."""
