@@ -35,7 +35,7 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall clean
+.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall deb test-deb clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -252,6 +252,17 @@ install: $(EXECUTOR) build/dependencies $(if $(IMAGE),build/engine)
 
 uninstall:
 	$(PYTHON) -IS packaging/install.py uninstall "$(DESTDIR)" "$(PREFIX)" "$(LIBRARY)"
+
+COMMA = ,
+# A Debian package, for the Debian that this is run on; lintian finds nothing in it.
+deb: build
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) dpkg-dev lintian"
+	packaging/deb/build.sh $(CURDIR) build/deb
+	lintian --fail-on error,warning --allow-root $(if $(DEBEMAIL),,--suppress-tags bogus-mail-host$(COMMA)bogus-mail-host-in-debian-changelog) build/deb/pyrun_*.deb
+
+# It is installed, used and removed where there is nothing but Debian.
+test-deb: deb
+	tests/guest/deb build/deb/pyrun_*.deb
 
 clean:
 	rm -rf build $(EXECUTOR)
