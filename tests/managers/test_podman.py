@@ -604,3 +604,21 @@ def test_a_container_file(podman: Podman, tmp_path: Path) -> None:
     (tmp_path / "Containerfile").write_text(f'FROM {IMAGE}\nRUN echo built > /file\nUSER 1000\nCMD ["cat", "/file"]\n')
     podman.ok("build", "--pull-never", "--tag", "localhost/built", tmp_path)
     assert podman.ok("run", "--rm", "localhost/built") == "built"
+
+
+def test_a_bundle_of_an_image(podman: Podman, oci: str, kind: str, tmp_path: Path) -> None:
+    """`pyrun bundle` of what `podman save` writes is what Podman makes of the image, file by file."""
+    if kind != "pyrun":
+        pytest.skip("pyrun's own command")
+    where = podman.ok("image", "mount", IMAGE)
+    for form in ("docker-archive", "oci-archive", "oci-dir"):
+        podman.ok("save", "--format", form, "--output", tmp_path / form, IMAGE)
+        subprocess.run([oci, "bundle", tmp_path / form, tmp_path / f"{form}-bundle"], check=True)
+        look = "find . ! -path ./run* -printf '%p %y %m %U %G %s %l\\n' | sort"
+        trees = [
+            subprocess.run(["sh", "-c", look], cwd=folder, capture_output=True, text=True, check=True).stdout
+            for folder in (where, tmp_path / f"{form}-bundle/rootfs")
+        ]
+        listed = [[re.sub(r" d (\d+ \d+ \d+) \d+ ", r" d \1 ", line) for line in tree.splitlines()] for tree in trees]
+        assert listed[0][1:] == listed[1][1:]
+    podman.ok("image", "unmount", IMAGE)

@@ -24,9 +24,22 @@ ARROWS = {
     "prove": {"kernel", "machine", "plan"},
     "timeline": {"machine", "plan"},
     "failures": {"kernel", "machine"},
+    "images": set(),
     "library": {"machine", "cgroups", "plan", "container", "check"},
     "check": {"kernel", "machine", "host", "cgroups", "plan", "container"},
-    "cli": {"kernel", "machine", "host", "cgroups", "plan", "container", "check", "prove", "timeline", "failures"},
+    "cli": {
+        "kernel",
+        "machine",
+        "host",
+        "cgroups",
+        "plan",
+        "container",
+        "check",
+        "prove",
+        "timeline",
+        "failures",
+        "images",
+    },
 }
 
 

@@ -1,0 +1,232 @@
+"""What an image is made of: its config, and its layers as streams whose digests are verified as they are read.
+
+Three forms are known: an OCI image layout, as a directory or as a tar (image-spec, image-layout.md), and the archive of
+`docker save` (manifest.json). Digests are compared before what they are of is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import platform
+import shutil
+import subprocess
+import tarfile
+import threading
+import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from pyrun.errors import Error
+from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DOCUMENT = 4 << 20  # what registries take at most for a manifest
+_CHUNK = 1 << 20
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+_DEPTH = 4  # of indexes in indexes
+
+
+class Layer:
+    """name: of its blob. digest: what the manifest says of the blob, "": nothing. diff_id: of the tar in it."""
+
+    def __init__(self, name: str, digest: str, diff_id: str) -> None:
+        self.name = name
+        self.digest = digest
+        self.diff_id = diff_id
+
+
+class Image:
+    """config: the image's (image-spec, config.md), its digest verified. layers: the lowest first. Raises Error."""
+
+    def __init__(self, path: str, wanted: str = "") -> None:
+        """path: the directory or the tar. wanted: the tag or the name of one of several images in it."""
+        self.path = path
+        try:
+            self._tar = None if os.path.isdir(path) else tarfile.open(path, "r:*")  # noqa: SIM115
+        except (OSError, tarfile.TarError) as e:
+            errno = e.errno or 0 if isinstance(e, OSError) else 0
+            raise Error("open the image", call=f"open {path}", errno=errno, detail="" if errno else str(e)) from None
+        self._members = set(self._tar.getnames()) if self._tar else set()
+        if self._exists("oci-layout"):
+            self.config, self.layers = self._of_layout(wanted)
+        elif self._exists("manifest.json"):
+            self.config, self.layers = self._of_docker(wanted)
+        else:
+            hint = "podman save, docker save, and skopeo copy to oci: or docker-archive: make one"
+            raise self._wrong("it has neither oci-layout nor manifest.json", hint)
+        ids = self.config.get("rootfs", {}).get("diff_ids")
+        if not isinstance(ids, list) or len(ids) != len(self.layers):
+            raise self._wrong("its config names another number of layers than its manifest")
+        for layer, diff_id in zip(self.layers, ids, strict=True):
+            layer.diff_id = str(diff_id)
+        here = _ARCHITECTURES.get(platform.machine(), platform.machine())
+        if self.config.get("architecture", here) != here or self.config.get("os", "linux") != "linux":
+            of = f"{self.config.get('os')}/{self.config.get('architecture')}"
+            raise self._wrong(f"it is for {of}, and this is linux/{here}")
+
+    def tar_of(self, layer: Layer) -> Iterator[bytes]:
+        """The layer's tar, in pieces. Raises Error when a digest is another one: after the last piece."""
+        blob, plain = hashlib.sha256(), hashlib.sha256()
+        with self._open(layer.name) as file:
+            for piece in _plain(_hashed(file, blob), layer.name):
+                plain.update(piece)
+                yield piece
+        for digest, found in ((layer.digest, blob), (layer.diff_id, plain)):
+            self._compare(digest, found.hexdigest(), f"layer {layer.name}")
+
+    def _of_layout(self, wanted: str) -> tuple[dict[str, Any], list[Layer]]:
+        index = self._json("index.json")
+        manifest = self._manifest(index, wanted, _DEPTH)
+        config = self._blob(manifest.get("config"))
+        layers = [Layer(_name(row), str(row["digest"]), "") for row in manifest.get("layers", [])]
+        return config, layers
+
+    def _manifest(self, index: dict[str, Any], wanted: str, depth: int) -> dict[str, Any]:
+        rows = [row for row in index.get("manifests", []) if isinstance(row, dict)]
+        named = [row for row in rows if wanted in _names(row)] if wanted else rows
+        here = _ARCHITECTURES.get(platform.machine(), platform.machine())
+        fitting = [row for row in named if row.get("platform", {}).get("architecture", here) == here]
+        if len(fitting) != 1 or not depth:
+            known = ", ".join(sorted({name for row in rows for name in _names(row)})) or "no names"
+            hint = f"say which: PATH:NAME; it has {known}"
+            raise self._wrong(f"{len(fitting)} images fit {f'{wanted!r}' if wanted else 'this machine'}", hint)
+        [row] = fitting
+        document = self._blob(row)
+        if row.get("mediaType") in _INDEXES or "manifests" in document:
+            return self._manifest(document, "", depth - 1)
+        return document
+
+    def _of_docker(self, wanted: str) -> tuple[dict[str, Any], list[Layer]]:
+        rows = self._json("manifest.json")
+        fitting = [row for row in rows if not wanted or wanted in (row.get("RepoTags") or [])]
+        if len(fitting) != 1:
+            known = ", ".join(name for row in rows for name in row.get("RepoTags") or []) or "no names"
+            raise self._wrong(f"{len(fitting)} images fit", f"say which: PATH:NAME; it has {known}")
+        [row] = fitting
+        config = self._json(row["Config"])
+        # The config's name is its digest; that of a layer may be anything: its diff_id counts.
+        digest = row["Config"].rpartition("/")[2].removesuffix(".json")
+        if len(digest) == 64:
+            self._compare(f"sha256:{digest}", hashlib.sha256(self._read(row["Config"])).hexdigest(), "config")
+        return config, [Layer(name, "", "") for name in row["Layers"]]
+
+    def _blob(self, descriptor: Any) -> dict[str, Any]:
+        if not isinstance(descriptor, dict) or "digest" not in descriptor:
+            raise self._wrong("a descriptor has no digest")
+        name = _name(descriptor)
+        self._compare(str(descriptor["digest"]), hashlib.sha256(self._read(name)).hexdigest(), name)
+        return cast("dict[str, Any]", self._json(name))
+
+    def _json(self, name: str) -> Any:
+        try:
+            return strictjson.loads(self._read(name))
+        except Invalid as e:
+            raise self._wrong(f"{name}: {e}") from None
+
+    def _read(self, name: str) -> bytes:
+        with self._open(name) as file:
+            raw = file.read(_DOCUMENT + 1)
+        if len(raw) > _DOCUMENT:
+            raise self._wrong(f"{name} is larger than {_DOCUMENT >> 20} MiB")
+        return raw
+
+    def _exists(self, name: str) -> bool:
+        if self._tar:
+            return any(member in self._members for member in (name, f"./{name}"))
+        return os.path.isfile(f"{self.path}/{name}")
+
+    def _open(self, name: str) -> BinaryIO:
+        try:
+            if self._tar is None:
+                # A layout's own names lead nowhere else: blobs/sha256/DIGEST, index.json.
+                return open(os.open(f"{self.path}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
+            file = self._tar.extractfile(name if name in self._members else f"./{name}")
+            if file is None:
+                raise KeyError(name)
+            return cast("BinaryIO", file)
+        except KeyError:
+            raise self._wrong(f"it has no file {name}") from None
+        except OSError as e:
+            raise Error("read the image", call=f"open {self.path}/{name}", errno=e.errno) from None
+
+    def _compare(self, digest: str, found: str, what: str) -> None:
+        if digest and digest != f"sha256:{found}":
+            raise self._wrong(f"{what}: its digest is sha256:{found}, not {digest}", "it is damaged, or was changed")
+
+    def _wrong(self, detail: str, hint: str = "") -> Error:
+        return Error(f"read the image {self.path}", detail=detail, hint=hint)
+
+
+def _names(row: dict[str, Any]) -> list[str]:
+    annotations = row.get("annotations") or {}
+    keys = ("org.opencontainers.image.ref.name", "io.containerd.image.name")
+    return [annotations[key] for key in keys if key in annotations]
+
+
+def _name(descriptor: dict[str, Any]) -> str:
+    algorithm, _, digest = str(descriptor.get("digest")).partition(":")
+    if algorithm != "sha256" or len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise Error("read the image", detail=f"{descriptor.get('digest')!r} is no SHA-256 digest")
+    return f"blobs/sha256/{digest}"
+
+
+def _hashed(file: BinaryIO, digest: hashlib._Hash) -> Iterator[bytes]:
+    while piece := file.read(_CHUNK):
+        digest.update(piece)
+        yield piece
+
+
+def _plain(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """Decompressed, by what the first bytes say: gzip, zstd (by its program), or as it is."""
+    first = next(pieces, b"")
+    if first.startswith(b"\x1f\x8b"):
+        yield from _gunzipped(first, pieces, name)
+    elif first.startswith(b"\x28\xb5\x2f\xfd"):
+        yield from _by_zstd(first, pieces, name)
+    else:
+        yield first
+        yield from pieces
+
+
+def _gunzipped(first: bytes, pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    inflate = zlib.decompressobj(31)
+    try:
+        for piece in itertools.chain((first,), pieces):
+            while piece:
+                yield inflate.decompress(piece)
+                piece = inflate.unused_data  # gzip allows several, one behind the other
+                if inflate.eof:
+                    inflate = zlib.decompressobj(31)
+    except zlib.error as e:
+        raise Error("read the image", detail=f"layer {name}: {e}") from None
+
+
+def _by_zstd(first: bytes, pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    program = shutil.which("zstd")
+    if not program:
+        raise Error("read the image", detail=f"layer {name} is compressed by zstd", hint="install zstd")
+    with subprocess.Popen([program, "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout
+        into = process.stdin
+
+        def feed() -> None:
+            try:
+                into.write(first)
+                for piece in pieces:
+                    into.write(piece)
+                into.close()
+            except BrokenPipeError:
+                return
+
+        feeder = threading.Thread(target=feed, daemon=True)
+        feeder.start()
+        while piece := process.stdout.read(_CHUNK):
+            yield piece
+        feeder.join()
+        if process.wait():
+            raise Error("read the image", detail=f"layer {name}: zstd ended with status {process.returncode}")

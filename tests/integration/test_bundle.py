@@ -1,0 +1,320 @@
+"""pyrun bundle: images in files, well-made and hostile ones."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import stat
+import subprocess
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import PYRUN, Container, Runtime
+
+pytestmark = [
+    pytest.mark.pyrun_only("a thing of pyrun's own"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
+CONFIG: dict[str, Any] = {"os": "linux", "architecture": {"x86_64": "amd64", "aarch64": "arm64"}[os.uname().machine]}
+
+
+def entry(name: str, content: bytes = b"", **more: Any) -> tuple[tarfile.TarInfo, bytes]:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(content), 0o644
+    for key, value in more.items():
+        setattr(info, key, value)
+    return info, content
+
+
+def directory(name: str, mode: int = 0o755) -> tuple[tarfile.TarInfo, bytes]:
+    return entry(name, type=tarfile.DIRTYPE, mode=mode)
+
+
+def link(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tuple[tarfile.TarInfo, bytes]:
+    return entry(name, type=kind, linkname=to)
+
+
+def layer(*entries: tuple[tarfile.TarInfo, bytes]) -> bytes:
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for info, content in entries:
+            tar.addfile(info, io.BytesIO(content))
+    return raw.getvalue()
+
+
+def digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
+
+
+def image_config(layers: Iterable[bytes], **said: Any) -> bytes:
+    ids = [f"sha256:{digest(one)}" for one in layers]
+    whole = {**CONFIG, "config": {"Cmd": ["/bin/sh"], **said}, "rootfs": {"type": "layers", "diff_ids": ids}}
+    return json.dumps(whole).encode()
+
+
+def layout(path: Path, *layers: bytes, squeeze: bool = True, **said: Any) -> Path:
+    """An OCI image layout."""
+    blobs = path / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def put(raw: bytes) -> dict[str, Any]:
+        (blobs / digest(raw)).write_bytes(raw)
+        return {"digest": f"sha256:{digest(raw)}", "size": len(raw)}
+
+    manifest = {
+        "schemaVersion": 2,
+        "config": put(image_config(layers, **said)),
+        "layers": [put(gzip.compress(one) if squeeze else one) for one in layers],
+    }
+    row = {**put(json.dumps(manifest).encode()), "annotations": {"org.opencontainers.image.ref.name": "latest"}}
+    (path / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [row]}))
+    (path / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    return path
+
+
+def docker(path: Path, *layers: bytes, **said: Any) -> Path:
+    """What `docker save` writes."""
+    config = image_config(layers, **said)
+    files = {f"{digest(config)}.json": config, **{f"{i}/layer.tar": one for i, one in enumerate(layers)}}
+    rows = [
+        {
+            "Config": f"{digest(config)}.json",
+            "RepoTags": ["a:1"],
+            "Layers": [f"{i}/layer.tar" for i in range(len(layers))],
+        }
+    ]
+    files["manifest.json"] = json.dumps(rows).encode()
+    with tarfile.open(path, "w") as tar:
+        for name, raw in files.items():
+            tar.addfile(entry(name, raw)[0], io.BytesIO(raw))
+    return path
+
+
+BUSYBOX = layer(
+    directory("bin"), entry("bin/busybox", Path("/bin/busybox").read_bytes(), mode=0o755), link("bin/sh", "busybox"),
+    directory("etc"), entry("etc/passwd", b"root:x:0:0::/root:/bin/sh\nweb:x:33:44::/:/bin/sh\n"),
+    entry("etc/group", b"www:x:44:\nmore:x:55:web\n"), directory("tmp", 0o1777), directory("proc"), directory("dev"),
+    directory("sys"),
+)  # fmt: skip
+
+
+def bundle(image: Path | str, into: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PYRUN, "bundle", image, into, *args], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def made(image: Path | str, into: Path, *args: str) -> Path:
+    done = bundle(image, into, *args)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return into / "rootfs"
+
+
+@pytest.mark.parametrize("form", ["oci", "oci-plain", "oci-archive", "docker-archive"])
+def test_forms(tmp_path: Path, runtime: Runtime, form: str) -> None:
+    second = layer(entry("hello", b"from the second layer\n"))
+    if form == "docker-archive":
+        image = docker(tmp_path / "i.tar", BUSYBOX, second)
+    else:
+        image = layout(tmp_path / "i", BUSYBOX, second, squeeze=form != "oci-plain")
+    if form == "oci-archive":
+        with tarfile.open(tmp_path / "o.tar", "w") as tar:
+            tar.add(image, ".")
+        image = tmp_path / "o.tar"
+    made(image, tmp_path / "b", "--", "/bin/sh", "-c", "busybox cat /hello; busybox touch /new && echo can be written")
+    done = runtime("run", "--bundle", tmp_path / "b", "box")
+    assert done.out == "from the second layer\ncan be written\n", done
+    assert runtime("check", tmp_path / "b").code == 0
+
+
+def test_what_the_image_says(tmp_path: Path) -> None:
+    said = {
+        "Entrypoint": ["/bin/sh", "-c"], "Cmd": ["echo $A"], "Env": ["A=b", "PATH=/bin"], "WorkingDir": "/tmp",
+        "User": "web", "Labels": {"x": "y"}, "StopSignal": "SIGQUIT", "ExposedPorts": {"80/tcp": {}, "22/tcp": {}},
+    }  # fmt: skip
+    made(layout(tmp_path / "i", BUSYBOX, **said), tmp_path / "b")
+    config = json.loads((tmp_path / "b/config.json").read_text())
+    assert config["process"]["args"] == ["/bin/sh", "-c", "echo $A"] and config["process"]["cwd"] == "/tmp"
+    assert config["process"]["user"] == {"uid": 33, "gid": 44, "additionalGids": [55]}
+    assert sorted(config["process"]["env"]) == ["A=b", "PATH=/bin", "TERM=xterm"]
+    assert config["annotations"]["x"] == "y"
+    assert config["annotations"]["org.opencontainers.image.stopSignal"] == "SIGQUIT"
+    assert config["annotations"]["org.opencontainers.image.exposedPorts"] == "22/tcp,80/tcp"
+
+
+@pytest.mark.parametrize(
+    ("user", "found"),
+    [("", (0, 0)), ("7", (7, 0)), ("7:8", (7, 8)), ("33", (33, 44)), ("web:more", (33, 55)), ("root", (0, 0))],
+)
+def test_users(tmp_path: Path, user: str, found: tuple[int, int]) -> None:
+    made(layout(tmp_path / "i", BUSYBOX, User=user), tmp_path / "b")
+    said = json.loads((tmp_path / "b/config.json").read_text())["process"]["user"]
+    assert (said["uid"], said["gid"]) == found
+
+
+@pytest.mark.parametrize("user", ["nobody-here", "0:no-group"])
+def test_a_user_that_is_not_there(tmp_path: Path, user: str) -> None:
+    done = bundle(layout(tmp_path / "i", BUSYBOX, User=user), tmp_path / "b")
+    assert done.returncode == 1 and "none of that name" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_whiteouts(tmp_path: Path) -> None:
+    lower = layer(
+        directory("a"), entry("a/gone", b"x"), entry("a/kept", b"x"), directory("b"), entry("b/old", b"x"),
+        directory("c"), directory("c/deep"), entry("c/deep/file", b"x"), entry("d", b"x"), directory("e"),
+    )  # fmt: skip
+    upper = layer(
+        entry("a/.wh.gone"), entry("b/new", b"y"), entry("b/.wh..wh..opq"), entry(".wh.c"), directory("d"),
+        entry("d/now", b"a directory"), entry("e", b"a file"), entry("a/.wh.never", b""),
+    )  # fmt: skip
+    root = made(layout(tmp_path / "i", BUSYBOX, lower, upper), tmp_path / "b")
+    assert [p.name for p in (root / "a").iterdir()] == ["kept"]
+    assert [p.name for p in (root / "b").iterdir()] == ["new"]
+    assert not (root / "c").exists() and (root / "d/now").exists() and (root / "e").read_bytes() == b"a file"
+
+
+def test_attributes(tmp_path: Path) -> None:
+    file, content = entry("f", b"x", mode=0o4751, uid=5, gid=6, mtime=1000)
+    file.pax_headers = {"SCHILY.xattr.user.mine": "v", "SCHILY.xattr.trusted.overlay.opaque": "y"}
+    one = layer(
+        (file, content), link("hard", "f", tarfile.LNKTYPE), entry("fifo", type=tarfile.FIFOTYPE),
+        entry("null", type=tarfile.CHRTYPE, devmajor=1, devminor=3),
+        entry("d", type=tarfile.DIRTYPE, mtime=2000, mode=0o700), entry("d/x", b""), link("s", "/nowhere"),
+    )  # fmt: skip
+    root = made(layout(tmp_path / "i", BUSYBOX, one), tmp_path / "b")
+    about = (root / "f").stat()
+    assert (stat.S_IMODE(about.st_mode), about.st_uid, about.st_gid, about.st_mtime) == (0o4751, 5, 6, 1000)
+    assert about.st_ino == (root / "hard").stat().st_ino
+    assert (root / "null").stat().st_rdev == os.makedev(1, 3) and stat.S_ISFIFO((root / "fifo").stat().st_mode)
+    assert (root / "d").stat().st_mtime == 2000 and os.readlink(root / "s") == "/nowhere"
+    assert "trusted.overlay.opaque" not in os.listxattr(root / "f")
+
+
+HOSTILE = {
+    "a name with ..": [entry("../outside", b"x")],
+    "an absolute name": [entry("/outside", b"x")],
+    "through a symlink": [link("way", "OUT"), entry("way/outside", b"x")],
+    "through a relative symlink": [link("way", "../../../../../../../../OUT"), entry("way/outside", b"x")],
+    "a hard link outside": [link("mine", "OUT/secret", tarfile.LNKTYPE)],
+    "a hard link by a symlink": [link("way", "OUT"), link("mine", "way/secret", tarfile.LNKTYPE)],
+    "a whiteout outside": [link("way", "OUT"), entry("way/.wh.secret")],
+    "an opaque directory outside": [link("way", "OUT"), entry("way/.wh..wh..opq")],
+    "a whiteout of ..": [entry(".wh...", b"")],
+    "a file over a symlink": [link("way", "OUT/secret"), entry("way", b"changed")],
+    "a directory over a symlink": [link("way", "OUT"), directory("way", 0o777)],
+    "the root itself": [link("bin/..", "/"), entry("outside", b"x")],
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_layer_reaches_nothing_outside(tmp_path: Path, name: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "secret").write_text("kept")
+    before = (out.stat().st_mode, (out / "secret").stat().st_nlink)
+    entries = HOSTILE[name]
+    for info, _ in entries:
+        info.linkname = info.linkname.replace("OUT", str(out))
+    image = layout(tmp_path / "i", BUSYBOX, layer(*entries))
+    bundle(image, tmp_path / "b")
+    assert [p.name for p in out.iterdir()] == ["secret"] and (out / "secret").read_text() == "kept"
+    assert (out.stat().st_mode, (out / "secret").stat().st_nlink) == before
+    assert not Path("/outside").exists() and not (tmp_path / "outside").exists()
+    for path in tmp_path.glob("b/rootfs/**/mine"):
+        assert not path.exists() or path.read_text() != "kept"
+
+
+@pytest.mark.parametrize("name", [".wh...", ".wh.", "bin/.wh..", "a/../b"])
+def test_what_is_no_name(tmp_path: Path, name: str) -> None:
+    done = bundle(layout(tmp_path / "i", BUSYBOX, layer(entry(name))), tmp_path / "b")
+    assert done.returncode == 1 and repr(name) in done.stderr, done
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("what", ["layer", "config", "manifest", "diff_id"])
+def test_a_wrong_digest(tmp_path: Path, what: str) -> None:
+    image = layout(tmp_path / "i", BUSYBOX)
+    index = json.loads((image / "index.json").read_text())
+    blobs = image / "blobs/sha256"
+    manifest = blobs / index["manifests"][0]["digest"].removeprefix("sha256:")
+    parts = json.loads(manifest.read_text())
+    if what == "diff_id":
+        image = docker(tmp_path / "i.tar", BUSYBOX)
+        other = layer(entry("evil", b"x"))
+        raw = image.read_bytes()
+        assert len(other) <= len(BUSYBOX)
+        image.write_bytes(raw.replace(BUSYBOX, other + bytes(len(BUSYBOX) - len(other))))
+    else:
+        at = manifest if what == "manifest" else blobs / (
+            parts["config"] if what == "config" else parts["layers"][0]
+        )["digest"].removeprefix("sha256:")  # fmt: skip
+        raw = bytearray(at.read_bytes())
+        raw[len(raw) // 2] ^= 1
+        at.write_bytes(raw)
+    done = bundle(image, tmp_path / "b")
+    assert done.returncode == 1 and ("its digest is sha256:" in done.stderr or "Error -3" in done.stderr), done
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p: (p / "oci-layout").unlink(), "neither oci-layout nor manifest.json"),
+        (lambda p: (p / "index.json").write_text("{"), "index.json"),
+        (lambda p: (p / "index.json").write_text('{"manifests": []}'), "0 images fit"),
+        (
+            lambda p: (p / "index.json").write_text('{"manifests": [{"digest": "sha256:../../../etc/passwd"}]}'),
+            "no SHA-256",
+        ),
+        (lambda p: (p / "index.json").write_text("x" * (5 << 20)), "larger than 4 MiB"),
+    ],
+)
+def test_what_is_no_image(tmp_path: Path, spoil: Any, words: str) -> None:
+    image = layout(tmp_path / "i", BUSYBOX)
+    spoil(image)
+    done = bundle(image, tmp_path / "b")
+    assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr, done
+    assert not (tmp_path / "b").exists()
+
+
+def test_where_something_is(tmp_path: Path) -> None:
+    image = layout(tmp_path / "i", BUSYBOX)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/mine").write_text("x")
+    done = bundle(image, tmp_path / "b")
+    assert done.returncode == 1 and "is not empty" in done.stderr
+    assert (tmp_path / "b/mine").exists()
+
+
+def test_a_tag(tmp_path: Path) -> None:
+    image = layout(tmp_path / "i", BUSYBOX)
+    made(f"{image}:latest", tmp_path / "b")
+    done = bundle(f"{image}:other", tmp_path / "c")
+    assert done.returncode == 1 and "it has latest" in done.stderr
+
+
+def test_without_root(tmp_path: Path, container: Container) -> None:
+    """All files are the caller's, and the bundle has a user namespace."""
+    image = docker(tmp_path / "i.tar", BUSYBOX, layer(entry("null", type=tarfile.CHRTYPE), entry("f", b"x", uid=77)))
+    for folder in (*list(tmp_path.parents)[:2], tmp_path):
+        folder.chmod(0o711)
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 65000, 65000)
+    done = subprocess.run(
+        [PYRUN, "bundle", image, home / "b"], capture_output=True, text=True, check=False, user=65000, group=65000,
+        extra_groups=[], cwd=home,
+    )  # fmt: skip
+    if "a user namespace" in done.stderr:
+        pytest.skip("no user namespaces for users here")
+    assert done.returncode == 0, done
+    assert (home / "b/rootfs/f").stat().st_uid == 65000 and not (home / "b/rootfs/null").exists()
+    config = json.loads((home / "b/config.json").read_text())
+    assert "user" in [row["type"] for row in config["linux"]["namespaces"]]
