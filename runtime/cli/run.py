@@ -23,8 +23,19 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     options = create_options(context, values, keep_console=not detach)
     if not detach and options.console_socket:
         raise Error("cannot use console socket if pyrun will not detach or allocate tty", hint="add --detach")
-    created = create(context.root, arguments[0], options, context.caller)
-    return attend(created, detach, keep=values.flag("keep"), subreaper=not values["no_subreaper"])
+    keep, subreaper = values.flag("keep"), not values["no_subreaper"]
+    if values["seccomp_record"]:
+        if detach:
+            raise Error("--seccomp-record goes with a container that is waited for, not with --detach")
+        from pyrun.cli._learned import Learned  # lazy: only with --seccomp-record
+
+        learned = Learned(values.text("seccomp_record"))
+        try:
+            options.seccomp = learned.profile
+            return attend(create(context.root, arguments[0], options, context.caller), detach, keep, subreaper)
+        finally:
+            learned.write()
+    return attend(create(context.root, arguments[0], options, context.caller), detach, keep, subreaper)
 
 
 def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:

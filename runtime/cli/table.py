@@ -67,6 +67,7 @@ _RUN: tuple[Row, ...] = (
     *_CREATE,
     ("--detach -d", "", "return once it is started"),
     ("--keep", "", "don't delete it when it has ended"),
+    ("--seccomp-record", "FILE", "write a seccomp profile that allows the calls it makes, and no others"),
     _NO_SUBREAPER,
 )
 _JSON: Row = ("--json", "", "as JSON")

@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pyrun.spec.config import Config
+    from pyrun.spec.config import Config, Seccomp
 
 
 class CreateOptions(Record):
@@ -39,6 +39,8 @@ class CreateOptions(Record):
     notify: bool = False
     # The digest that the plan must have (container/planned.py); "" for any
     expect_plan: str = ""
+    # In place of linux.seccomp
+    seccomp: Seccomp | None = None
     # What the container gets for 0, 1 and 2, in place of the caller's
     stdio: Sequence[int] = ()
     # Added to process.env: what the service manager has for the program

@@ -75,6 +75,8 @@ def create(root: str, name: str, options: CreateOptions, caller: Caller) -> Crea
     for fault in checks.config_warnings(config):
         caller.log.warning(str(fault))
     check_terminal(config, options)
+    if options.seccomp:
+        config.setdefault("linux", {})["seccomp"] = options.seccomp
     if caller.log.says_all:
         _tell(caller.log, config, options)
     undo = Undo()

@@ -35,6 +35,7 @@ _TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
 _EPERM, _ENOSYS, _EEXIST = 1, 38, 17
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
 _X32_BIT = 0x40000000
+_MOST_CALLS = 1024  # numbers grow slowly: below 500 by 2026
 
 # struct sock_filter: code, where to go when true and when false, constant
 _SOCK_FILTER = Struct("<HBBI")
@@ -262,6 +263,23 @@ def _is_whole(program: bytes) -> bool:
         if code & _CLASS == _JMP and code != _JA and at + 1 + max(right, wrong) > last:
             return False
     return bool(code & _CLASS == _RET)
+
+
+def call_names() -> dict[int, str]:
+    """Number -> name of each system call of this machine that libseccomp knows. Raises Error without it."""
+    import ctypes  # lazy: hardly ever
+
+    library = _library()
+    resolve = library.seccomp_syscall_resolve_num_arch
+    resolve.argtypes, resolve.restype = [ctypes.c_uint32, ctypes.c_int], ctypes.c_void_p
+    libc = ctypes.CDLL(None)
+    libc.free.argtypes = [ctypes.c_void_p]
+    found = {}
+    for number in range(_MOST_CALLS):
+        if at := resolve(library.seccomp_arch_native(), number):
+            found[number] = ctypes.string_at(at).decode()
+            libc.free(at)
+    return found
 
 
 def library_version() -> str:
