@@ -248,5 +248,12 @@ COMMANDS = {
     "help": Command("print the help of pyrun, or of a command", "[COMMAND]", 0, 1),
     "version": Command("print the version", "", 0, 0),
     "completion": Command("print what makes a shell complete pyrun's command lines", "SHELL", 1, 1),
+    "seccomp": Command(
+        "say what a bundle's profile makes of a system call, and why",
+        "explain BUNDLE CALL [ARGS...]",
+        3,
+        9,
+        _CONFIG,
+    ),
     "trace": Command("run a container, and say what was done and when", "ID", 1, 1, *_RUN),
 }
