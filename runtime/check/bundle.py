@@ -90,6 +90,24 @@ def executables(config: Config, options: CreateOptions) -> Iterator[Fault]:
             yield Fault(f"/hooks/startContainer/{i}/path", problem, "MUST 65", "this kind of hook runs inside")
 
 
+def noexec(config: Config, options: CreateOptions) -> Iterator[Fault]:
+    """No mount on which the program lies forbids to execute it."""
+    path = next(iter(config.get("process", {}).get("args", [])), "")
+    if not path.startswith("/"):
+        return
+    over = [
+        (len(clean(mount["destination"])), i)
+        for i, mount in enumerate(config.get("mounts", []))
+        if _covered(path, [clean(mount["destination"])])
+    ]
+    if not over:
+        return
+    i = max(over)[1]  # the deepest, and of those the last, is what is seen
+    given = config["mounts"][i].get("options", [])
+    if "noexec" in given and "exec" not in given[given.index("noexec") :]:
+        yield Fault(f"/mounts/{i}/options/{given.index('noexec')}", f"the program {show(path)} lies there")
+
+
 def execve(config: Config, options: CreateOptions) -> Iterator[Fault]:
     """The seccomp profile lets init become the program."""
     if "process" in config and (pointer := denial_of_execve(config.get("linux", {}).get("seccomp"))):
@@ -101,6 +119,7 @@ CHECKS: tuple[Callable[[Config, CreateOptions], Iterator[Fault]], ...] = (
     root_directory,
     bind_sources,
     executables,
+    noexec,
     execve,
 )
 

@@ -124,6 +124,28 @@ def binds(host: Host) -> Iterator[Fault]:
             yield Fault(f"/mounts/{i}/source", f"{show(source)} does not exist on this host")
 
 
+def overlays(host: Host) -> Iterator[Fault]:
+    """Their directories are there, and the upper one and its work directory on one file system (overlayfs.rst)."""
+    for i, mount in enumerate(host.config.get("mounts", [])):
+        if mount.get("type") != "overlay":
+            continue
+        found: dict[str, tuple[int, str]] = {}
+        for j, option in enumerate(mount.get("options", [])):
+            name, _, value = option.partition("=")
+            for path in value.split(":") if name == "lowerdir" else [value] * (name in ("upperdir", "workdir")):
+                if path.startswith("/") and "\\" not in path and not _there(path):
+                    yield Fault(f"/mounts/{i}/options/{j}", f"{show(path)} does not exist on this host")
+            if name in ("upperdir", "workdir"):
+                found[name] = (j, value)
+        devices = {name: os.stat(path).st_dev for name, (_, path) in found.items() if os.path.isdir(path)}
+        if "upperdir" in found and "workdir" not in found:
+            yield Fault(f"/mounts/{i}/options/{found['upperdir'][0]}", "upperdir needs a workdir beside it")
+        elif len(set(devices.values())) > 1:
+            hint = "make both directories on one file system"
+            problem = "workdir is on another file system than upperdir"
+            yield Fault(f"/mounts/{i}/options/{found['workdir'][0]}", problem, hint=hint)
+
+
 def hooks(host: Host) -> Iterator[Fault]:
     """Those that run on the host can be executed (MUST 65)."""
     for kind in HOOKS:
@@ -339,6 +361,7 @@ ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
     kernel,
     namespaces,
     binds,
+    overlays,
     hooks,
     devices,
     net_devices,

@@ -622,3 +622,13 @@ def test_a_bundle_of_an_image(podman: Podman, oci: str, kind: str, tmp_path: Pat
         listed = [[re.sub(r" d (\d+ \d+ \d+) \d+ ", r" d \1 ", line) for line in tree.splitlines()] for tree in trees]
         assert listed[0][1:] == listed[1][1:]
     podman.ok("image", "unmount", IMAGE)
+
+
+def test_a_failure_is_explained(podman: Podman, oci: str, kind: str) -> None:
+    """When the manager has removed the bundle, too."""
+    if kind != "pyrun":
+        pytest.skip("pyrun's own command")
+    assert podman("run", "--rm", "--tmpfs", "/data:size=64x", IMAGE, "true").returncode != 0
+    said = subprocess.run([oci, "explain"], capture_output=True, text=True, check=True).stdout
+    assert "create of " in said and '"destination":"/data"' in said and "podman, docker: --tmpfs" in said
+    assert "fsconfig(" in said and "How to mend it:" in said

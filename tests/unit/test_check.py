@@ -192,7 +192,7 @@ def test_what_the_bundle_lacks(folder: Path, edit: Edit, pointer: str) -> None:
     [
         lambda c: c["process"].update(args=["/link/sh"]),
         lambda c: c["process"].update(args=["../bin/sh"], cwd="/etc"),
-        lambda c: c["process"].update(args=["/dev/shm/program"]),  # who knows what is mounted there
+        lambda c: c["process"].update(args=["/dev/program"]),  # who knows what is mounted there
         lambda c: c["process"].update(args=["sh"], env=["PATH=/sbin:/absolute"]),
         lambda c: c.update(hooks={"startContainer": [{"path": "/bin/sh"}]}),
     ],
@@ -419,3 +419,38 @@ def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataOb
 )
 def test_a_profile_that_denies_execve(profile: Any, pointer: str) -> None:
     assert denial_of_execve(profile) == pointer
+
+
+@pytest.mark.parametrize(
+    ("mounts", "pointers"),
+    [
+        ([("/opt", ["noexec"])], ["/mounts/0/options/0"]),
+        ([("/opt", ["noexec", "exec"])], []),
+        ([("/opt", ["noexec"]), ("/opt/bin", [])], []),
+        ([("/opt/bin", ["ro", "noexec"]), ("/opt", [])], ["/mounts/0/options/1"]),
+        ([("/opt", ["noexec"]), ("/opt", [])], []),
+        ([("/else", ["noexec"])], []),
+    ],
+)
+def test_a_program_on_a_mount_with_noexec(mounts: list[tuple[str, list[str]]], pointers: list[str]) -> None:
+    document: Any = example()
+    document["process"]["args"] = ["/opt/bin/tool"]
+    document["mounts"] = [{"destination": to, "type": "tmpfs", "options": given} for to, given in mounts]
+    assert [fault.pointer for fault in bundle.noexec(document, CreateOptions(bundle="/none"))] == pointers
+
+
+def test_the_directories_of_an_overlay(tmp_path: Path) -> None:
+    def found(*options: str) -> list[str]:
+        document: Any = example()
+        document["mounts"] = [{"destination": "/x", "type": "overlay", "source": "overlay", "options": [*options]}]
+        this = host.Host(document, CreateOptions(bundle=str(tmp_path)), Caller())
+        return [str(fault) for fault in host.overlays(this)]
+
+    for name in ("low", "up", "work"):
+        (tmp_path / name).mkdir()
+    up, work = f"upperdir={tmp_path}/up", f"workdir={tmp_path}/work"
+    assert found(f"lowerdir={tmp_path}/low", up, work) == found(f"lowerdir={tmp_path}/low") == []
+    assert found(f"lowerdir={tmp_path}/low:/nowhere") == ['/mounts/0/options/0: "/nowhere" does not exist on this host']
+    assert "needs a workdir" in found("lowerdir=/", up)[0]
+    [said] = found("lowerdir=/", up, "workdir=/proc")
+    assert said.startswith("/mounts/0/options/2: workdir is on another file system than upperdir")
