@@ -1,1 +1,1 @@
-"""OCI hooks (config.md "POSIX-platform Hooks")."""
+"""OCI hooks (config.md "POSIX-platform Hooks"): running them, and ready-made ones."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import posix
+import shutil
+import sys
 
 from pyrun.cgroups.host import host
 from pyrun.container.bundle import absolute
@@ -14,11 +16,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
+    from pyrun.spec.config import Config
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     path = values.text("file") or f"{absolute(values.text('bundle') or '.')}/config.json"
     config = example(values.flag("rootless"), host().mode == "v2", posix.geteuid(), posix.getegid())
+    if values["network"]:
+        _with_network(config)
     text = strictjson.dumps(config, indent=4) + "\n"
     if path == "-":
         print(text, end="")
@@ -32,3 +37,14 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     posix.write(fd, text.encode())
     posix.close(fd)
     return 0
+
+
+def _with_network(config: Config) -> None:
+    """Hooks that are this program itself, and the host's name servers."""
+    program = absolute(shutil.which(sys.argv[0]) or sys.argv[0])
+    config["hooks"] = {
+        "createRuntime": [{"path": program, "args": ["pyrun", "hook", "network"]}],
+        "poststop": [{"path": program, "args": ["pyrun", "hook", "network", "--remove"]}],
+    }
+    servers = {"destination": "/etc/resolv.conf", "type": "bind", "source": "/etc/resolv.conf"}
+    config["mounts"].append({**servers, "options": ["bind", "ro", "nosuid", "nodev", "noexec"]})  # type: ignore[typeddict-item]

@@ -190,6 +190,17 @@ COMMANDS = {
         _BUNDLE,
         ("--file -f", "FILE", "write it there, in place of BUNDLE/config.json; -: to stdout"),
         ("--rootless", "", "one that a user without privilege can run"),
+        ("--network", "", "with hooks that give it a network: a bridge, an address, NAT"),
+    ),
+    "hook": Command(
+        "be a hook: give a container a network, or log what becomes of it",
+        "network|log [FILE]",
+        1,
+        2,
+        ("--bridge", "NAME", "of the network (default: pyrun0)"),
+        ("--subnet", "ADDRESS/BITS", "of the network (default: 10.87.0.0/16)"),
+        ("--no-nat", "", "other networks are not reached"),
+        ("--remove", "", "give the address back, as poststop hook"),
     ),
     "bundle": Command(
         "make a bundle of an image in a file",

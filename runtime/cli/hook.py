@@ -1,0 +1,68 @@
+"""pyrun hook network|log: a ready-made hook (hooks/): it reads the container's state from stdin."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from pyrun.container.bundle import absolute
+from pyrun.errors import Error
+from pyrun.hooks import network
+from pyrun.kernel.ownership import open_owned
+from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyrun.cli.main import Context
+    from pyrun.cli.parse import Values
+
+_BRIDGE, _SUBNET = "pyrun0", "10.87.0.0/16"
+
+
+def run(context: Context, values: Values, arguments: list[str]) -> int:
+    kind, *rest = arguments
+    if kind not in ("network", "log") or (kind == "log") != bool(rest):
+        raise Error("pyrun hook network, or pyrun hook log FILE")
+    state = _state()
+    if kind == "log":
+        _log(state, absolute(rest[0]))
+        return 0
+    folder = context.caller.cache("network")
+    try:
+        os.close(open_owned(folder, make=True))
+        if values["remove"]:
+            network.remove(state, folder)
+        else:
+            bridge, subnet = values.text("bridge") or _BRIDGE, values.text("subnet") or _SUBNET
+            network.add(state, folder, bridge, subnet, nat=not values["no_nat"])
+    except (network.NetworkError, ValueError) as e:
+        raise Error("set up the network", detail=str(e)) from None
+    except OSError as e:
+        raise Error("set up the network", call=f"open {e.filename}", errno=e.errno) from None
+    return 0
+
+
+def _state() -> dict[str, Any]:
+    try:
+        state = strictjson.loads(sys.stdin.buffer.read())
+    except Invalid as e:
+        raise Error("read the container's state from stdin", detail=str(e)) from None
+    if not isinstance(state, dict) or not isinstance(state.get("id"), str):
+        raise Error("read the container's state from stdin", detail="it has no id")
+    return state
+
+
+def _log(state: dict[str, Any], file: str) -> None:
+    """A JSON object a line: when, and the state."""
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    line = strictjson.dumps({"time": moment, **state}) + "\n"
+    try:
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.write(fd, line.encode())
+        os.close(fd)
+    except OSError as e:
+        raise Error("write the log", call=f"open {file}", errno=e.errno) from None
