@@ -20,8 +20,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     image, directory, *args = arguments
     args = args[args[:1] == ["--"] :]
     path, name = absolute(image), ""
-    if not os.path.exists(path) and ":" in image:
-        path, _, name = path.partition(":")
+    while not os.path.lexists(path) and ":" in path:
+        path, _, last = path.rpartition(":")
+        name = f"{last}:{name}" if name else last
     config = example(os.geteuid() != 0, host().mode == "v2", os.geteuid(), os.getegid())
     config["process"]["terminal"] = values.flag("tty")
     make(Image(path, name), absolute(directory), args, config)

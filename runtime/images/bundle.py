@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pyrun.errors import Error
+from pyrun.errors import ConfigError, Error
 from pyrun.images import convert, unpack
 from pyrun.images.source import Image
 from pyrun.spec import strictjson
+from pyrun.spec.config import load
+from pyrun.spec.faults import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,15 +35,28 @@ def make(image: Image, directory: str, args: Sequence[str], config: Config) -> N
     except OSError as e:
         raise Error("make the bundle", call=f"mkdir {directory}", errno=e.errno) from None
     try:
+        os.chmod(directory, 0o700)  # what an image has of setuid programs and devices is not for others
         for layer in image.layers:
             _unpack(image, layer, root)
         passwd, group = (_file(root, name) for name in ("passwd", "group"))
-        convert.apply(config, image.config, args, passwd, group)
+        _convert(image, config, args, passwd, group)
         with open(f"{directory}/config.json", "w", encoding="utf-8") as file:
             file.write(strictjson.dumps(config, indent=4) + "\n")
     except BaseException:
-        shutil.rmtree(directory, ignore_errors=True)
+        # A layer may be deeper than Python recurses.
+        subprocess.run(["rm", "-rf", "--one-file-system", "--", directory], capture_output=True, check=False)
         raise
+
+
+def _convert(image: Image, config: Config, args: Sequence[str], passwd: str, group: str) -> None:
+    try:
+        convert.apply(config, image.config, args, passwd, group)
+        load(strictjson.dumps(config).encode())
+    except Invalid as e:
+        raise ConfigError(e.faults, "the image's config makes a wrong one") from None
+    except (AttributeError, TypeError, ValueError) as e:
+        detail = f"the image's config has not the form of one: {type(e).__name__} {e}"
+        raise Error("make the bundle", detail=detail) from None
 
 
 def _unpack(image: Image, layer: Any, root: str) -> None:
@@ -69,10 +84,16 @@ def _file(root: str, name: str) -> str:
     try:
         etc = os.open(f"{root}/etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=etc)
+            # Looked at before it is opened: a device of the image's is one of the host's.
+            looked = os.open(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=etc)
         finally:
             os.close(etc)
-        with open(fd, "rb") as file:
-            return file.read(_PASSWD).decode(errors="replace")
+        try:
+            if not stat.S_ISREG(os.fstat(looked).st_mode):
+                return ""
+            with open(f"/proc/self/fd/{looked}", "rb") as file:
+                return file.read(_PASSWD).decode(errors="replace")
+        finally:
+            os.close(looked)
     except OSError:
         return ""

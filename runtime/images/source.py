@@ -6,11 +6,14 @@ Three forms are known: an OCI image layout, as a directory or as a tar (image-sp
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
+import lzma
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tarfile
 import threading
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DOCUMENT = 4 << 20  # what registries take at most for a manifest
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _INDEXES = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _DEPTH = 4  # of indexes in indexes
@@ -46,15 +49,31 @@ class Image:
     def __init__(self, path: str, wanted: str = "") -> None:
         """path: the directory or the tar. wanted: the tag or the name of one of several images in it."""
         self.path = path
+        self._tar: tarfile.TarFile | None = None
+        self._members: dict[str, tarfile.TarInfo] = {}
         try:
-            self._tar = None if os.path.isdir(path) else tarfile.open(path, "r:*")  # noqa: SIM115
-        except (OSError, tarfile.TarError) as e:
-            errno = e.errno or 0 if isinstance(e, OSError) else 0
-            raise Error("open the image", call=f"open {path}", errno=errno, detail="" if errno else str(e)) from None
-        self._members = set(self._tar.getnames()) if self._tar else set()
+            if not stat.S_ISDIR(mode := os.stat(path).st_mode):
+                if not stat.S_ISREG(mode):
+                    raise self._wrong("it is neither a file nor a directory")
+                self._tar = tarfile.open(path, "r:*")  # noqa: SIM115
+                self._members = {member.name.removeprefix("./"): member for member in self._tar}
+            self._read_documents(wanted)
+        except (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RecursionError) as e:
+            raise self._wrong(str(e) or "it is cut short", "it is damaged, or no tar") from None
+        except OSError as e:
+            raise Error("open the image", call=f"open {path}", errno=e.errno) from None
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as e:
+            raise self._wrong(f"a document in it has not the form of one: {type(e).__name__} {e}") from None
+
+    def close(self) -> None:
+        """Nothing can be read any more."""
+        if self._tar:
+            self._tar.close()
+
+    def _read_documents(self, wanted: str) -> None:
         if self._exists("oci-layout"):
             self.config, self.layers = self._of_layout(wanted)
-        elif self._exists("manifest.json"):
+        elif self._tar and self._exists("manifest.json"):
             self.config, self.layers = self._of_docker(wanted)
         else:
             hint = "podman save, docker save, and skopeo copy to oci: or docker-archive: make one"
@@ -108,23 +127,27 @@ class Image:
             known = ", ".join(name for row in rows for name in row.get("RepoTags") or []) or "no names"
             raise self._wrong(f"{len(fitting)} images fit", f"say which: PATH:NAME; it has {known}")
         [row] = fitting
-        config = self._json(row["Config"])
+        raw = self._read(row["Config"])
         # The config's name is its digest; that of a layer may be anything: its diff_id counts.
         digest = row["Config"].rpartition("/")[2].removesuffix(".json")
         if len(digest) == 64:
-            self._compare(f"sha256:{digest}", hashlib.sha256(self._read(row["Config"])).hexdigest(), "config")
-        return config, [Layer(name, "", "") for name in row["Layers"]]
+            self._compare(f"sha256:{digest}", hashlib.sha256(raw).hexdigest(), "config")
+        return self._parsed(raw, "config"), [Layer(str(name), "", "") for name in row["Layers"]]
 
     def _blob(self, descriptor: Any) -> dict[str, Any]:
         if not isinstance(descriptor, dict) or "digest" not in descriptor:
             raise self._wrong("a descriptor has no digest")
         name = _name(descriptor)
-        self._compare(str(descriptor["digest"]), hashlib.sha256(self._read(name)).hexdigest(), name)
-        return cast("dict[str, Any]", self._json(name))
+        raw = self._read(name)
+        self._compare(str(descriptor["digest"]), hashlib.sha256(raw).hexdigest(), name)
+        return cast("dict[str, Any]", self._parsed(raw, name))
 
     def _json(self, name: str) -> Any:
+        return self._parsed(self._read(name), name)
+
+    def _parsed(self, raw: bytes, name: str) -> Any:
         try:
-            return strictjson.loads(self._read(name))
+            return strictjson.loads(raw)
         except Invalid as e:
             raise self._wrong(f"{name}: {e}") from None
 
@@ -136,21 +159,16 @@ class Image:
         return raw
 
     def _exists(self, name: str) -> bool:
-        if self._tar:
-            return any(member in self._members for member in (name, f"./{name}"))
-        return os.path.isfile(f"{self.path}/{name}")
+        return name in self._members if self._tar else os.path.isfile(f"{self.path}/{name}")
 
     def _open(self, name: str) -> BinaryIO:
+        if self._tar:
+            member = self._members.get(name)
+            if not member or not member.isreg() or member.issparse():
+                raise self._wrong(f"it has no plain file {name}")
+            return cast("BinaryIO", self._tar.extractfile(member))
         try:
-            if self._tar is None:
-                # A layout's own names lead nowhere else: blobs/sha256/DIGEST, index.json.
-                return open(os.open(f"{self.path}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")
-            file = self._tar.extractfile(name if name in self._members else f"./{name}")
-            if file is None:
-                raise KeyError(name)
-            return cast("BinaryIO", file)
-        except KeyError:
-            raise self._wrong(f"it has no file {name}") from None
+            return _plain_file(self.path, name)
         except OSError as e:
             raise Error("read the image", call=f"open {self.path}/{name}", errno=e.errno) from None
 
@@ -160,6 +178,27 @@ class Image:
 
     def _wrong(self, detail: str, hint: str = "") -> Error:
         return Error(f"read the image {self.path}", detail=detail, hint=hint)
+
+
+def _plain_file(path: str, name: str) -> BinaryIO:
+    """A regular file below the directory, which no symlink on the way leads to. Raises OSError."""
+    *above, last = name.split("/")
+    here = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for part in above:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+        # Looked at before it is opened: to open a device is to do something.
+        looked = os.open(last, os.O_PATH | os.O_NOFOLLOW, dir_fd=here)
+    finally:
+        os.close(here)
+    try:
+        if not stat.S_ISREG(os.fstat(looked).st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file", name)
+        return open(f"/proc/self/fd/{looked}", "rb")
+    finally:
+        os.close(looked)
 
 
 def _names(row: dict[str, Any]) -> list[str]:
@@ -198,10 +237,11 @@ def _gunzipped(first: bytes, pieces: Iterator[bytes], name: str) -> Iterator[byt
     try:
         for piece in itertools.chain((first,), pieces):
             while piece:
-                yield inflate.decompress(piece)
-                piece = inflate.unused_data  # gzip allows several, one behind the other
-                if inflate.eof:
-                    inflate = zlib.decompressobj(31)
+                yield inflate.decompress(piece, _CHUNK)
+                piece = inflate.unconsumed_tail
+                if inflate.eof:  # gzip allows several, one behind the other
+                    piece, inflate = inflate.unused_data, zlib.decompressobj(31)
+        yield inflate.flush()
     except zlib.error as e:
         raise Error("read the image", detail=f"layer {name}: {e}") from None
 
@@ -214,19 +254,24 @@ def _by_zstd(first: bytes, pieces: Iterator[bytes], name: str) -> Iterator[bytes
         assert process.stdin and process.stdout
         into = process.stdin
 
+        failed: list[Exception] = []
+
         def feed() -> None:
             try:
-                into.write(first)
-                for piece in pieces:
-                    into.write(piece)
-                into.close()
+                with into:
+                    for piece in itertools.chain((first,), pieces):
+                        into.write(piece)
             except BrokenPipeError:
-                return
+                return  # its exit status says why
+            except Exception as e:
+                failed.append(e)
 
         feeder = threading.Thread(target=feed, daemon=True)
         feeder.start()
         while piece := process.stdout.read(_CHUNK):
             yield piece
         feeder.join()
+        if failed:
+            raise failed[0]
         if process.wait():
             raise Error("read the image", detail=f"layer {name}: zstd ended with status {process.returncode}")

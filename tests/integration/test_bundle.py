@@ -9,13 +9,14 @@ import json
 import os
 import stat
 import subprocess
+import sys
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import PYRUN, Container, Runtime
+from harness import CHECKOUT, PYRUN, Container, Runtime
 
 pytestmark = [
     pytest.mark.pyrun_only("a thing of pyrun's own"),
@@ -318,3 +319,174 @@ def test_without_root(tmp_path: Path, container: Container) -> None:
     assert (home / "b/rootfs/f").stat().st_uid == 65000 and not (home / "b/rootfs/null").exists()
     config = json.loads((home / "b/config.json").read_text())
     assert "user" in [row["type"] for row in config["linux"]["namespaces"]]
+
+
+EVIL = b"import os\nos.open('/evil-was-here', os.O_CREAT)\n"
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        entry("x", mtime=1e300), entry("x", uid=1 << 40), entry("/".join("a" * 1500), b"x"), entry("x", mtime=-1e300),
+        entry("../x"), entry("y" * 100_000 + "/.."),
+    ],
+    ids=["mtime", "uid", "deep", "before", "above", "long"],
+)  # fmt: skip
+def test_an_image_is_no_code(tmp_path: Path, trigger: tuple[tarfile.TarInfo, bytes]) -> None:
+    """What the unpacker itself fails with has Python look for its sources, and for their codecs: not in the image."""
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    places = ("usr/lib", "usr/local/lib", str(CHECKOUT / "runtime/images")[1:])
+    entries = []
+    for place in places:
+        entries += [entry(f"{place}/{version}/encodings/evil.py", EVIL), entry(f"{place}/{version}/traceback.py", EVIL)]
+        for name in ("unpack.py", "tarfile.py", f"{version}/unpack.py", f"{version}/tarfile.py"):
+            entries.append(entry(f"{place}/{name}", b"# coding: evil\n" + b"x\n" * 400))
+    done = bundle(
+        layout(tmp_path / "i", BUSYBOX, layer(*entries, trigger, entry("tail", bytes(4 << 20)))), tmp_path / "b"
+    )
+    assert not list(tmp_path.glob("b/rootfs/evil-was-here")) and not Path("/evil-was-here").exists()
+    assert "Traceback" not in done.stderr and len(done.stderr) < 3000
+    assert (done.returncode == 0) == (tmp_path / "b").exists()
+
+
+def test_what_failed_is_removed_however_deep(tmp_path: Path) -> None:
+    entries = [directory("/".join(f"d{i}" for i in range(n * 40, n * 40 + 40))) for n in range(1)]
+    chain: list[tuple[tarfile.TarInfo, bytes]] = []
+    for n in range(60):
+        chain += [directory(f"w{n}/" + "/".join("d" * 40)), link(f"w{n + 1}", f"w{n}/" + "/".join("d" * 40))]
+    done = bundle(layout(tmp_path / "i", BUSYBOX, layer(*entries, *chain, entry("../x"))), tmp_path / "b")
+    assert done.returncode == 1 and "has .. in it" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_who_may_look(tmp_path: Path) -> None:
+    made(layout(tmp_path / "i", BUSYBOX), tmp_path / "b")
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o700
+
+
+def test_labels_that_are_for_runtimes(tmp_path: Path) -> None:
+    names = ("run.oci.hooks.stdout", "org.systemd.property.RuntimeMaxUSec", "bundle", "org.criu.config", "mine")
+    made(layout(tmp_path / "i", BUSYBOX, Labels=dict.fromkeys(names, "/x")), tmp_path / "b")
+    annotations = json.loads((tmp_path / "b/config.json").read_text())["annotations"]
+    assert annotations["mine"] == "/x" and not set(names[:-1]) & set(annotations)
+
+
+def test_etc_passwd_is_a_device(tmp_path: Path) -> None:
+    """It is not opened."""
+    image = layout(tmp_path / "i", BUSYBOX, layer(entry("etc/passwd", type=tarfile.FIFOTYPE)), User="7")
+    made(image, tmp_path / "b")
+    done = bundle(
+        layout(tmp_path / "j", BUSYBOX, layer(link("etc/passwd", "/etc/shadow")), User="root"), tmp_path / "c"
+    )
+    assert done.returncode == 1 and "none of that name" in done.stderr
+
+
+def test_a_layout_leads_nowhere_else(tmp_path: Path) -> None:
+    image = layout(tmp_path / "i", BUSYBOX)
+    (image / "blobs").rename(tmp_path / "elsewhere")
+    (image / "blobs").symlink_to(tmp_path / "elsewhere")
+    done = bundle(image, tmp_path / "b")
+    assert done.returncode == 1 and ("ELOOP" in done.stderr or "ENOTDIR" in done.stderr)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/manifest.json").write_text('[{"Config": "../secret.json", "Layers": ["../../../dev/zero"]}]')
+    done = bundle(tmp_path / "d", tmp_path / "b")
+    assert done.returncode == 1 and "neither oci-layout" in done.stderr
+    os.mkfifo(tmp_path / "fifo")
+    done = bundle(tmp_path / "fifo", tmp_path / "b")
+    assert done.returncode == 1 and "neither a file nor a directory" in done.stderr
+
+
+@pytest.mark.parametrize("cut", [100, 5000, 100_000])
+def test_a_file_that_is_cut_short(tmp_path: Path, cut: int) -> None:
+    for form in ("tar", "gz"):
+        image = docker(tmp_path / f"i.{form}", BUSYBOX)
+        raw = image.read_bytes() if form == "tar" else gzip.compress(image.read_bytes())
+        image.write_bytes(raw[:cut])
+        done = bundle(image, tmp_path / "b")
+        assert done.returncode == 1 and "read the image" in done.stderr and "itself failed" not in done.stderr, done
+        assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    "index", ["[]", '{"manifests": null}', '{"manifests": 5}', '{"manifests": [{"platform": null}]}', '"x"', "{}"]
+)
+def test_an_index_of_another_form(tmp_path: Path, index: str) -> None:
+    image = layout(tmp_path / "i", BUSYBOX)
+    (image / "index.json").write_text(index)
+    done = bundle(image, tmp_path / "b")
+    assert done.returncode == 1 and "itself failed" not in done.stderr, done
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"Entrypoint": "abc"}, {"Cmd": [1, None]}, {"Env": [{}]}, {"Env": "A=b"}, {"Labels": [1]}, {"Labels": {"a": 1}},
+        {"ExposedPorts": [1, 2]}, {"User": "\u00b2"}, {"User": "9" * 5000}, {"User": "99999999999"},
+        {"WorkingDir": ["a"]}, {"WorkingDir": "relative"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_config_of_another_form(tmp_path: Path, said: dict[str, Any]) -> None:
+    done = bundle(layout(tmp_path / "i", BUSYBOX, **said), tmp_path / "b")
+    assert done.returncode == 1 and "itself failed" not in done.stderr, done
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("manifest", ['{"a": 1}', "[1]", "[{}]", '[{"Config": 5, "Layers": []}]'])
+def test_a_manifest_of_another_form(tmp_path: Path, manifest: str) -> None:
+    with tarfile.open(tmp_path / "i.tar", "w") as tar:
+        tar.addfile(entry("manifest.json", manifest.encode())[0], io.BytesIO(manifest.encode()))
+    done = bundle(tmp_path / "i.tar", tmp_path / "b")
+    assert done.returncode == 1 and "itself failed" not in done.stderr, done
+
+
+def test_whiteouts_are_of_lower_layers_alone(tmp_path: Path) -> None:
+    """In whatever order they come, and through symlinks too."""
+    lower = layer(
+        directory("a"), directory("a/b"), entry("a/b/lower", b"x"), entry("c", b"x"), directory("real"),
+        entry("real/lower", b"x"), link("way", "real"), directory("e"), entry("e/lower", b"x"),
+    )  # fmt: skip
+    upper = layer(
+        entry("a/b/new", b"y"), entry("a/.wh..wh..opq"), entry("c", b"y"), entry(".wh.c"), entry("way/new", b"y"),
+        entry("real/.wh..wh..opq"), entry("e/new", b"y"), entry(".wh.e"),
+    )  # fmt: skip
+    root = made(layout(tmp_path / "i", BUSYBOX, lower, upper), tmp_path / "b")
+    assert sorted(str(p.relative_to(root / "a")) for p in (root / "a").rglob("*")) == ["b", "b/new"]
+    assert (root / "c").read_bytes() == b"y"
+    assert [p.name for p in (root / "real").iterdir()] == ["new"] == [p.name for p in (root / "e").iterdir()]
+
+
+def test_a_damaged_header(tmp_path: Path) -> None:
+    raw = bytearray(layer(entry("a", b"x"), entry("b", b"x"), entry("c", b"x")))
+    raw[1024 + 5] ^= 1
+    done = bundle(layout(tmp_path / "i", BUSYBOX, bytes(raw)), tmp_path / "b")
+    assert done.returncode == 1 and "a header is damaged" in done.stderr
+
+
+def test_odd_members(tmp_path: Path) -> None:
+    symlink = link("s", "busybox")
+    symlink[0].pax_headers = {"SCHILY.xattr.user.mine": "v"}
+    lower, upper = layer(entry("a", b"kept")), layer(link("a", "a", tarfile.LNKTYPE), symlink)
+    root = made(layout(tmp_path / "i", BUSYBOX, lower, upper), tmp_path / "b")
+    assert (root / "a").read_bytes() == b"kept"
+
+
+def test_a_sparse_file(tmp_path: Path) -> None:
+    """Its holes take no room."""
+    (tmp_path / "f").write_bytes(b"begin")
+    with open(tmp_path / "f", "r+b") as file:
+        file.seek(1 << 30)
+        file.write(b"end")
+    subprocess.run(["tar", "-C", tmp_path, "--sparse", "--format=gnu", "-cf", tmp_path / "l.tar", "f"], check=True)
+    root = made(layout(tmp_path / "i", BUSYBOX, (tmp_path / "l.tar").read_bytes()), tmp_path / "b")
+    about = (root / "f").stat()
+    assert about.st_size == (1 << 30) + 3 and about.st_blocks < 10_000
+    with open(root / "f", "rb") as file:
+        assert file.read(6) == b"begin\0"
+        file.seek(1 << 30)
+        assert file.read() == b"end"
+
+
+def test_a_path_with_colons(tmp_path: Path) -> None:
+    (tmp_path / "a:b").mkdir()
+    made(f"{layout(tmp_path / 'a:b/i:1', BUSYBOX)}:latest", tmp_path / "b")
