@@ -35,9 +35,13 @@ def traced(run: Run, where: str, context: Context, values: Values, arguments: li
         raise
     finally:
         context.caller.log.trace = None
-        _write(trace, where, file)
-        if file is not sys.stderr:
-            file.close()
+        try:
+            _write(trace, where, file)
+            if file is not sys.stderr:
+                file.close()
+        except OSError as e:
+            # How the command has ended counts for more.
+            context.caller.log.warning(str(Error("write the trace", call=f"write {where}", errno=e.errno)))
 
 
 def _write(trace: Trace, where: str, file: TextIO) -> None:

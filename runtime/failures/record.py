@@ -7,6 +7,7 @@ environment, and no more of the config than the part that the error is about.
 from __future__ import annotations
 
 import posix
+import re
 import resource
 import time
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 MOST = 32
 _FORMAT = 1
 _EXCERPT = 4096
+_SHORT, _FAULTS, _DEPTH = 500, 20, 20
+_SECRET = re.compile(
+    r"""((?:pass(?:word|wd)?\d?|secret|credentials?|key)(?:=|\\?", \\?"))[^"',\\\s:)]+""", re.IGNORECASE
+)
 # Instructions before and after the one that failed.
 _BEFORE, _AFTER = 4, 2
 
@@ -76,11 +81,11 @@ def remember(folder: str, verb: str, name: str, bundle: str, document: Any, erro
         "verb": verb,
         "version": VERSION,
         "bundle": bundle,
-        "error": str(error),
-        "fields": fields,
+        "error": _masked(_told(error))[:_EXCERPT],
+        "fields": {key: _masked(value)[:_EXCERPT] for key, value in fields.items() if not _of_environment(pointer)},
         "part": (place := _place(pointer)),
         "value": excerpt(document, place),
-        "faults": [(f.pointer, f.problem) for f in error.faults] if isinstance(error, ConfigError) else [],
+        "faults": _faults(error),
         "steps": _steps(error),
         "total": len(error.step[0].instructions) if error.step else 0,
         "host": _host(),
@@ -101,7 +106,10 @@ def records(folder: str) -> list[Record]:
         return []
     try:
         for name in newest_first(directory):
-            fd = open_file(name, directory, folder)
+            try:
+                fd = open_file(name, directory, folder)
+            except FileNotFoundError:  # swept meanwhile
+                continue
             try:
                 record = strictjson.loads(read_all(fd))
             except Invalid:  # cut short by a crash of the machine
@@ -124,20 +132,27 @@ def forget(folder: str, name: str = "") -> int:
         return 0
     try:
         for file in newest_first(directory):
-            fd = open_file(file, directory, folder)
-            raw = read_all(fd)
-            posix.close(fd)
-            if name in ("", _id(raw)):
-                posix.unlink(file, dir_fd=directory)
-                count += 1
+            try:
+                fd = open_file(file, directory, folder)
+                try:
+                    raw = read_all(fd)
+                finally:
+                    posix.close(fd)
+                if name in ("", _id(raw)):
+                    posix.unlink(file, dir_fd=directory)
+                    count += 1
+            except FileNotFoundError:  # swept meanwhile
+                continue
     finally:
         posix.close(directory)
     return count
 
 
 def excerpt(document: Any, pointer: str) -> str:
-    """What stands at the pointer, or nearest above it, as JSON; of the environment only the names."""
+    """What stands at the pointer, or nearest above it, as JSON, without the environment; "" when that is the place."""
     value = document
+    if _of_environment(pointer):
+        return ""
     for name in pointer.split("/")[1:]:
         name = name.replace("~1", "/").replace("~0", "~")
         if isinstance(value, dict) and name in value:
@@ -148,12 +163,7 @@ def excerpt(document: Any, pointer: str) -> str:
             break
     if value is document:
         return ""
-    if pointer.startswith("/process/env"):
-        lines = value if isinstance(value, list) else [value]
-        value = [str(line).partition("=")[0] + "=..." for line in lines]
-    elif isinstance(value, dict) and "env" in value:
-        value = {**value, "env": "..."}
-    text = strictjson.dumps(value)
+    text = _masked(strictjson.dumps(_without_environment(value, _DEPTH)))
     return text if len(text) <= _EXCERPT else text[:_EXCERPT] + "…"
 
 
@@ -166,6 +176,41 @@ def _place(pointer: str) -> str:
         if name.isdigit():
             return "/".join(names[: i + 1])
     return "/".join(names[:4])
+
+
+def _of_environment(pointer: str) -> bool:
+    return "env" in pointer.split("/")
+
+
+def _without_environment(value: Any, depth: int) -> Any:
+    if not depth:
+        return "..."
+    if isinstance(value, dict):
+        return {k: "..." if k == "env" else _without_environment(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_environment(member, depth - 1) for member in value]
+    return value
+
+
+def _masked(text: str) -> str:
+    """Without what a mount option's name says is secret, as an option or as an operand of fsconfig."""
+    return _SECRET.sub(r"\1...", text)
+
+
+def _faults(error: Error) -> list[tuple[str, str]]:
+    if not isinstance(error, ConfigError):
+        return []
+    return [
+        (f.pointer[:_SHORT], "..." if _of_environment(f.pointer) else _masked(f.problem)[:_SHORT])
+        for f in error.faults[:_FAULTS]
+    ]
+
+
+def _told(error: Error) -> str:
+    """The error's line; of a config that is wrong without what it says of the environment's values."""
+    if not isinstance(error, ConfigError) or not any(_of_environment(f.pointer) for f in error.faults):
+        return str(error)
+    return "; ".join(f"{pointer}: {problem}" for pointer, problem in _faults(error))
 
 
 def _id(raw: bytes) -> str:
@@ -185,7 +230,7 @@ def _steps(error: Error) -> list[Step]:
         found.append(
             {
                 "number": number,
-                "what": describe(instruction),
+                "what": _masked(describe(instruction))[:_SHORT],
                 "pointer": instruction.pointer,
                 "failed": number == failed,
             }

@@ -31,7 +31,10 @@ def newest_first(directory: int) -> list[str]:
 
 def _sweep(directory: int, most: int) -> None:
     for _, name in sorted(_files(directory), reverse=True)[most:]:
-        posix.unlink(name, dir_fd=directory)
+        try:
+            posix.unlink(name, dir_fd=directory)
+        except FileNotFoundError:  # another one sweeps, too
+            continue
 
 
 def _files(directory: int) -> list[tuple[int, str]]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import select
+import selectors
 import signal
 import subprocess
 import threading
+import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from pyrun.caller import Caller
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     Stream: TypeAlias = "int | BinaryIO | None"
 
 
+_SECONDS = 10  # for the kernel to end what is killed
+
+
 class Completed(NamedTuple):
     """How a program ended: its exit status, 128 + N when signal N ended it, and what it wrote to the pipes."""
 
@@ -51,6 +56,7 @@ class Process:
         self.terminal = cast("BinaryIO", os.fdopen(console, "r+b", buffering=0)) if console >= 0 else None
         self._pidfd = os.pidfd_open(pid)
         self._code: int | None = None
+        self._waiting = threading.Lock()
 
     def wait(self, timeout: float | None = None) -> int:
         """Its exit status, 128 + N when signal N ended it. timeout: seconds; TimeoutError when they are over."""
@@ -59,32 +65,53 @@ class Process:
             poll.register(self._pidfd, select.POLLIN)
             if not poll.poll(None if timeout is None else timeout * 1000):
                 raise TimeoutError(f"process {self.pid} has not ended within {timeout} s")
-            ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
-            assert ended
-            self._code = ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
+        with self._waiting:  # it is told once how a child ended
+            if self._code is None:
+                ended = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+                assert ended
+                self._code = ended.si_status if ended.si_code == os.CLD_EXITED else 128 + ended.si_status
         return self._code
+
+    def has_ended(self) -> bool:
+        """Whether `wait` would return at once."""
+        return self._code is not None or bool(select.select([self._pidfd], [], [], 0)[0])
 
     def communicate(self, data: bytes = b"", timeout: float | None = None) -> Completed:
         """Write to its stdin, read its pipes to their ends, and wait for it. TimeoutError when the time is over: it
-        runs on then."""
-        found: dict[str, bytes] = {}
-        threads = [
-            threading.Thread(target=lambda name=name, file=file: found.update({name: file.read()}), daemon=True)
-            for name, file in (("stdout", self.stdout), ("stderr", self.stderr))
-            if file
-        ]
-        for thread in threads:
-            thread.start()
-        if self.stdin:
-            try:
-                self.stdin.write(data)
-            except BrokenPipeError:
-                pass  # it does not read
-            self.stdin.close()
-        code = self.wait(timeout)
-        for thread in threads:
-            thread.join(timeout)
-        return Completed(code, found.get("stdout", b""), found.get("stderr", b""))
+        runs on then, and so does whoever else has the pipes."""
+        end = None if timeout is None else time.monotonic() + timeout
+        found = {file: bytearray() for file in (self.stdout, self.stderr) if file}
+        with selectors.DefaultSelector() as selector:
+            for file in found:
+                selector.register(file, selectors.EVENT_READ)
+            if self.stdin and data:
+                os.set_blocking(self.stdin.fileno(), False)
+                selector.register(self.stdin, selectors.EVENT_WRITE)
+            elif self.stdin:
+                self.stdin.close()
+            while selector.get_map():
+                left = None if end is None else end - time.monotonic()
+                if left is not None and left <= 0:
+                    raise TimeoutError(f"process {self.pid} and its pipes have not ended within {timeout} s")
+                for key, _ in selector.select(left):
+                    if key.fileobj is self.stdin:
+                        try:
+                            data = data[os.write(key.fd, data) :]
+                        except BlockingIOError:
+                            continue
+                        except BrokenPipeError:
+                            data = b""  # it does not read
+                        if data:
+                            continue
+                        selector.unregister(self.stdin)
+                        self.stdin.close()
+                    elif piece := os.read(key.fd, 1 << 16):
+                        found[cast("BinaryIO", key.fileobj)] += piece
+                    else:
+                        selector.unregister(key.fileobj)
+        code = self.wait(None if end is None else max(0.0, end - time.monotonic()))
+        said = [bytes(found[file]) if file else b"" for file in (self.stdout, self.stderr)]
+        return Completed(code, said[0], said[1])
 
     def kill(self, number: int = 9) -> None:
         """Send it a signal. Raises NotRunningError."""
@@ -94,11 +121,14 @@ class Process:
             raise NotRunningError() from None
 
     def close(self) -> None:
-        """Let go of what is open. It runs on, and nobody can wait for it any more."""
+        """Close its streams. One that runs on can still be waited for: until somebody has, it keeps the container's pid
+        namespace from ending."""
         for file in (self.stdin, self.stdout, self.stderr, self.terminal):
             if file:
                 file.close()
-        if self._pidfd >= 0:
+        if self.has_ended():
+            self.wait()
+        if self._code is not None and self._pidfd >= 0:
             os.close(self._pidfd)
             self._pidfd = -1
 
@@ -122,6 +152,7 @@ class Container:
         self.root = root
         self.id = name
         self.init = init
+        self._programs: list[Process] = []
 
     @classmethod
     def create(
@@ -150,9 +181,14 @@ class Container:
                 stdio=streams.its,
             )
             created = create(root, name, options, caller)
-            created.executor.close()
-            init = Process(created.container.state["pid"], streams, created.console)
-            created.container.close()
+            try:
+                created.executor.close()
+                init = Process(created.container.state["pid"], streams, created.console)
+            except BaseException:
+                created.container.delete(force=True)
+                raise
+            finally:
+                created.container.close()
         return cls(root, name, init)
 
     @classmethod
@@ -221,7 +257,9 @@ class Container:
                 stdio=streams.its,
             )
             pid, console = inner.execute(process, options)
-            return Process(pid, streams, console)
+            made = Process(pid, streams, console)
+        self._programs = [program for program in self._programs if not program.has_ended()] + [made]
+        return made
 
     def kill(self, number: int = 15, *, everything: bool = False) -> None:
         """Send a signal to its first process; everything: to all of them. Raises NotRunningError."""
@@ -268,6 +306,12 @@ class Container:
 
     def delete(self, *, force: bool = False) -> None:
         """Remove it; force: also one that runs, which is killed. Raises DoesNotExistError."""
+        for program in self._programs if force else ():
+            # A child of this process: until it is waited for, the container's pid namespace doesn't end.
+            if not program.has_ended():
+                program.kill(9)
+            program.wait(_SECONDS)
+            program.close()
         with self._inner().locked() as inner:
             inner.delete(force)
         if self.init:
@@ -315,6 +359,13 @@ class _Streams:
         self.its: list[int] = []
         self.ours: list[BinaryIO | None] = []
         self._opened: list[int] = []
+        try:
+            self._open(asked)
+        except BaseException as e:
+            self.__exit__(type(e))
+            raise
+
+    def _open(self, asked: tuple[Stream, ...]) -> None:
         for number, stream in enumerate(asked):
             ours: BinaryIO | None = None
             if stream is None:
@@ -322,12 +373,14 @@ class _Streams:
             elif stream == subprocess.PIPE:
                 read, write = os.pipe()
                 fd, mine = (read, write) if number == 0 else (write, read)
-                ours = os.fdopen(mine, "rb") if number else os.fdopen(mine, "wb")
+                ours = os.fdopen(mine, "rb", buffering=0) if number else os.fdopen(mine, "wb", buffering=0)
                 self._opened.append(fd)
             elif stream == subprocess.DEVNULL:
                 fd = os.open(os.devnull, os.O_RDWR)
                 self._opened.append(fd)
             elif stream == subprocess.STDOUT:
+                if number != 2:
+                    raise ValueError("STDOUT is for stderr")
                 fd = self.its[1]
             else:
                 fd = stream if isinstance(stream, int) else stream.fileno()

@@ -93,7 +93,7 @@ def _of_process(
             ended = began
             if program.instructions[step.at].name == "execve" and step.began:
                 # The process can't tell any more: Python has heard of it.
-                ended = next(moment for moment in moments if moment >= began)
+                ended = next((moment for moment in moments if moment >= began), began)
         last = max(began, ended)
         instruction = program.resolve(step.at, step.caller)
         if instruction.op not in _SHOWN:

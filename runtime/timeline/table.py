@@ -77,8 +77,8 @@ def lines(timeline: Timeline, *, colour: bool, width: int) -> Iterator[str]:
     yield f"{timeline.ended / 1e6:.3f} ms, {len(timeline.events)} events; {left_out} lines below {_LEAST:.1%} left out"
     if timeline.failure:
         for lane in range(len(timeline.lanes)):
-            *_, last = (event for event in timeline.events if event.lane == lane)
-            if _failed(last):
+            last = next((event for event in reversed(timeline.events) if event.lane == lane), None)
+            if last and _failed(last):
                 yield f"failed: {last.name} = {last.result}  {last.pointer}".rstrip()
         yield f"error: {timeline.failure}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +153,44 @@ def test_what_is_wrong_with_a_program(container: Container, line: str, words: st
     assert container.runtime("start", container.id).code == 1
     said = " ".join(container.runtime.ok("explain", container.id).split())
     assert "What check finds in the bundle: /process/args/0: " in said and words.replace("\\", "") in said
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c["process"].update(env=["=S3CR3T"]),
+        lambda c: c["process"].update(env="PASSWORD=S3CR3T"),
+        lambda c: c["process"].update(env={"PASSWORD": "S3CR3T"}),
+        lambda c: c["process"].update(env=[["PASSWORD", "S3CR3T"]]),
+        lambda c: c.update(process=[{"env": ["PASSWORD=S3CR3T"]}]),
+        lambda c: c.update(hooks={"prestart": [{"path": "/x", "env": "PASSWORD=S3CR3T"}]}),
+        lambda c: c["mounts"].append(
+            {"destination": "/t", "type": "tmpfs", "source": "t", "options": ["password=S3CR3T"]}
+        ),
+    ],
+)
+def test_whatever_shape_a_secret_has(container: Container, edit: Any) -> None:
+    edit(container.config)
+    container.refused()
+    assert record(container)["id"] == container.id
+    assert "S3CR3T" not in container.runtime.ok("explain", "--json", container.id)
+
+
+def test_a_record_is_small(container: Container) -> None:
+    container.process["env"] = ["x" * 60] * 20_000
+    container.config["mounts"] = [{"destination": f"relative{i}" * 20} for i in range(2000)]
+    container.refused()
+    assert len(container.runtime.ok("explain", "--json", container.id)) < 60_000
+
+
+def test_many_failures_at_once(container: Container) -> None:
+    container.args = ["/nowhere"]
+    container.write()
+    names = [f"{container.id}-{i}" for i in range(24)]
+    commands = [container.runtime.command("create", "--bundle", container.path, name) for name in names]
+    running = [subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for command in commands]
+    assert {process.wait(60) for process in running} == {1}
+    rows = container.runtime.ok("explain", "--list")
+    assert sum(name in rows for name in names) == 24
+    for name in names:
+        container.runtime("explain", "--forget", name)

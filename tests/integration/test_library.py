@@ -170,6 +170,39 @@ def test_threads(bundle: pyrun.Bundle, tmp_path: Path, root: str) -> None:
     assert other.wait() == 0
 
 
+def test_times_that_are_over(bundle: pyrun.Bundle, root: str) -> None:
+    """Also when the program does not read, or leaves its pipe to another one."""
+    with pyrun.Container.create(bundle.run("/bin/sleep", "1000"), root=root) as box:
+        box.start()
+        for script, data in (("while :; do sleep 0.01; done", b"x" * (1 << 20)), ("echo a; sleep 1000 & exit 0", b"")):
+            with box.exec("/bin/sh", "-c", script, stdin=PIPE, stdout=PIPE) as process:
+                began = time.monotonic()
+                with pytest.raises(TimeoutError):
+                    process.communicate(data, timeout=0.3)
+                assert time.monotonic() - began < 20
+
+
+def test_much_both_ways(bundle: pyrun.Bundle, root: str) -> None:
+    data = bytes(range(256)) * 4096
+    done = pyrun.run(bundle, "/bin/cat", data=data, root=root, timeout=60)
+    assert done.stdout == data
+
+
+def test_threads_that_wait_for_one(bundle: pyrun.Bundle, root: str) -> None:
+    with pyrun.Container.create(bundle.run("/bin/sh", "-c", "sleep 0.2; exit 3"), root=root) as box:
+        box.start()
+        with ThreadPoolExecutor(4) as workers:
+            assert [*workers.map(lambda _: box.wait(), range(4))] == [3] * 4
+
+
+def test_streams_that_are_none(bundle: pyrun.Bundle, root: str) -> None:
+    before = os.listdir("/proc/self/fd")
+    for wrong in ({"stdout": subprocess.STDOUT}, {"stdin": PIPE, "stderr": "oops"}):
+        with pytest.raises((ValueError, AttributeError)):
+            pyrun.Container.create(bundle, root=root, **wrong)  # type: ignore[arg-type]
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_asyncio(bundle: pyrun.Bundle, root: str) -> None:
     async def both() -> list[pyrun.Completed]:
         run = (asyncio.to_thread(pyrun.run, bundle, "/bin/pwd", root=root) for _ in range(2))

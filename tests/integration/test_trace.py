@@ -168,3 +168,19 @@ def test_the_page_in_a_browser(container: Container, tmp_path: Path) -> None:
     assert "&lt;/script&gt;&lt;b&gt;" in shown
     assert re.search(r'<td class="bad">EINVAL</td>', shown)
     assert re.search(r'<canvas id="chart"[^>]* height="\d{2,}"', shown)
+
+
+@pytest.mark.parametrize("form", ["t", "json", "html"])
+def test_what_fails_before_a_program_runs(container: Container, tmp_path: Path, form: str) -> None:
+    (tmp_path / "empty").mkdir()
+    file = tmp_path / f"t.{form}"
+    done = container.runtime("run", "--trace", file, "--bundle", tmp_path / "empty", container.id)
+    assert done.code == 1 and "config.json not found" in done.err and "itself failed" not in done.err
+    assert file.stat().st_size
+
+
+def test_a_full_disk_hides_nothing(container: Container) -> None:
+    container.sh("exit 3")
+    container.write()
+    done = container.runtime("run", "--trace", "/dev/full", "--bundle", container.path, container.id)
+    assert done.code == 3 and "write the trace: write /dev/full: ENOSPC" in done.err

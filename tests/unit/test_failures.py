@@ -90,7 +90,7 @@ def test_a_property_that_no_manager_writes() -> None:
         ({"a": 1}, "/b", ""),
         ([], "/0", ""),
         (None, "/a", ""),
-        ({"process": {"env": ["A=1", "B"]}}, "/process/env", '["A=...","B=..."]'),
+        ({"process": {"env": ["A=1", "B"]}}, "/process/env", ""),
         ({"process": {"env": ["A=1"], "args": []}}, "/process/x", '{"env":"...","args":[]}'),
         ({"a": "x" * 5000}, "/a", '"' + "x" * 4095 + "…"),
     ],
