@@ -14,12 +14,10 @@ if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
 
-VERBS = ("create", "run", "trace", "start", "exec")
-
 
 def record(verb: str, context: Context, values: Values, arguments: list[str], error: Error) -> None:
     """Keep what can be said of it; that it can't be kept is nothing to fail for."""
-    if verb not in VERBS or isinstance(error, DoesNotExistError | NotRunningError):
+    if isinstance(error, DoesNotExistError | NotRunningError):
         return
     name, bundle = arguments[0], ""
     try:

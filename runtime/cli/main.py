@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _EXHAUSTED = (EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EROFS)
 _MANAGERS = ("cgroupfs", "systemd", "disabled")
 _EXEC_FAILED = 255
+# Of these a failure leaves a record.
+_RECORDED = ("create", "run", "trace", "start", "exec")
 
 
 class Context:
@@ -90,10 +92,8 @@ def main(argv: list[str]) -> int:
         return usage(e)
     except Error as e:
         log.error(e)
-        if context and not wide["no_record"]:
-            from pyrun.cli._recorded import record  # lazy: an error
-
-            record(name, context, values, arguments, e)
+        if context and name in _RECORDED and not wide["no_record"]:
+            _record(name, context, values, arguments, e)
         # What exec itself fails with must not be taken for its program's own end.
         return _EXEC_FAILED if name == "exec" else e.code
     except BrokenPipeError:
@@ -117,6 +117,16 @@ def main(argv: list[str]) -> int:
         path = f" {e.filename}" if isinstance(e, OSError) and e.filename else ""
         log.error(f"pyrun itself failed: {type(e).__name__}{path}: {what} (--debug shows where)")
         return failed
+
+
+def _record(name: str, context: Context, values: Values, arguments: list[str], error: Error) -> None:
+    """For `explain`. What has been said to the user counts for more than that it can be kept."""
+    try:
+        from pyrun.cli._recorded import record  # lazy: an error
+
+        record(name, context, values, arguments, error)
+    except (ImportError, OSError, MemoryError) as e:
+        context.caller.log.debug(f"the failure is not kept: {e}")
 
 
 def _log(wide: Values) -> Log:
