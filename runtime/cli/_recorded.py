@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from pyrun.container.bundle import CreateOptions, absolute, read_raw
 from pyrun.errors import DoesNotExistError, Error, NotRunningError
 from pyrun.failures.record import remember
+from pyrun.kernel.files import read_document
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 
@@ -57,7 +58,6 @@ def _of_process(document: dict[str, Any], values: Values, command: list[str]) ->
     if not values["process"]:
         return {**document.get("process", {}), "args": command}
     try:
-        with open(absolute(values.text("process")), "rb") as file:
-            return strictjson.loads(file.read())
-    except (OSError, Invalid):
+        return strictjson.loads(read_document(absolute(values.text("process"))))
+    except (Error, OSError, Invalid):
         return None

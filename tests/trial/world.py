@@ -92,7 +92,8 @@ class World:
     def _meet(self) -> None:
         self.sentinels = Sentinels(self)
         self.mounts = _mounts()
-        self.files = set(os.listdir(self.home))
+        # Records of failures are kept, the last of them.
+        self.files = set(os.listdir(self.home)) | {"pyrun.cache"}
 
     # --- containers and commands
 
@@ -240,6 +241,7 @@ class World:
 
     def measure(self) -> dict[str, int]:
         """What a life may use, but not keep."""
+        shutil.rmtree(self.home / "pyrun.cache", ignore_errors=True)
         about = os.statvfs(self.home)
         return {
             "inodes": about.f_files - about.f_ffree,
