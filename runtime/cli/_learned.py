@@ -71,14 +71,17 @@ class Learned:
             "syscalls": [{"names": sorted(self._names.values()), "action": "SCMP_ACT_NOTIFY"}],
         }
 
-    def write(self) -> None:
-        """End, and write the profile of what has been seen."""
+    def close(self) -> None:
+        """Listen no more. What is in FILE is written by `write` alone: of a run that failed it would be no profile."""
         os.write(self._end, b"0")
         self._thread.join()
         os.close(self._end)
         os.close(self._ends)
         self._socket.close()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def write(self) -> None:
+        """The profile of what has been seen; after `close`."""
         known = {self._names[number] for number in self._seen if number in self._names}
         there = set(self._names.values())
         machine = {"x86_64": "SCMP_ARCH_X86_64", "aarch64": "SCMP_ARCH_AARCH64"}[platform.machine()]

@@ -32,9 +32,11 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         learned = Learned(values.text("seccomp_record"))
         try:
             options.seccomp = learned.profile
-            return attend(create(context.root, arguments[0], options, context.caller), detach, keep, subreaper)
+            code = attend(create(context.root, arguments[0], options, context.caller), detach, keep, subreaper)
         finally:
-            learned.write()
+            learned.close()
+        learned.write()
+        return code
     return attend(create(context.root, arguments[0], options, context.caller), detach, keep, subreaper)
 
 

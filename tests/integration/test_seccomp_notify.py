@@ -297,6 +297,7 @@ def test_a_profile_of_what_fails(container: Container, tmp_path: Path) -> None:
     file = tmp_path / "profile.json"
     done = container.runtime("run", "--seccomp-record", file, "--bundle", container.path, container.id)
     assert done.code == 1 and "/process/args/0" in done.err and not container.exists()
+    assert file.read_text() == ""
     done = container.runtime("run", "--detach", "--seccomp-record", file, "--bundle", container.path, container.id)
     assert done.code == 1 and "not with --detach" in done.err
     done = container.runtime("run", "--seccomp-record", "/nowhere/x", "--bundle", container.path, container.id)
