@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import errno
 import platform
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyrun.host.seccomp import call_names, compile_filter
-from pyrun.spec.seccomp import ACTIONS, WITH_ERRNO
+from pyrun.spec.seccomp import ACTIONS, DENYING, WITH_ERRNO
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pyrun.log import Log
     from pyrun.spec.config import Seccomp, Syscall
@@ -56,7 +55,7 @@ def judge(profile: Seccomp, call: str, args: Sequence[int], log: Log) -> Verdict
     result = execute(compile_filter(profile, log), data)
     name = next(name for name, value in ACTIONS.items() if value == result & _ACTION)
     number = result & 0xFFFF if name in WITH_ERRNO else 0
-    pointer, why = _behind(profile, call, values, result)
+    pointer, why = _behind(profile, call, values, result, numbers)
     return Verdict(name, number, pointer, why)
 
 
@@ -85,8 +84,12 @@ def execute(program: bytes, data: bytes) -> int:
             at += true if holds else false
 
 
-def _behind(profile: Seccomp, call: str, values: list[int], result: int) -> tuple[str, str]:
+def _behind(profile: Seccomp, call: str, values: list[int], result: int, numbers: Mapping[str, int]) -> tuple[str, str]:
     """(pointer, words): the rule that fits and has that action; else what decides for all that no rule fits."""
+    newest = max((numbers.get(name, -1) for rule in profile.get("syscalls", []) for name in rule["names"]), default=-1)
+    if profile["defaultAction"] in DENYING and numbers[call] > newest >= 0:
+        words = "it is newer than all that the profile names: programs are told that there is no such call"
+        return "/linux/seccomp/syscalls", words
     near = []
     for i, rule in enumerate(profile.get("syscalls", [])):
         if call not in rule["names"]:
@@ -97,15 +100,7 @@ def _behind(profile: Seccomp, call: str, values: list[int], result: int) -> tupl
             met = " and ".join(words for _, words in conditions)
             return pointer, f"the rule names it{f', and {met}' if met else ', whatever its arguments'}"
         near += [f"{pointer}: {words} does not hold" for holds, words in conditions if not holds]
-    if result == ACTIONS["SCMP_ACT_ERRNO"] | errno.ENOSYS and ACTIONS[profile["defaultAction"]] & _ACTION != result:
-        return (
-            "/linux/seccomp",
-            "it is newer than all that the profile names: programs are told that there is no such call",
-        )
-    words = "; ".join(near) if near else "no rule names it"
-    if result & 0xFFFF == errno.ENOSYS and not near and "defaultErrnoRet" not in profile:
-        words += ", and it is newer than all that the profile names: programs are told that there is no such call"
-    return "/linux/seccomp/defaultAction", words
+    return "/linux/seccomp/defaultAction", "; ".join(near) if near else "no rule names it"
 
 
 def _conditions(rule: Syscall, values: list[int]) -> list[tuple[bool, str]]:

@@ -31,11 +31,8 @@ def tell(record: Record, checked: list[str]) -> Iterator[str]:
         yield from _section(f"In the config, {record['part']}", record["value"])
     value = strictjson.loads(record["value"].encode()) if record["value"] and record["value"][-1] != "…" else None
     if written := origin(pointer, value):
-        yield from _section(
-            "Who writes that",
-            *(f"podman, docker: {written.options}" for _ in [1] if written.options),
-            *(f"Kubernetes: {written.kubernetes}" for _ in [1] if written.kubernetes),
-        )
+        rows = (("podman, docker", written.options), ("Kubernetes", written.kubernetes))
+        yield from _section("Who writes that", *(f"{who}: {what}" for who, what in rows if what))
     if record["steps"]:
         yield from _section(
             f"The step, of {record['total']}",

@@ -53,6 +53,20 @@ def test_dockers_profile(call: str, args: list[int], action: str) -> None:
     assert judge(profile(), call, args, Log()).action == action
 
 
+@pytest.mark.parametrize(
+    ("named", "call", "pointer", "words"),
+    [
+        ("read", "mkdir", "/linux/seccomp/syscalls", "it is newer"),
+        ("openat2", "mkdir", "/linux/seccomp/defaultAction", "no rule names it"),
+    ],
+)
+def test_no_such_call_for_two_reasons(named: str, call: str, pointer: str, words: str) -> None:
+    """The profile says ENOSYS itself, and pyrun does, as runc, of what is newer than the profile."""
+    rules: Any = [{"names": [named], "action": ALLOW}]
+    found = judge({"defaultAction": ERRNO, "defaultErrnoRet": 38, "syscalls": rules}, call, [], Log())
+    assert (found.number, found.pointer) == (38, pointer) and words in found.why
+
+
 def test_what_there_is_not() -> None:
     with pytest.raises(LookupError):
         judge(SMALL, "reed", [], Log())
