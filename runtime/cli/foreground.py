@@ -79,11 +79,11 @@ class Foreground:
             events = dict(poll.poll())
             if self._signals.fd in events:
                 self._forward(self._signals.take())
-            if self._notifications and notified in events and self._notifications.relay():
+            ended = self.pidfd in events
+            if self._notifications and (notified in events or ended) and self._notifications.relay():
                 poll.unregister(notified)
                 self._notifications.close()
                 self._notifications = None
-            ended = self.pidfd in events
             if self.console >= 0 and (self.console in events or ended):
                 if events.get(self.console, 0) & select.POLLOUT:
                     pending = pending[posix.write(self.console, pending) :]

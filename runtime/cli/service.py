@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import posix
 import select
-from _socket import AF_UNIX, SCM_RIGHTS, SOCK_DGRAM, SOL_SOCKET, socket
+from _socket import AF_UNIX, MSG_DONTWAIT, SCM_RIGHTS, SOCK_DGRAM, SOL_SOCKET, socket
 
 from pyrun.container.notify import DIRECTORY, NAME
 from pyrun.errors import Error
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pyrun.container.container import Container
 
 _MOST = 1 << 16
+_QUEUE = 1024  # more than net.unix.max_dgram_qlen
 _BARRIER_SECONDS = 30
 _SECONDS = 5
 
@@ -64,12 +65,16 @@ class Notifications:
         return self._socket.fileno()
 
     def receive(self) -> bool:
-        """Take one message; whether it was the one that counts, which is passed on."""
-        words = self._socket.recv(_MOST)
-        if not any(line == b"READY=1" for line in words.split(b"\n")):
-            return False
-        _tell(self._address, b"READY=1\nMAINPID=%d" % self._pid)
-        return True
+        """Take the messages that are there; whether the one that counts was among them, which is passed on."""
+        for _ in range(_QUEUE):  # somebody may never stop sending
+            try:
+                words = self._socket.recv(_MOST, MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            if b"READY=1" in words.split(b"\n"):
+                _tell(self._address, b"READY=1\nMAINPID=%d" % self._pid)
+                return True
+        return False
 
     def relay(self) -> bool:
         """The same for who has more to do: a service manager that can't be told is a warning."""
@@ -86,11 +91,10 @@ class Notifications:
         try:
             while True:
                 ready = self._caller.wait_for(self.fileno(), pidfd)
-                if self.fileno() in ready:
-                    if self.receive():
-                        _barrier(self._address)
-                        return
-                elif pidfd in ready:
+                if self.receive():
+                    _barrier(self._address)
+                    return
+                if pidfd in ready:
                     return
         finally:
             posix.close(pidfd)

@@ -104,6 +104,19 @@ def test_run_in_the_foreground(container: Container, manager: Manager, say: Path
     assert not container.exists()
 
 
+@pytest.mark.pyrun_only("the peers send two messages")
+def test_all_is_heard_of_a_program_that_has_ended(container: Container, manager: Manager, say: Path) -> None:
+    """It says two things and ends before anybody listens: a hook holds `start` until then."""
+    sender(container, say, "exit 5")
+    ended = "pid=$(grep -o '\"pid\":[0-9]*' | cut -d: -f2); while ! grep -q '^State:.Z' /proc/$pid/status; do :; done"
+    container.config["hooks"] = {"poststart": [{"path": "/bin/sh", "args": ["sh", "-c", ended], "timeout": 20}]}
+    container.write()
+    arguments = ("run", "--bundle", container.path, container.id)
+    with start(container, *arguments, NOTIFY_SOCKET=manager.address) as running:
+        assert manager.read().startswith(b"READY=1\nMAINPID=")
+        assert running.wait(20) == 5
+
+
 @pytest.mark.pyrun_only("the peers wait for ever")
 def test_a_program_that_ends_without_a_word(container: Container, manager: Manager) -> None:
     container.sh("exit 3")
