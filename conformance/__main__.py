@@ -19,13 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from conformance import programs
-from conformance.musts import MUSTS
+from conformance.musts import MUSTS, SPEC
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 DOCUMENT = HERE.parent / "docs/conformance.md"
 MOST_SECONDS = 900
-SPEC = "https://github.com/opencontainers/runtime-spec/blob/v1.3.0"
 
 
 def program_of(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pyrun.spec import schema, strictjson
+from pyrun.spec import filesystems, schema, strictjson
 from pyrun.spec.checks import (
     CONFIG_CHECKS,
     LINUX_CHECKS,
@@ -69,7 +69,9 @@ def _checks(value: Any) -> list[Callable[[], Iterable[Fault]]]:
     process = value.get("process") if isinstance(value, dict) else None
     linux = value.get("linux") if isinstance(value, dict) else None
     resources = linux.get("resources") if isinstance(linux, dict) else None
-    found: list[Callable[[], Iterable[Fault]]] = [partial(check, value) for check in (*CONFIG_CHECKS, users)]
+    found: list[Callable[[], Iterable[Fault]]] = [
+        partial(check, value) for check in (*CONFIG_CHECKS, users, filesystems.data, limits)
+    ]
     if process is not None:
         found += [partial(check, process, "/process") for check in PROCESS_CHECKS]
     if linux is not None:
@@ -122,6 +124,25 @@ def users(config: Config) -> Iterator[Fault]:
         mappings: list[IDMapping] = linux.get(which, [])  # type: ignore[assignment]
         if mappings and not any(m["containerID"] <= number < m["containerID"] + m["size"] for m in mappings):
             yield Fault(f"/process/user/{name}", f"{number} is in none of /linux/{which}", "MUST 80")
+
+
+# No program starts with less: what execve takes of the stack and of the address space for the arguments alone
+# (fs/exec.c, setup_arg_pages), and what the kernel charges to the cgroup of a process that does nothing.
+_LEAST_RLIMIT = {"RLIMIT_AS": 128 << 10, "RLIMIT_STACK": 8 << 10}
+_LEAST_MEMORY = 192 << 10
+
+
+def limits(config: Config) -> Iterator[Fault]:
+    """Limits below what any start takes."""
+    for i, row in enumerate(config.get("process", {}).get("rlimits", [])):
+        least = _LEAST_RLIMIT.get(row["type"], 0)
+        if row["soft"] < least:
+            problem = f"{row['soft']} is too little for any program to start"
+            yield Fault(f"/process/rlimits/{i}/soft", problem, hint=f"at least {least} bytes")
+    memory = config.get("linux", {}).get("resources", {}).get("memory", {}).get("limit", 0)
+    if 0 < memory < _LEAST_MEMORY and "process" in config:
+        problem = f"{memory} is too little for any program to start"
+        yield Fault("/linux/resources/memory/limit", problem, hint=f"at least {_LEAST_MEMORY} bytes")
 
 
 def reserved_annotations(config: Config) -> Iterator[Fault]:

@@ -1,15 +1,14 @@
 """Members of a config that no specification knows. They are no error (config.md "Extensibility"), and mostly a slip of
-the pen: a limit with a wrong name is no limit. Cold: for `pyrun check` alone."""
+the pen: a limit with a wrong name is no limit. For `pyrun check`, and `update` of a document."""
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, Any
-
 from pyrun.spec.faults import Fault, escape
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from pyrun.spec.schema import Schema
 
@@ -54,5 +53,7 @@ def _warning(name: str, where: str, known: list[str]) -> Fault:
         # Two readers of one file would make two containers of it.
         problem = f"has no effect here, but Go's programs read it as {by_case[0]}"
         return Fault(where, problem, hint=f"write {by_case[0]}")
+    import difflib  # lazy: only for a slip of the pen
+
     near = difflib.get_close_matches(name, known, 1, _ALIKE)
     return Fault(where, "has no effect: it is unknown", hint=f"did you mean {near[0]}?" if near else "")

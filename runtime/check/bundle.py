@@ -7,6 +7,7 @@ import stat
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pyrun.check.access import Access
 from pyrun.check.executable import trouble
 from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
@@ -77,10 +78,15 @@ def executables(config: Config, options: CreateOptions) -> Iterator[Fault]:
         candidates = [name] if "/" in name else [f"{directory}/{name}" for directory in search_path(process)]
         if "/" in name and not name.startswith("/"):
             candidates = [f"{process['cwd']}/{name}"]
-        found = next((path for path in candidates if _covered(path, covered) or _executable(root, path)), "")
-        if found:
+        there = [path for path in candidates if _covered(path, covered) or _executable(root, path)]
+        refusals = [_refusal(config, root, path, covered) for path in there]
+        if "" in refusals:
+            found = there[refusals.index("")]
             if words := trouble(found, partial(_place, root, covered)):
                 yield Fault("/process/args/0", f"{show(found)} {words}", "MUST 33")
+        elif there:
+            hint = "give it x there, or run the program as another /process/user"
+            yield Fault("/process/args/0", f"{show(there[0])}: {refusals[0]}", "MUST 33", hint)
         else:
             where = "" if "/" in name else " in the directories of PATH in /process/env"
             yield Fault("/process/args/0", f"there is no executable {show(name)} in the root{where}", "MUST 33")
@@ -124,6 +130,15 @@ CHECKS: tuple[Callable[[Config, CreateOptions], Iterator[Fault]], ...] = (
 )
 
 
+def _refusal(config: Config, root: str, path: str, covered: list[str]) -> str:
+    """What on the way to an executable is not open to the process's user."""
+    if _covered(path, covered):
+        return ""
+    passed: list[str] = []
+    file = _resolved(root, clean(path), passed)
+    return Access(config).refusal(root + file, [root + directory for directory in passed], root)
+
+
 def _place(root: str, covered: list[str], path: str) -> str | None:
     """check/executable.py's Place."""
     if _covered(path, covered):
@@ -145,8 +160,9 @@ def _executable(root: str, path: str) -> bool:
     return stat.S_ISREG(found.st_mode) and bool(found.st_mode & 0o111)
 
 
-def _resolved(root: str, path: str) -> str:
-    """`path` with its symlinks followed inside `root`. For looking only: create asks the kernel (plan/paths.py)."""
+def _resolved(root: str, path: str, passed: list[str] | None = None) -> str:
+    """`path` with its symlinks followed inside `root`; the directories in which a name is looked up are added to
+    `passed`. For looking only: create asks the kernel (plan/paths.py)."""
     todo, done = path[1:].split("/"), ""
     for _ in range(_MOST_SYMLINKS * 10):
         if not todo:
@@ -154,6 +170,8 @@ def _resolved(root: str, path: str) -> str:
         name = todo.pop(0)
         if name in ("", "."):
             continue
+        if passed is not None and done not in passed:
+            passed.append(done)
         if name == "..":
             done = done.rpartition("/")[0]
             continue

@@ -7,6 +7,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from pyrun.cgroups.host import TOP, detect
+from pyrun.check import subids
 from pyrun.host import lsm
 from pyrun.host.seccomp import library_version
 from pyrun.kernel import privilege
@@ -171,7 +172,9 @@ def user_namespaces(patient: Patient) -> Iterator[Finding]:
         yield Finding(about="user", level="missing", says=f"{who}, without user namespaces", cost=cost, mend=mend)
         return
     lacks = [
-        f"/etc/{name}" for name in ("subuid", "subgid") if patient.uid and not _has_ids(f"/etc/{name}", patient.uid)
+        f"/etc/{name}"
+        for name in ("subuid", "subgid")
+        if patient.uid and not subids.ranges(f"/etc/{name}", patient.uid)
     ]
     lacks += [tool for tool in ("newuidmap", "newgidmap") if patient.uid and not _program(tool)]
     if lacks:
@@ -289,15 +292,3 @@ def _text(path: str) -> str:
 
 def _program(name: str) -> str:
     return next((path for folder in _DIRECTORIES if os.access(path := f"{folder}/{name}", os.X_OK)), "")
-
-
-def _has_ids(path: str, uid: int) -> bool:
-    """A line of subuid(5): a name or a number first."""
-    import pwd  # lazy: only without root
-
-    names = {str(uid)}
-    try:
-        names.add(pwd.getpwuid(uid).pw_name)
-    except KeyError:
-        pass
-    return any(line.partition(":")[0] in names for line in _text(path).splitlines())

@@ -3,6 +3,7 @@ may look at is taken to be there."""
 
 from __future__ import annotations
 
+import difflib
 import fcntl
 import os
 import resource
@@ -10,11 +11,8 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pyrun.cgroups.cgroup import Cgroup
-from pyrun.cgroups.controller import Wanted
-from pyrun.cgroups.controllers import controllers
 from pyrun.cgroups.host import host as hierarchies_of_host
-from pyrun.check import parameters
+from pyrun.check import cgroups, parameters, subids
 from pyrun.errors import Error
 from pyrun.host import lsm
 from pyrun.kernel.constants import NS_GET_NSTYPE
@@ -26,7 +24,7 @@ from pyrun.spec import ranges, sysctls
 from pyrun.spec.audit import collect
 from pyrun.spec.capabilities import CAPABILITIES, SETS
 from pyrun.spec.checks.document import HOOKS
-from pyrun.spec.faults import Fault, Invalid, escape, show
+from pyrun.spec.faults import Fault, escape, show
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.rlimits import RLIMITS
 
@@ -34,12 +32,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyrun.caller import Caller
-    from pyrun.cgroups.controller import Write
     from pyrun.container.bundle import CreateOptions
     from pyrun.spec.config import Config
 
 _CAP_SYS_RESOURCE = CAPABILITIES["CAP_SYS_RESOURCE"]
 _INFINITY = (1 << 64) - 1
+_ALIKE = 0.8
 
 
 class Host:
@@ -138,9 +136,7 @@ def overlays(host: Host) -> Iterator[Fault]:
             if name in ("upperdir", "workdir"):
                 found[name] = (j, value)
         devices = {name: os.stat(path).st_dev for name, (_, path) in found.items() if os.path.isdir(path)}
-        if "upperdir" in found and "workdir" not in found:
-            yield Fault(f"/mounts/{i}/options/{found['upperdir'][0]}", "upperdir needs a workdir beside it")
-        elif len(set(devices.values())) > 1:
+        if len(set(devices.values())) > 1:
             hint = "make both directories on one file system"
             problem = "workdir is on another file system than upperdir"
             yield Fault(f"/mounts/{i}/options/{found['workdir'][0]}", problem, hint=hint)
@@ -201,45 +197,15 @@ def limits(host: Host) -> Iterator[Fault]:
             yield Fault("/process/oomScoreAdj", f"lowering it from {now} takes CAP_SYS_RESOURCE", "MUST 60")
 
 
-def cgroups(host: Host) -> Iterator[Fault]:
-    """The controllers, their files, and what each of them is asked for (MUST 30, 110, 111)."""
-    resources = host.linux.get("resources", {})
-    try:
-        cgroup = Cgroup(hierarchies_of_host(), "check", host.linux.get("cgroupsPath"))
-        writes = cgroup.writes(resources)  # type: ignore[arg-type]
-    except Invalid as e:
-        yield from e.faults
-        return
-    wanted = Wanted(resources, v2=cgroup.mode == "v2")  # type: ignore[arg-type]
-    found = [fault for controller in controllers(resources) for fault in controller.lacks(wanted)]
-    yield from found
-    said = {fault.pointer for fault in found}
-    for write in writes:
-        if not write.optional and not any(write.pointer.startswith(pointer) for pointer in said):
-            missing = _missing(cgroup, write)
-            if missing:
-                said.add(write.pointer)
-                rule = "MUST 110" if write.pointer.startswith("/linux/resources/unified") else "MUST 30"
-                yield Fault(write.pointer, f"this host has no {missing}", rule)
+def ids(host: Host) -> Iterator[Fault]:
+    """Those of a user namespace are the caller's to map (user_namespaces(7))."""
+    if not host.root and "user" in host.namespaces and not host.namespaces["user"].get("path"):
+        yield from subids.faults(host.linux)
 
 
-def _missing(cgroup: Cgroup, write: Write) -> str:
-    """The controller that this host doesn't have, or the file that its kernel doesn't; "" where both are there, and
-    where there is no other cgroup to look at."""
-    v2 = cgroup.mode == "v2"
-    tops = [d.top for d in cgroup.directories if v2 or write.controller in d.controllers]
-    controllers = set(_text(f"{tops[0]}/cgroup.controllers").split()) if v2 else {write.controller}
-    if not tops or write.controller not in controllers | {""}:
-        return f"cgroup controller {write.controller}"
-    # A cgroup that is there, not the top one: some files are not in that.
-    for name in os.listdir(tops[0]):
-        here = f"{tops[0]}/{name}"
-        enabled = not v2 or not write.controller or write.controller in _text(f"{here}/cgroup.controllers").split()
-        if enabled and os.path.exists(f"{here}/cgroup.procs"):
-            files = [write.file, *([write.otherwise.file] if write.otherwise else [])]
-            there = any(os.path.exists(f"{here}/{file}") for file in files)
-            return "" if there else f"file {write.file} in its cgroups"
-    return ""
+def limits_of_cgroups(host: Host) -> Iterator[Fault]:
+    """The cgroup can be made, and has what limits ask for (MUST 30, 110, 111)."""
+    yield from cgroups.faults(host.linux, host.root)
 
 
 def sysctl(host: Host) -> Iterator[Fault]:
@@ -263,6 +229,20 @@ def seccomp(host: Host) -> Iterator[Fault]:
     path = profile.get("listenerPath")
     if path and not _there(path):
         yield Fault("/linux/seccomp/listenerPath", f"nobody listens at {show(path)}", "MUST 131")
+
+
+def unknown_calls(host: Host) -> Iterator[Fault]:
+    """The names of a profile are those of system calls: of what libseccomp does not know, the filter knows nothing."""
+    profile = host.linux.get("seccomp", {})
+    if not profile.get("syscalls"):
+        return
+    from pyrun.host.seccomp import call_names, library_version, unknown_names  # lazy: only with a profile
+
+    known, version = [*call_names().values()], library_version()
+    for i, j, name in unknown_names(profile):
+        near = difflib.get_close_matches(name, known, 1, _ALIKE)
+        hint = f"did you mean {near[0]}?" if near else "it is newer, or of no kernel: the default action is taken"
+        yield Fault(f"/linux/seccomp/syscalls/{i}/names/{j}", f"libseccomp {version} knows no {show(name)}", hint=hint)
 
 
 def intel_rdt(host: Host) -> Iterator[Fault]:
@@ -367,7 +347,8 @@ ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
     net_devices,
     labels,
     limits,
-    cgroups,
+    ids,
+    limits_of_cgroups,
     sysctl,
     seccomp,
     intel_rdt,
@@ -375,4 +356,10 @@ ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
     cpus,
     file_system_options,
 )
-WARNINGS: tuple[Callable[[Host], Iterator[Fault]], ...] = (capabilities, file_systems, mount_label, old_cgroups)
+WARNINGS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
+    capabilities,
+    file_systems,
+    mount_label,
+    old_cgroups,
+    unknown_calls,
+)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from pyrun.check import bundle, host
 from pyrun.container.bundle import CreateOptions, absolute, read_raw
+from pyrun.errors import Error
 from pyrun.spec import strictjson
 from pyrun.spec.audit import audit
+from pyrun.spec.musts import musts
 
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
+    if rule := values.text("explain"):
+        return _explain(rule)
     where = arguments[0] if arguments else values.text("bundle") or "."
     options = CreateOptions(bundle=absolute(where), config=values.text("config"))
     found = audit(read_raw(options))
@@ -24,7 +28,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         found.warnings += bundle.warnings(found.config, options)
         if values["host"]:
             this = host.Host(found.config, options, context.caller)
-            found.errors += host.errors(this)
+            told = {fault.pointer for fault in found.errors if fault.pointer}
+            found.errors += [fault for fault in host.errors(this) if fault.pointer not in told]
             found.warnings += host.warnings(this)
     if values["json"]:
         print(
@@ -46,6 +51,17 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if not found.errors:
         print(f"{options.bundle}: nothing wrong{' on this host' if values['host'] else ''}")
     return 1 if found.errors else 0
+
+
+def _explain(rule: str) -> int:
+    """What a rule says, and where it stands: `MUST 54` or 54."""
+    digits = rule.upper().removeprefix("MUST").strip()
+    known = musts()
+    must = known.get(int(digits)) if digits.isascii() and digits.isdigit() else None
+    if must is None:
+        raise Error(f"there is no rule {rule}", hint=f"MUST 1 to MUST {len(known)}, as at the end of check's lines")
+    print(f"MUST {int(digits)}: {must.text}\n{must.where}")
+    return 0
 
 
 def _row(fault: Fault) -> dict[str, str]:

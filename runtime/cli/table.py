@@ -221,6 +221,7 @@ COMMANDS = {
         _BUNDLE,
         _CONFIG,
         ("--host", "", "also what this host can't do"),
+        ("--explain", "RULE", "say what a rule of the specification demands, such as MUST 54, and check nothing"),
         ("--json", "", "as JSON"),
     ),
     "plan": Command(

@@ -6,8 +6,9 @@ from pyrun.container.bundle import absolute
 from pyrun.errors import ConfigError, Error
 from pyrun.kernel.files import read_bounded, read_document
 from pyrun.spec import config as spec_config
-from pyrun.spec import strictjson
+from pyrun.spec import schema, strictjson
 from pyrun.spec.faults import Invalid
+from pyrun.spec.unknown import unknown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
+    from pyrun.log import Log
     from pyrun.spec.config import Resources
 
 _SUFFIXES = "kmgtp"
@@ -53,7 +55,7 @@ OPTIONS: tuple[tuple[str, str, str, Callable[[str], Any]], ...] = (
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    wanted = _document(values.text("resources")) if values["resources"] else _options(values)
+    wanted = _document(values.text("resources"), context.caller.log) if values["resources"] else _options(values)
     schemata = [(f"--{key.replace('_', '-')}", values.text(key)) for key in ("l3_cache_schema", "mem_bw_schema")]
     with context.open(arguments[0]).locked() as container:
         container.update(wanted, [row for row in schemata if row[1]])
@@ -73,13 +75,16 @@ def _options(values: Values) -> Resources:
     return _checked(strictjson.dumps(found).encode())
 
 
-def _document(path: str) -> Resources:
-    """Resources as in config.json, from a file, or from stdin for `-`."""
+def _document(path: str, log: Log) -> Resources:
+    """Resources as in config.json, from a file, or from stdin for `-`. What is unknown there is warned of."""
     try:
         raw = read_bounded(0, "stdin") if path == "-" else read_document(absolute(path))
     except OSError as e:
         raise Error("read the resources", call=f"open {path}", errno=e.errno) from None
-    return _checked(raw)
+    found = _checked(raw)
+    for fault in unknown(found, schema.load("config", "resources")):
+        log.warning(str(fault))
+    return found
 
 
 def _checked(raw: bytes) -> Resources:

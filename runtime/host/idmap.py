@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pyrun.spec.config import IDMapping, Linux
 
 # Callers start the runtime with no PATH at all.
-_HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin")
+HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin")
 
 
 def write(pid: int, linux: Linux, caller: Caller, at: str = "/linux") -> None:
@@ -61,7 +61,7 @@ def _write(pid: int, file: str, text: str, pointer: str) -> None:
 
 def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str, caller: Caller) -> None:
     numbers = [str(n) for m in mappings for n in (m["containerID"], m["hostID"], m["size"])]
-    for directory in _HELPER_DIRECTORIES:
+    for directory in HELPER_DIRECTORIES:
         try:
             child = posix.posix_spawn(f"{directory}/{helper}", [helper, str(pid), *numbers], {})
         except FileNotFoundError:
@@ -71,4 +71,4 @@ def _help(pid: int, helper: str, mappings: list[IDMapping], pointer: str, caller
             raise Error("map ids", pointer=pointer, detail=words, hint="see /etc/subuid and /etc/subgid")
         return
     hint = "install the package uidmap, or map only your own id"
-    raise Error("map ids", pointer=pointer, detail=f"{helper} not found in {':'.join(_HELPER_DIRECTORIES)}", hint=hint)
+    raise Error("map ids", pointer=pointer, detail=f"{helper} not found in {':'.join(HELPER_DIRECTORIES)}", hint=hint)

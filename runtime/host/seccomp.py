@@ -22,6 +22,7 @@ from pyrun.spec.seccomp import ACTIONS, DENYING, FLAGS, OPERATORS, WITH_ERRNO
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
+    from collections.abc import Iterator
 
     from pyrun.log import Log
     from pyrun.spec.config import Seccomp, Syscall
@@ -263,6 +264,16 @@ def _is_whole(program: bytes) -> bool:
         if code & _CLASS == _JMP and code != _JA and at + 1 + max(right, wrong) > last:
             return False
     return bool(code & _CLASS == _RET)
+
+
+def unknown_names(seccomp: Seccomp) -> Iterator[tuple[int, int, str]]:
+    """(which of syscalls, which of its names, the name) of what libseccomp knows on no architecture: the filter says
+    nothing of them. Raises Error without libseccomp."""
+    library = _library()
+    for i, rule in enumerate(seccomp.get("syscalls", [])):
+        for j, name in enumerate(rule["names"]):
+            if library.seccomp_syscall_resolve_name(name.encode()) == -1:
+                yield i, j, name
 
 
 def call_names() -> dict[int, str]:

@@ -75,6 +75,10 @@ EDITS: tuple[tuple[str, Any], ...] = (
     ("/process/apparmorProfile", "nonsense"),
     ("/mounts/-", {"destination": "/x", "type": "tmpfs", "options": ["size=many"]}),
     ("/mounts/-", {"destination": "/x", "type": "tmpfs", "options": ["nonsense"]}),
+    ("/mounts/-", {"destination": "/x", "type": "tmpfs", "options": ["nosuid", "siez=1m"]}),
+    ("/mounts/-", {"destination": "/x", "type": "tmpfs", "options": ["mode=999"]}),
+    ("/mounts/-", {"destination": "/x", "type": "devpts", "options": ["newinstance", "ptmxmode=rw"]}),
+    ("/mounts/-", {"destination": "/x", "type": "mqueue", "options": ["mode=1777"]}),
     ("/mounts/-", {"destination": "/x", "type": "proc", "options": ["hidepid=many"]}),
     ("/mounts/-", {"destination": "/x", "type": "nonsensefs"}),
     ("/mounts/-", {"destination": "/x", "source": "/nowhere", "options": ["bind"]}),
@@ -128,3 +132,37 @@ def test_check_says_beforehand(container: Container, pointer: str, value: Any) -
     else:
         said = [*host_errors, *host_warnings]
         assert any(at.startswith(pointer.removesuffix("/-")) for at in said), (done.err, said)
+
+
+@pytest.mark.parametrize(
+    ("pointer", "value", "below"),
+    [
+        ("/linux/resources/memory", {"limit": 4096}, "/limit"),
+        ("/process/rlimits", [{"type": "RLIMIT_AS", "soft": 65536, "hard": 65536}], "/0/soft"),
+        ("/process/rlimits", [{"type": "RLIMIT_STACK", "soft": 4096, "hard": 65536}], "/0/soft"),
+    ],
+)
+def test_a_limit_with_which_nothing_starts(container: Container, pointer: str, value: Any, below: str) -> None:
+    container.sh("exit 0")
+    edit(container.config, pointer, value)
+    container.write()
+    assert told(container)[0] == [pointer + below]
+    assert container.runtime("run", "--bundle", container.path, container.id).code != 0
+
+
+@pytest.mark.parametrize(("name", "mode"), [("opt", 0o700), ("opt/tool", 0o744)])
+def test_a_program_that_its_user_may_not_execute(container: Container, name: str, mode: int) -> None:
+    (container.rootfs / "opt").mkdir()
+    (container.rootfs / "opt/tool").write_text("#!/bin/sh\nexit 0\n")
+    (container.rootfs / "opt/tool").chmod(0o755)
+    container.process["user"] = {"uid": 1000, "gid": 1000}
+    container.process["capabilities"] = {}
+    container.args = ["/opt/tool"]
+    container.write()
+    assert told(container)[0] == []
+    assert container.runtime("run", "--bundle", container.path, container.id).code == 0
+    (container.rootfs / name).chmod(mode)
+    assert told(container)[0] == ["/process/args/0"]
+    done = container.runtime("run", "--bundle", container.path, container.id)
+    assert done.code == 1
+    assert "EACCES" in done.err

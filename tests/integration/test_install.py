@@ -23,6 +23,8 @@ PYTHON = "/usr/bin/python3"
 # How often one is installed over the other while it is called.
 INSTALLS = int(os.environ.get("PYRUN_INSTALLS", "5"))
 
+DATA = {"pyrun/machine/executor", "pyrun/py.typed", "pyrun/spec/musts.json", "pyrun/timeline/page.html"}
+
 
 def make(*arguments: str) -> None:
     subprocess.run(["make", "-s", "-C", CHECKOUT, *arguments], check=True)
@@ -347,7 +349,7 @@ def test_pip(tmp_path: Path, new_container: Callable[[], Container]) -> None:
     }
     schemas = {f"pyrun/{path.relative_to(CHECKOUT)}" for path in (CHECKOUT / "spec/schemas").iterdir()}
     held = {name for name in names_ if name.startswith("pyrun/")}
-    assert held == modules | schemas | {"pyrun/machine/executor", "pyrun/py.typed", "pyrun/timeline/page.html"}
+    assert held == modules | schemas | DATA
     subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
     container = new_container()
     container.runtime.binary = str(target / "bin/pyrun")

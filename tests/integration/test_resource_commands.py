@@ -429,3 +429,12 @@ def test_regex(container: Container, new_container: Any) -> None:
     runtime.ok("delete", "--force", "--regex", ".")
     assert runtime.ids() == []
     assert runtime("kill", "--regex", "(", "KILL").code == 1
+
+
+@pytest.mark.pyrun_only("its own words")
+def test_what_update_does_not_know(running: Container, tmp_path: Path) -> None:
+    """A limit with a wrong name is no limit: that is said, and the rest is done."""
+    (tmp_path / "wanted").write_text('{"pids": {"limit": 40, "limt": 50}}')
+    done = running.runtime("update", "-r", str(tmp_path / "wanted"), running.id)
+    assert done.code == 0
+    assert "/pids/limt: has no effect: it is unknown (did you mean limit?)" in done.err

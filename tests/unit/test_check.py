@@ -7,6 +7,7 @@ import os
 import platform
 import struct
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrun.caller import Caller
-from pyrun.check import bundle, host
+from pyrun.check import bundle, host, subids
 from pyrun.container.bundle import CreateOptions
 from pyrun.spec import config, strictjson
 from pyrun.spec.audit import audit
@@ -451,6 +452,142 @@ def test_the_directories_of_an_overlay(tmp_path: Path) -> None:
     up, work = f"upperdir={tmp_path}/up", f"workdir={tmp_path}/work"
     assert found(f"lowerdir={tmp_path}/low", up, work) == found(f"lowerdir={tmp_path}/low") == []
     assert found(f"lowerdir={tmp_path}/low:/nowhere") == ['/mounts/0/options/0: "/nowhere" does not exist on this host']
-    assert "needs a workdir" in found("lowerdir=/", up)[0]
     [said] = found("lowerdir=/", up, "workdir=/proc")
     assert said.startswith("/mounts/0/options/2: workdir is on another file system than upperdir")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize(
+    ("edits", "modes", "words"),
+    [
+        ([], {"opt": 0o700}, '"/opt" (mode 0700, of 0:0) may not be searched by uid 1000'),
+        ([], {"opt/tool": 0o700}, '"/opt/tool" (mode 0700, of 0:0) may not be executed by uid 1000'),
+        ([], {"opt/tool": 0o755}, ""),
+        ([], {"opt": 0o711, "opt/tool": 0o111}, ""),
+        ([put("/process/user/additionalGids", [0])], {"opt/tool": 0o710}, ""),
+        ([put("/process/capabilities/effective", ["CAP_DAC_OVERRIDE"])], {"opt": 0o700, "opt/tool": 0o700}, ""),
+        ([put("/process/capabilities/effective", ["CAP_DAC_READ_SEARCH"])], {"opt": 0o700}, ""),
+        (
+            [put("/process/capabilities/effective", ["CAP_DAC_READ_SEARCH"])],
+            {"opt/tool": 0o700},
+            '"/opt/tool" (mode 0700, of 0:0) may not be executed by uid 1000',
+        ),
+        # 0 of the host is 1000 inside
+        ([put("/linux/uidMappings", [{"containerID": 1000, "hostID": 0, "size": 1}])], {"opt/tool": 0o700}, ""),
+        (
+            [put("/linux/uidMappings", [{"containerID": 1000, "hostID": 5, "size": 1}])],
+            {"opt/tool": 0o700},
+            '"/opt/tool" (mode 0700, of an unmapped id:0) may not be executed by uid 1000',
+        ),
+    ],
+)
+def test_who_may_execute_it(folder: Path, edits: list[Edit], modes: dict[str, int], words: str) -> None:
+    executable(folder / "rootfs/opt/tool", elf())
+    for name, mode in modes.items():
+        (folder / "rootfs" / name).chmod(mode)
+    document: Any = write(folder, put("/process/user/uid", 1000), put("/process/user/gid", 1000), *edits)
+    for name in ("/opt/tool", "tool"):
+        document["process"] |= {"args": [name], "env": ["PATH=/none:/opt"]}
+        found = [str(fault) for fault in bundle.executables(document, CreateOptions(bundle=str(folder)))]
+        assert [words in fault for fault in found] == ([True] if words else []), found
+
+
+@pytest.mark.parametrize(
+    ("edit", "pointer"),
+    [
+        (put("/process/rlimits", [{"type": "RLIMIT_STACK", "soft": 4096, "hard": 1 << 20}]), "/process/rlimits/0/soft"),
+        (put("/process/rlimits", [{"type": "RLIMIT_AS", "soft": 65536, "hard": 65536}]), "/process/rlimits/0/soft"),
+        (put("/linux/resources", {"memory": {"limit": 4096}}), "/linux/resources/memory/limit"),
+    ],
+)
+def test_a_limit_with_which_nothing_starts(folder: Path, edit: Edit, pointer: str) -> None:
+    write(folder, edit)
+    code, said = check(folder)
+    assert (code, [row["pointer"] for row in said["errors"]]) == (1, [pointer])
+
+
+@pytest.mark.parametrize("rule", ["54", "MUST 54", "must 54"])
+def test_what_a_rule_says(rule: str) -> None:
+    done = subprocess.run([PYRUN, "check", "--explain", rule], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith("MUST 54: process.cwd is absolute\nhttps://")
+    done = subprocess.run([PYRUN, "check", "--explain", "MUST 0"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no rule MUST 0" in done.stderr
+
+
+def test_names_of_no_system_call(folder: Path) -> None:
+    rule = {"names": ["mkdri", "read", "nonsense"], "action": "SCMP_ACT_ERRNO"}
+    write(folder, put("/linux/seccomp", {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
+    said = {row["pointer"]: row for row in check(folder, "--host")[1]["warnings"]}
+    assert said["/linux/seccomp/syscalls/0/names/0"]["hint"] == "did you mean mkdir?"
+    assert "/linux/seccomp/syscalls/0/names/1" not in said
+    assert 'knows no "nonsense"' in said["/linux/seccomp/syscalls/0/names/2"]["problem"]
+
+
+SUBIDS = "root:1:1\n\nnonsense\n1000:200000:10\nnobody:100000:65536\n65534:300000:1\n1000:400000:x\n"
+
+
+@pytest.mark.parametrize(
+    ("uid", "found"), [(65534, [(100000, 65536), (300000, 1)]), (1000, [(200000, 10)]), (1001, [])]
+)
+def test_ranges_of_subordinate_ids(tmp_path: Path, uid: int, found: list[tuple[int, int]]) -> None:
+    (tmp_path / "subuid").write_text(SUBIDS)
+    assert subids.ranges(str(tmp_path / "subuid"), uid) == found
+    assert subids.ranges(str(tmp_path / "none"), uid) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "pointers"),
+    [
+        ([(0, 1000, 1)], []),
+        ([(0, 1000, 1), (1, 200000, 10)], []),
+        ([(0, 1000, 1), (1, 200000, 11)], ["/linux/uidMappings/1"]),
+        ([(0, 200005, 5)], []),
+        ([(0, 0, 1)], ["/linux/uidMappings/0"]),
+        ([(0, 1000, 2)], ["/linux/uidMappings/0"]),
+    ],
+)
+def test_ids_that_are_the_callers(
+    monkeypatch: pytest.MonkeyPatch, rows: list[tuple[int, int, int]], pointers: list[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "getegid", lambda: 1000)
+    monkeypatch.setattr(subids, "ranges", lambda path, uid: [subids.Range(200000, 10)])
+    monkeypatch.setattr(os, "access", lambda path, mode: True)
+    mappings: Any = [{"containerID": inside, "hostID": outside, "size": size} for inside, outside, size in rows]
+    own: Any = [{"containerID": 0, "hostID": 1000, "size": 1}]
+    assert [fault.pointer for fault in subids.faults({"uidMappings": mappings, "gidMappings": own})] == pointers
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    helped = rows != [(0, 1000, 1)]
+    faults = list(subids.faults({"uidMappings": mappings, "gidMappings": own}))
+    assert [fault.problem for fault in faults] == ["newuidmap is not installed"] * helped
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
+def test_what_is_delegated(tmp_path: Path) -> None:
+    """As a user: of a tree as cgroup v2 would have it, from `user` on his own."""
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o711)
+    for name, controllers in (("", "cpu memory pids"), ("slice", "memory pids"), ("slice/user", "pids")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        for file, text in (("cgroup.controllers", controllers), ("cgroup.subtree_control", ""), ("cgroup.procs", "")):
+            (tmp_path / name / file).write_text(text)
+            (tmp_path / name / file).chmod(0o644)
+        (tmp_path / name).chmod(0o755)
+    for path in (tmp_path / "slice/user", *(tmp_path / "slice/user").iterdir()):
+        os.chown(path, 1000, 1000)
+    limits: Any = {"resources": {"pids": {"limit": 5}, "memory": {"limit": 1 << 30}}}
+    script = (
+        "import os, sys; from pyrun.check import cgroups; from pyrun.cgroups.host import Hierarchies, Hierarchy\n"
+        f"here = Hierarchies('v2', [Hierarchy((), {str(tmp_path)!r}, '/', '/')])\n"
+        "cgroups.hierarchies_of_host = lambda: here\n"
+        "os.setgroups([]); os.setgid(1000); os.setuid(1000)\n"
+        f"for path in ('/slice/user/x', '/slice/x'):\n"
+        f"    print(*cgroups.faults({limits!r} | {{'cgroupsPath': path}}, False), sep='; ')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    delegated, denied = done.stdout.splitlines()
+    assert delegated.startswith("/linux/resources/memory/limit: the controller memory is not delegated to this caller")
+    assert "pids" not in delegated.split("only pids")[0]
+    assert denied.count("slice is not to be written by this caller") == 2
