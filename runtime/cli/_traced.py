@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
+from pyrun.cli._screen import Screen
 from pyrun.errors import Error
 from pyrun.timeline import chrome, page, table
 from pyrun.timeline.events import timeline
@@ -51,7 +52,6 @@ def _write(trace: Trace, where: str, file: TextIO) -> None:
     elif where.endswith(".html"):
         file.write(page.document(found))
     else:
-        terminal = file.isatty()
-        width = os.get_terminal_size(file.fileno()).columns if terminal else 0
-        for line in table.lines(found, colour=terminal and not os.environ.get("NO_COLOR"), width=width):
+        screen = Screen(os.environb, file.fileno())
+        for line in table.lines(found, colour=screen.coloured, width=screen.width):
             file.write(f"{line}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrun.check import bundle, host
+from pyrun.cli._screen import RED, YELLOW, Screen
 from pyrun.container.bundle import CreateOptions, absolute, read_raw
 from pyrun.errors import Error
 from pyrun.spec import strictjson
@@ -44,10 +45,11 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
             )
         )
         return 1 if found.errors else 0
-    for level, faults in (("error", found.errors), ("warning", found.warnings)):
+    screen = Screen(context.caller.environ)
+    for level, colour, faults in (("error", RED, found.errors), ("warning", YELLOW, found.warnings)):
         for fault in faults:
             rule = f" [{fault.rule}]" if fault.rule else ""
-            print(f"{level}: {fault}{rule}")
+            print(screen.paint(f"{level}:", colour) + screen.fold(f"{level}: {fault}{rule}", 4)[len(level) + 1 :])
     if not found.errors:
         print(f"{options.bundle}: nothing wrong{' on this host' if values['host'] else ''}")
     return 1 if found.errors else 0

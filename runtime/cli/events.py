@@ -1,4 +1,5 @@
-"""pyrun events ID: what the container uses, and when it runs out of memory; a JSON object a line."""
+"""pyrun events [ID]: what the container uses, and when it runs out of memory; a JSON object a line. With --prometheus
+one scrape, of all containers if no ID says otherwise."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pyrun.cgroups import oom
-from pyrun.errors import Error
+from pyrun.cli._prometheus import exposition
+from pyrun.cli.parse import UsageError
+from pyrun.container.container import Container
+from pyrun.errors import Error, NotRunningError
 from pyrun.spec import strictjson
 
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
-    from pyrun.container.container import Container
 
 # Go's units of time, which runc's --interval takes.
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -22,6 +25,11 @@ _LONGEST = 86400.0
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
+    if values["prometheus"]:
+        print(_scrape(context, arguments), end="")
+        return 0
+    if not arguments:
+        raise UsageError("events", '"events" requires exactly 1 argument, but with --prometheus')
     interval = seconds(values.text("interval") or "5s")
     with context.open(arguments[0]) as container:
         container.require_running()
@@ -30,6 +38,22 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         else:
             _follow(container, interval)
     return 0
+
+
+def _scrape(context: Context, ids: list[str]) -> str:
+    """What each of them uses; those that have ended use nothing."""
+    found = {}
+    for container in map(context.open, ids) if ids else Container.each(context.root, context.caller):
+        with container:
+            try:
+                container.require_running()
+                found[container.id] = container.statistics()
+            except NotRunningError:
+                if ids:
+                    raise
+            except Error as e:
+                context.caller.log.warning(f"{container.id}: {e}")
+    return exposition(found)
 
 
 def seconds(text: str) -> float:

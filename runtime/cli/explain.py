@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from pyrun.check.bundle import errors
+from pyrun.cli._screen import Screen
 from pyrun.container.bundle import CreateOptions, read_raw
 from pyrun.errors import Error
 from pyrun.failures.record import forget, records
@@ -30,9 +31,10 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     except OSError as e:
         raise Error("read what is kept of failures", call=f"open {folder}", errno=e.errno) from None
     if values["list"]:
+        screen = Screen(context.caller.environ)
         for record in kept:
             when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record["when"]))
-            print(f"{when}  {record['verb']:<6}  {record['id']:<24}  {record['error']}")
+            print(screen.cut(f"{when}  {record['verb']:<6}  {record['id']:<24}  {record['error']}"))
         return 0
     if not kept:
         of = f" of {name}" if name else ""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import posix
+import select
 
+from pyrun.cli._screen import Screen, table
 from pyrun.container.container import Container
 from pyrun.errors import Error
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
 
 _COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
+_SECONDS = 0.5
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -25,6 +30,20 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
             posix.stat(context.root)
         except OSError as e:
             raise Error("list the containers", call=f"open {context.root}", errno=e.errno) from None
+    if not values["watch"]:
+        print(_shown(_states(context), form, values.flag("quiet"), Screen(context.caller.environ)), end="")
+        return 0
+    before = None
+    while True:
+        screen = Screen(context.caller.environ)
+        shown = _shown(_states(context), form, values.flag("quiet"), screen)
+        if shown != before:
+            print(screen.anew + shown, end="", flush=True)
+            before = shown
+        context.caller.wait(select.poll(), _SECONDS)
+
+
+def _states(context: Context) -> list[dict[str, Any]]:
     found = []
     for container in Container.each(context.root, context.caller):
         with container:
@@ -32,15 +51,16 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
                 found.append(container.describe())
             except Error as e:
                 context.caller.log.warning(str(e))
-    if values["quiet"]:
-        for state in found:
-            print(state["id"])
+    return found
+
+
+def _shown(found: list[dict[str, Any]], form: str, quiet: bool, screen: Screen) -> str:
+    if quiet:
+        lines = [str(state["id"]) for state in found]
     elif form == "json":
         # runc's answer for none, which callers parse.
-        print(strictjson.dumps(found) if found else "null")
+        lines = [strictjson.dumps(found) if found else "null"]
     else:
-        rows = [[name.upper() for name in _COLUMNS], *([str(state[name]) for name in _COLUMNS] for state in found)]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_COLUMNS))]
-        for row in rows:
-            print("   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    return 0
+        headings = tuple(name.upper() for name in _COLUMNS)
+        lines = table([headings, *(tuple(str(state[name]) for name in _COLUMNS) for state in found)])
+    return "".join(f"{screen.cut(line) if form == 'table' else line}\n" for line in lines)

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 
+from pyrun.cli._screen import BOLD, Screen
 from pyrun.container.bundle import CreateOptions, absolute, read_config
 from pyrun.container.planned import Planned
 from pyrun.container.store import check_id
@@ -48,16 +49,17 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         return 0
     for fault in checks.config_warnings(planned.config):
         print(f"warning: {fault}")
+    screen = Screen(context.caller.environ)
     if values["all"]:
         for what, pointer in planned.rows:
-            print(f"      {what:<{_WIDTH}}  {pointer}")
+            print(screen.cut(f"      {what:<{_WIDTH}}  {pointer}"))
         for i, (what, pointer) in enumerate(lines(planned.program)):
-            print(f"{i:4}  {what:<{_WIDTH}}  {pointer}".rstrip())
+            print(screen.cut(f"{i:4}  {what:<{_WIDTH}}  {pointer}".rstrip()))
         return 0
     for stage, rows in _stages(planned):
-        print(f"{stage.name:<11} {stage.why}  ({stage.section})")
+        print(screen.paint(screen.cut(f"{stage.name:<11} {stage.why}  ({stage.section})"), BOLD))
         for row in rows:
-            print(f"    {row}")
+            print(screen.cut(f"    {row}"))
     print(f"{len(planned.program.instructions)} instructions; --all shows each of them")
     return 0
 

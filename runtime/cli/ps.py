@@ -6,6 +6,7 @@ import posix
 import subprocess
 import time
 
+from pyrun.cli._screen import Screen
 from pyrun.errors import Error
 from pyrun.spec import strictjson
 
@@ -33,8 +34,9 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         print(strictjson.dumps(pids))
         return 0
     if len(arguments) == 1:
+        screen = Screen(context.caller.environ)
         for row in _rows(pids):
-            print("{:<8} {:>7} {:>7} {:<8} {:<8} {:>8} {}".format(*row))
+            print(screen.cut("{:<8} {:>7} {:>7} {:<8} {:<8} {:>8} {}".format(*row)))
         return 0
     heading, *lines = _host(arguments[1:])
     column = _column(heading)

@@ -142,11 +142,12 @@ COMMANDS = {
     ),
     "events": Command(
         "print what a container uses, and when it runs out of memory",
-        "ID",
-        1,
+        "[ID]",
+        0,
         1,
         ("--interval", "DURATION", "how often (default: 5s)"),
         ("--stats", "", "once, and end"),
+        ("--prometheus", "", "once, in Prometheus' text format; of all containers without ID"),
     ),
     "update": Command(
         "change the limits of a container",
@@ -181,6 +182,7 @@ COMMANDS = {
         0,
         ("--format -f", "FORMAT", "table or json"),
         ("--quiet -q", "", "print only ids"),
+        ("--watch -w", "", "print it again whenever it has changed, until interrupted"),
     ),
     "spec": Command(
         "write an example config.json",
