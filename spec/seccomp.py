@@ -23,6 +23,9 @@ WITH_ERRNO = ("SCMP_ACT_ERRNO", "SCMP_ACT_TRACE")
 # Those with which the call is not made, whoever looks on.
 DENYING = ("SCMP_ACT_KILL", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO")
 
+# Those of them after which a program is at its end.
+KILLING = DENYING[:4]
+
 # Flags of seccomp(2), SECCOMP_SET_MODE_FILTER.
 FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": 0x01,
@@ -41,6 +44,16 @@ OPERATORS = {
     "SCMP_CMP_GT": 6,
     "SCMP_CMP_MASKED_EQ": 7,
 }
+
+
+def killing(profile: Seccomp | None, call: str) -> str:
+    """What of the profile ends a program that makes the call, as a JSON pointer; "": nothing does."""
+    if profile is None:
+        return ""
+    for i, rule in enumerate(profile.get("syscalls", ())):
+        if call in rule["names"] and rule["action"] in KILLING:
+            return f"/linux/seccomp/syscalls/{i}/names/{rule['names'].index(call)}"
+    return "/linux/seccomp/defaultAction" if profile["defaultAction"] in KILLING else ""
 
 
 def denial_of_execve(profile: Seccomp | None) -> str:

@@ -9,7 +9,7 @@ from pyrun.container.exec import ExecOptions, execute
 from pyrun.container.gather import seccomp_filter
 from pyrun.errors import ConfigError, Error
 from pyrun.kernel.files import read_document
-from pyrun.kernel.signals import SIGKILL
+from pyrun.kernel.signals import SIGKILL, SIGSYS
 from pyrun.plan import labels
 from pyrun.spec import config as spec_config
 from pyrun.spec.checks import process_faults, process_warnings
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 # Failures of pyrun itself: callers tell them from those of the program by this.
 _FAILED = 255
+_FORBIDDEN = 128 + SIGSYS
 _MOST_ID = (1 << 32) - 2
 
 
@@ -76,7 +77,12 @@ def _execute(context: Context, container: Container, values: Values, command: li
     except BaseException:
         posix.kill(pid, SIGKILL)
         raise
-    return foreground.wait()
+    code = foreground.wait()
+    if code == _FORBIDDEN:
+        from pyrun.cli._forbidden import explained  # lazy: for such an end alone
+
+        context.caller.log.error(f"{process['args'][0]} was killed: {explained(pid, config)}")
+    return code
 
 
 def _process(config: Config, values: Values, command: list[str]) -> Process:

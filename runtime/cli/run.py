@@ -6,7 +6,7 @@ from pyrun.cli._lifecycle import create_options
 from pyrun.container.create import create
 from pyrun.errors import DoesNotExistError, Error
 from pyrun.kernel.process import end_child
-from pyrun.kernel.signals import SIGKILL
+from pyrun.kernel.signals import SIGKILL, SIGSYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pyrun.container.create import Created
 
 
-_KILLED = 128 + SIGKILL
+_KILLED, _FORBIDDEN = 128 + SIGKILL, 128 + SIGSYS
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -78,6 +78,10 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
     log.debug(f"the program has ended: {code}")
     if code == _KILLED and (words := container.out_of_memory()):
         log.error(f"container {container.id} was killed: {words}")
+    if code == _FORBIDDEN:
+        from pyrun.cli._forbidden import explained  # lazy: for such an end alone
+
+        log.error(f"container {container.id} was killed: {explained(container.state['pid'], container.config())}")
     if not keep:
         try:
             container.locked()

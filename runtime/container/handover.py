@@ -27,7 +27,12 @@ def send(fd: int, path: str, data: bytes) -> None:
     end = time.monotonic() + SECONDS
     try:
         _within(connection, end)
-        connection.connect(path)
+        # By way of a descriptor: an address holds 107 bytes (unix(7)), and a path may have more.
+        found = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
+        try:
+            connection.connect(f"/proc/self/fd/{found}")
+        finally:
+            posix.close(found)
         _within(connection, end)
         sent = connection.sendmsg([data], [(SOL_SOCKET, SCM_RIGHTS, fd.to_bytes(4, "little"))])
         while sent < len(data):

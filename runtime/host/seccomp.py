@@ -278,19 +278,23 @@ def unknown_names(seccomp: Seccomp) -> Iterator[tuple[int, int, str]]:
 
 def call_names() -> dict[int, str]:
     """Number -> name of each system call of this machine that libseccomp knows. Raises Error without it."""
+    native = _library().seccomp_arch_native()
+    return {number: name for number in range(_MOST_CALLS) if (name := call_name(native, number))}
+
+
+def call_name(architecture: int, number: int) -> str:
+    """Of a system call on an AUDIT_ARCH_ (linux/audit.h); "" when libseccomp knows none. Raises Error without it."""
     import ctypes  # lazy: hardly ever
 
-    library = _library()
-    resolve = library.seccomp_syscall_resolve_num_arch
+    resolve, libc = _library().seccomp_syscall_resolve_num_arch, ctypes.CDLL(None)
     resolve.argtypes, resolve.restype = [ctypes.c_uint32, ctypes.c_int], ctypes.c_void_p
-    libc = ctypes.CDLL(None)
     libc.free.argtypes = [ctypes.c_void_p]
-    found = {}
-    for number in range(_MOST_CALLS):
-        if at := resolve(library.seccomp_arch_native(), number):
-            found[number] = ctypes.string_at(at).decode()
-            libc.free(at)
-    return found
+    at = resolve(architecture, number)
+    if not at:
+        return ""
+    name = ctypes.string_at(at).decode()
+    libc.free(at)
+    return name
 
 
 def library_version() -> str:

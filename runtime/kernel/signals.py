@@ -11,12 +11,13 @@ else:
     from _signal import SIG_DFL, SIG_IGN, getsignal, pidfd_send_signal, set_wakeup_fd, signal
 
 __all__ = [
-    "ENDING", "SIGCHLD", "SIGHUP", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGTERM", "SIGURG", "SIGWINCH",
+    "ENDING", "SIGCHLD", "SIGHUP", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSYS", "SIGTERM", "SIGURG", "SIGWINCH",
     "SIG_DFL", "SIG_IGN", "Pending", "default", "in_child", "pidfd_send_signal", "signal",
 ]  # fmt: skip
 
 # signal(7), the same on all machines that pyrun runs on
-SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE, SIGTERM, SIGCHLD, SIGURG, SIGWINCH = 1, 2, 3, 9, 13, 15, 17, 23, 28
+SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE = 1, 2, 3, 9, 13
+SIGTERM, SIGCHLD, SIGURG, SIGWINCH, SIGSYS = 15, 17, 23, 28, 31
 
 # What asks a process to end.
 ENDING = (SIGHUP, SIGINT, SIGTERM)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import docker_profile
@@ -123,3 +126,31 @@ def test_a_profile_that_forbids_everything(container: Container, verb: str, priv
     assert "ENOSPC" in done.err
     assert "the seccomp profile denies execve: /linux/seccomp/defaultAction" in done.err
     container.delete("--force")
+
+
+@pytest.mark.pyrun_only("the peers only exit with 159")
+@pytest.mark.parametrize("verb", ["run", "exec"])
+@pytest.mark.parametrize("action", ["SCMP_ACT_KILL_PROCESS", "SCMP_ACT_TRAP"])
+def test_a_program_that_its_profile_kills(container: Container, verb: str, action: str) -> None:
+    """The call is named where the kernel's log has it: it logs what kills, not what is trapped."""
+    rule = {"names": ["chmod", "mkdir", "mkdirat"], "action": action}
+    container.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}
+    container.args = ["mkdir", "/x"] if verb == "run" else ["sleep", "1000"]
+    container.write()
+    if verb == "run":
+        done = container.runtime("run", "--bundle", container.path, container.id)
+    else:
+        container.create()
+        container.start()
+        done = container.runtime("exec", container.id, "mkdir", "/x")
+        container.delete("--force")
+    assert done.code == 128 + signal.SIGSYS
+    assert "was killed: SIGSYS: " in done.err
+    if action == "SCMP_ACT_KILL_PROCESS" and Path("/dev/kmsg").exists() and "type=1326" in kernels_log():
+        assert "the seccomp profile (/linux/seccomp/syscalls/0/names/1) forbids mkdir" in done.err
+    else:
+        assert "the kernel's log may say which" in done.err
+
+
+def kernels_log() -> str:
+    return subprocess.run(["dmesg"], capture_output=True, text=True, check=False).stdout

@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import termios
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,19 @@ def started(container: Container, listener: Listener, script: str) -> str:
 def test_the_socket_gets_the_master(container: Container, listener: Listener) -> None:
     """One message, some data, one descriptor."""
     assert started(container, listener, "echo hello; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo tty") == "hello\ntty\n"
+
+
+def test_a_socket_with_a_long_path(container: Container, tmp_path: Path) -> None:
+    """Longer than an address can be (unix(7)): it is found all the same."""
+    container.unlike(runc="1.1 hands the path to connect(2)")
+    folder = tmp_path / ("x" * 100) / ("y" * 100)
+    folder.mkdir(parents=True)
+    fd = os.open(folder, os.O_PATH)
+    listener = Listener(Path(f"/proc/self/fd/{fd}/socket"))
+    os.close(fd)
+    listener.path = folder / "socket"
+    assert started(container, listener, "echo hello") == "hello\n"
+    listener.close()
 
 
 def test_tty_and_console(container: Container, listener: Listener) -> None:
