@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from pyrun.cgroups import oom
+from pyrun.cli._duration import seconds
 from pyrun.cli._prometheus import exposition
 from pyrun.cli.parse import UsageError
 from pyrun.container.container import Container
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
 
-# Go's units of time, which runc's --interval takes.
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-_LONGEST = 86400.0
-
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     if values["prometheus"]:
@@ -30,7 +26,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         return 0
     if not arguments:
         raise UsageError("events", '"events" requires exactly 1 argument, but with --prometheus')
-    interval = seconds(values.text("interval") or "5s")
+    interval = seconds(values.text("interval") or "5s", "--interval")
     with context.open(arguments[0]) as container:
         container.require_running()
         if values["stats"]:
@@ -54,24 +50,6 @@ def _scrape(context: Context, ids: list[str]) -> str:
             except Error as e:
                 context.caller.log.warning(f"{container.id}: {e}")
     return exposition(found)
-
-
-def seconds(text: str) -> float:
-    """A duration in Go's words: 5s, 1m30s, 100ms. Raises Error."""
-    total, rest = 0.0, text
-    while rest:
-        digits = 0
-        while digits < len(rest) and (rest[digits].isdigit() or rest[digits] == "."):
-            digits += 1
-        unit = next((u for u in sorted(_UNITS, key=len, reverse=True) if rest[digits:].startswith(u)), "")
-        try:
-            total += float(rest[:digits]) * _UNITS[unit]
-        except (KeyError, ValueError):
-            raise Error(f"--interval is a duration such as 5s or 100ms, not {text!r}") from None
-        rest = rest[digits + len(unit) :]
-    if not 0 < total <= _LONGEST:
-        raise Error(f"--interval must be more than 0 and at most a day, not {text!r}")
-    return total
 
 
 def _follow(container: Container, interval: float) -> None:

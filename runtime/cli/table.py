@@ -226,6 +226,15 @@ COMMANDS = {
         ("--explain", "RULE", "say what a rule of the specification demands, such as MUST 54, and check nothing"),
         ("--json", "", "as JSON"),
     ),
+    "minimize": Command(
+        "find the capabilities that a bundle's program needs, by running it without each",
+        "[BUNDLE]",
+        0,
+        1,
+        _BUNDLE,
+        ("--timeout", "DURATION", "how long a run may take (default: 1m)"),
+        ("--json", "", "as JSON"),
+    ),
     "plan": Command(
         "print the program a bundle compiles to, and run nothing",
         "[ID]",

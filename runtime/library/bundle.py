@@ -87,10 +87,14 @@ class Bundle:
         return made
 
     def copy(self, path: str | os.PathLike[str]) -> Self:
-        """The same config for another directory, to be changed by itself; a relative root is made absolute."""
+        """The same config for another directory, to be changed by itself; what is relative to this one, the root and
+        sources of binds, is made absolute."""
         config = copy.deepcopy(self.config)
         if "root" in config:
             config["root"]["path"] = os.path.join(self.path, config["root"]["path"])
+        for mount in config.get("mounts", []):
+            if {"bind", "rbind"} & set(mount.get("options", [])) and mount.get("source"):
+                mount["source"] = os.path.join(self.path, mount["source"])
         return type(self)(path, config)
 
     def save(self) -> None:

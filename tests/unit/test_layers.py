@@ -39,6 +39,7 @@ ARROWS = {
         "timeline",
         "failures",
         "images",
+        "library",
         "hooks",
     },
 }

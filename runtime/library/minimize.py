@@ -1,0 +1,76 @@
+"""Which capabilities a program needs: it is run without each of them in turn."""
+
+from __future__ import annotations
+
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NamedTuple
+
+from pyrun.errors import Error
+from pyrun.library.container import run
+from pyrun.spec.capabilities import SETS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pyrun.library.bundle import Bundle
+
+
+class Trial(NamedTuple):
+    """A capability, whether the program needs it, how it ended without, and its last words."""
+
+    capability: str
+    needed: bool
+    how: str
+    why: str
+
+
+def minimize(bundle: Bundle, *, timeout: float | None = None, root: str = "") -> Iterator[Trial]:
+    """Run the bundle's program as it is, then without each of its capabilities. In the end the config of `bundle`, but
+    not its file, has only those that are needed. Each run starts from the files that the last one left.
+
+    timeout: of one run, in seconds. Raises Error for a program that can't be run, or does not end by itself, or not
+    twice in the same way."""
+    with TemporaryDirectory(prefix="pyrun-") as directory:
+        tried = bundle.copy(directory)
+        tried.config["process"]["terminal"] = False
+        yield from _trials(tried, timeout, root)
+    if "capabilities" in bundle.config["process"]:
+        bundle.config["process"]["capabilities"] = tried.config["process"]["capabilities"]
+
+
+def _trials(bundle: Bundle, timeout: float | None, root: str) -> Iterator[Trial]:
+    try:
+        wanted, again = (_status(bundle, timeout, root) for _ in range(2))
+    except TimeoutError:
+        hint = "let it run its tests in place of its service"
+        raise Error("run the program", detail=f"it has not ended within {timeout:g} s", hint=hint) from None
+    if wanted[0] != again[0]:
+        raise Error("run the program twice", detail=f"it ended with {wanted[0]}, then with {again[0]}")
+    for capability in _names(bundle):
+        without = bundle.copy(bundle.path)
+        sets = without.config["process"]["capabilities"]
+        for kind in SETS:
+            if kind in sets:
+                sets[kind] = [name for name in sets[kind] if name != capability]
+        try:
+            how, why = _status(without, timeout, root)
+        except TimeoutError:
+            how, why = "no end", ""
+        except Error as e:
+            how, why = "no start", str(e)
+        if how == wanted[0]:
+            bundle.config = without.config
+        yield Trial(capability, how != wanted[0], how, why)
+
+
+def _names(bundle: Bundle) -> list[str]:
+    sets = bundle.config["process"].get("capabilities", {})
+    return sorted({name for kind in SETS for name in sets.get(kind, ())})
+
+
+def _status(bundle: Bundle, timeout: float | None, root: str) -> tuple[str, str]:
+    """How it ended, by which two runs are compared, and the last line that it wrote to stderr, which may hold the time
+    of day."""
+    done = run(bundle, timeout=timeout, root=root)
+    said = done.stderr.decode(errors="replace").split("\n")
+    return f"exit status {done.code}", next((line for line in reversed(said) if line.strip()), "")
