@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from errors import says
 from harness import PYRUN, Container, open_to_all
 
 TOP = Path("/sys/fs/cgroup")
@@ -173,6 +174,7 @@ def test_a_controller_that_is_not_delegated(container: Container, home: Path) ->
     done = run(container, home / "shell", "echo up")
     assert done.returncode == 1
     assert f"the controller memory is not enabled in {home}" in done.stderr
+    says("not_enabled", done.stderr)
     assert f"as root: echo +memory > {home}/cgroup.subtree_control" in done.stderr
 
 

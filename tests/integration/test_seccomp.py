@@ -10,6 +10,7 @@ from typing import Any
 
 import docker_profile
 import pytest
+from errors import says
 from harness import Container
 
 STATUS = "grep -E '^(Seccomp|CapPrm|CapEff)' /proc/self/status"
@@ -148,6 +149,8 @@ def test_a_program_that_its_profile_kills(container: Container, verb: str, actio
     assert "was killed: SIGSYS: " in done.err
     if action == "SCMP_ACT_KILL_PROCESS" and Path("/dev/kmsg").exists() and "type=1326" in kernels_log():
         assert "the seccomp profile (/linux/seccomp/syscalls/0/names/1) forbids mkdir" in done.err
+        if verb == "run":
+            says("killed_by_seccomp", done.err)
     else:
         assert "the kernel's log may say which" in done.err
 

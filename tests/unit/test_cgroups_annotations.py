@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from errors import says
 
 from pyrun.cgroups import gvariant
 from pyrun.cgroups.annotations import _CONDUCT, _FIXED, _FORMS, _LIMITS, annotated, contested
@@ -117,6 +118,9 @@ def test_forms_are_of_their_types() -> None:
 def test_what_is_not_allowed(name: str, v2: bool) -> None:
     hint = refused(name, "true", "can't be set by an annotation", v2=v2)
     assert "TimeoutStopUSec" in hint
+    with pytest.raises(Invalid) as caught:
+        rows({name: "true"}, v2=v2)
+    says("an_annotation", str(caught.value))
     assert ("(Startup)CPUWeight" in hint, "(Startup)CPUShares" in hint) == (v2, not v2)
 
 

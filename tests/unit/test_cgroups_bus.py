@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from errors import says
 from jeepney import (
     DBusAddress,
     HeaderFields,
@@ -221,6 +222,7 @@ def test_nothing_made_is_no_success(
     with pytest.raises(CgroupError, match=words) as caught:
         cgroup(tmp_path).create(1)
     assert caught.value.pointer == "/linux/cgroupsPath"
+    says("systemd_skips", str(caught.value))
 
 
 def test_a_scope_that_is_elsewhere(bus: Callable[..., Bus], tmp_path: Path) -> None:
@@ -277,8 +279,9 @@ def test_an_annotation_does_not_raise_the_limit_of_tasks(bus: Callable[..., Bus]
 @pytest.mark.parametrize("result", ["failed", "timeout", "canceled"])
 def test_a_job_that_fails(bus: Callable[..., Bus], tmp_path: Path, result: str) -> None:
     bus(StartTransientUnit=ended(result))
-    with pytest.raises(CgroupError, match=f"start pyrun-box.scope: systemd says '{result}'"):
+    with pytest.raises(CgroupError, match=f"start pyrun-box.scope: systemd says '{result}'") as caught:
         cgroup(tmp_path).create(1)
+    says("systemd_refuses", str(caught.value))
 
 
 def test_the_property_that_is_refused_is_named(bus: Callable[..., Bus], tmp_path: Path) -> None:
@@ -339,6 +342,7 @@ def test_a_manager_that_never_answers(
     with pytest.raises(CgroupError, match=r"manager has not answered within 0\.2 s") as caught:
         cgroup(tmp_path).create(1)
     assert caught.value.errno == errno.ETIMEDOUT
+    says("systemd_is_silent", str(caught.value))
     assert time.monotonic() - began < 5
 
 
