@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _ANY_CGROUP = [("", "/sys/fs/cgroup", "/check")]
 _MOST_SYMLINKS = 40
+_RECORD = "bundle.json"  # of what `pyrun bundle` makes (images/layers.py)
 
 
 def errors(config: Config, options: CreateOptions, *, sound: bool = True) -> list[Fault]:
@@ -55,6 +56,9 @@ def root_directory(config: Config, options: CreateOptions) -> Iterator[Fault]:
     if not os.path.isdir(root):
         what = "is not a directory" if os.path.exists(root) else "does not exist"
         yield Fault("/root/path", f"{show(root)} {what}", "MUST 46", "a relative path begins at the bundle")
+    elif os.path.exists(f"{options.bundle}/{_RECORD}") and not os.listdir(root):
+        hint = f"pyrun bundle --mount {options.bundle}"
+        yield Fault("/root/path", f"{show(root)} is empty: its layers are not mounted", "MUST 46", hint)
 
 
 def bind_sources(config: Config, options: CreateOptions) -> Iterator[Fault]:

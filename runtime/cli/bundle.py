@@ -1,12 +1,17 @@
-"""pyrun bundle IMAGE DIR [-- ARGS...]: a bundle of an image in a file."""
+"""pyrun bundle IMAGE DIR [-- ARGS...]: a bundle of an image in a file; and what becomes of it."""
 
 from __future__ import annotations
 
 import os
 
 from pyrun.cgroups.host import host
+from pyrun.cli._screen import Screen
+from pyrun.cli.parse import UsageError
 from pyrun.container.bundle import absolute
-from pyrun.images.bundle import make
+from pyrun.container.container import Container
+from pyrun.errors import Error
+from pyrun.images import bundle
+from pyrun.images.layers import NoOverlayError, Store
 from pyrun.images.source import Image
 from pyrun.spec.example import example
 
@@ -15,15 +20,64 @@ if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
 
+# Not below /run, which is memory.
+_LAYERS = "/var/lib/pyrun/layers"
+_CLEAR = "\r\x1b[K"
+# Arguments that each of the options takes which are verbs.
+_VERBS = {"rm": 1, "mount": 1, "prune": 0}
+
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    image, directory, *args = arguments
-    args = args[args[:1] == ["--"] :]
-    path, name = absolute(image), ""
-    while not os.path.lexists(path) and ":" in path:
-        path, _, last = path.rpartition(":")
-        name = f"{last}:{name}" if name else last
-    config = example(os.geteuid() != 0, host().mode == "v2", os.geteuid(), os.getegid())
-    config["process"]["terminal"] = values.flag("tty")
-    make(Image(path, name), absolute(directory), args, config)
+    verbs = [verb for verb in _VERBS if values[verb]]
+    fits = len(arguments) == _VERBS[verbs[0]] and len(verbs) == 1 if verbs else len(arguments) >= 2
+    if not fits:
+        raise UsageError("bundle", "IMAGE DIR [ARGS...], or --rm DIR, or --mount DIR, or --prune")
+    store = absolute(values.text("layers")) if values["layers"] else _LAYERS
+    if values["prune"]:
+        with Store(store, alone=True) as opened:
+            print(f"removed: {len(opened.prune())}")
+    elif values["mount"]:
+        bundle.mount(absolute(arguments[0]))
+    elif values["rm"]:
+        _remove(context, absolute(arguments[0]))
+    else:
+        _make(context, values, arguments, store)
     return 0
+
+
+def _make(context: Context, values: Values, arguments: list[str], store: str) -> None:
+    name, directory, *args = arguments
+    args = args[args[:1] == ["--"] :]
+    screen = Screen(context.caller.environ, 2)
+
+    def say(words: str) -> None:
+        if screen.terminal:
+            os.write(2, f"{_CLEAR}{words}".encode())
+
+    def made(store: str) -> None:
+        config = example(os.geteuid() != 0, host().mode == "v2", os.geteuid(), os.getegid())
+        config["process"]["terminal"] = values.flag("tty")
+        try:
+            bundle.make(Image.at(absolute(name)), absolute(directory), args, config, store, say)
+        finally:
+            say("")
+
+    if values["copy"] or os.geteuid():
+        made("")
+        return
+    try:
+        made(store)
+    except NoOverlayError as e:
+        if values["layers"]:
+            raise
+        context.caller.log.warning(f"the bundle gets a copy of all: {e}")
+        made("")
+
+
+def _remove(context: Context, directory: str) -> None:
+    for container in Container.each(context.root, context.caller):
+        with container:
+            if container.state["bundle"] == directory and container.status != "stopped":
+                hint = f"pyrun delete --force {container.id}"
+                raise Error("remove the bundle", detail=f"container {container.id} is made of it", hint=hint)
+    bundle.remove(directory)

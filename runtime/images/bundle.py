@@ -6,46 +6,97 @@ import os
 import stat
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from pyrun.errors import ConfigError, Error
-from pyrun.images import convert, unpack
-from pyrun.images.source import Image
+from pyrun.images import convert, layers, unpack
+from pyrun.images.layers import NoOverlayError, Store
+from pyrun.kernel.ownership import open_owned
 from pyrun.spec import strictjson
 from pyrun.spec.config import load
 from pyrun.spec.faults import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from pyrun.images.source import Image, Layer
     from pyrun.spec.config import Config
 
+    Say = Callable[[str], object]
+
 _PASSWD = 1 << 20
+_CONFIG = "config.json"
+_PARTS = (layers.ROOT, layers.UPPER, layers.WORK, _CONFIG, layers.RECORD)
 
 
-def make(image: Image, directory: str, args: Sequence[str], config: Config) -> None:
-    """Unpack it into DIRECTORY/rootfs, and write config.json beside it: `config`, with what the image says. The
-    directory must not be there, or be empty. Raises Error, and leaves nothing behind."""
+def make(image: Image, directory: str, args: Sequence[str], config: Config, store: str, say: Say) -> None:
+    """Make the root in DIRECTORY/rootfs, and write config.json beside it: `config`, with what the image says. The
+    directory must not be there, or be empty. store: where layers are shared, and the root is an overlay; "": it holds
+    a copy of all. say: is told what is being done. Raises Error, and leaves nothing behind."""
+    root = f"{directory}/{layers.ROOT}"
     try:
         os.makedirs(directory, exist_ok=True)
         if os.listdir(directory):
             raise Error("make the bundle", detail=f"{directory} is not empty", hint="name a new directory")
-        root = f"{directory}/rootfs"
         os.mkdir(root, 0o755)
     except OSError as e:
         raise Error("make the bundle", call=f"mkdir {directory}", errno=e.errno) from None
     try:
         os.chmod(directory, 0o700)  # what an image has of setuid programs and devices is not for others
-        for layer in image.layers:
-            _unpack(image, layer, root)
+        if store:
+            _share(image, directory, store, say)
+        else:
+            for layer in image.layers:
+                _unpack(image, say, layer, root, "")
+            layers.write_record(directory, None)
         passwd, group = (_file(root, name) for name in ("passwd", "group"))
         _convert(image, config, args, passwd, group)
-        with open(f"{directory}/config.json", "w", encoding="utf-8") as file:
+        with open(f"{directory}/{_CONFIG}", "w", encoding="utf-8") as file:
             file.write(strictjson.dumps(config, indent=4) + "\n")
     except BaseException:
-        # A layer may be deeper than Python recurses.
-        subprocess.run(["rm", "-rf", "--one-file-system", "--", directory], capture_output=True, check=False)
+        _remove(directory, store)
         raise
+
+
+def _share(image: Image, directory: str, path: str, say: Say) -> None:
+    try:
+        os.close(open_owned(directory))
+    except Error as e:
+        # Who can rename a directory above it decides what root mounts where.
+        raise NoOverlayError("mount the layers", detail=str(e)) from None
+    with Store(path) as store:
+        overlay = store.unpacked(image.layers, partial(_unpack, image, say), partial(_verify, image, say))
+        overlay.make_upper(f"{directory}/{layers.UPPER}")
+        os.mkdir(f"{directory}/{layers.WORK}", 0o700)
+        layers.write_record(directory, overlay)
+        store.register(directory, overlay)
+        layers.mount(directory, overlay)
+
+
+def mount(directory: str) -> None:
+    """Mount the root of a bundle again, after a restart of the machine. Raises Error."""
+    overlay = layers.read_record(directory)
+    if overlay and not layers.is_mounted(directory):
+        layers.mount(directory, overlay)
+
+
+def remove(directory: str) -> None:
+    """Take away what `make` has made, and what was written to its root since; the layers stay for others. Raises Error:
+    for a bundle that is not one of make's, one that is in use, or one beside which there is something else."""
+    overlay = layers.read_record(directory)
+    if others := sorted({*os.listdir(directory)} - {*_PARTS}):
+        hint = "take that away first"
+        raise Error("remove the bundle", detail=f"{directory} holds {others[0]} as well", hint=hint)
+    _remove(directory, overlay.store if overlay else "")
+
+
+def _remove(directory: str, store: str) -> None:
+    layers.unmount(directory)
+    layers.discard(directory)
+    if store and not os.path.lexists(directory):
+        with Store(store) as opened:
+            opened.forget(directory)
 
 
 def _convert(image: Image, config: Config, args: Sequence[str], passwd: str, group: str) -> None:
@@ -59,15 +110,19 @@ def _convert(image: Image, config: Config, args: Sequence[str], passwd: str, gro
         raise Error("make the bundle", detail=detail) from None
 
 
-def _unpack(image: Image, layer: Any, root: str) -> None:
-    command = [sys.executable, "-IS", unpack.__file__, root]
+def _unpack(image: Image, say: Say, layer: Layer, root: str, options: str) -> None:
+    which = f"layer {image.layers.index(layer) + 1} of {len(image.layers)}"
+    command = [sys.executable, "-IS", unpack.__file__, root, options]
     if os.geteuid():
         command += [str(os.geteuid()), str(os.getegid())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin and process.stderr
+        done = 0
         try:
             for piece in image.tar_of(layer):
                 process.stdin.write(piece)
+                done += len(piece)
+                say(f"{which}: {done >> 20} MiB")
             process.stdin.close()
         except BrokenPipeError:
             pass  # it says why
@@ -75,8 +130,16 @@ def _unpack(image: Image, layer: Any, root: str) -> None:
             process.kill()
             raise
         said = process.stderr.read().decode(errors="replace").strip()
-        if process.wait():
-            raise Error("unpack the image", detail=f"layer {layer.name}: {said or f'status {process.returncode}'}")
+        if code := process.wait():
+            kind = NoOverlayError if code == unpack.NO_OVERLAY else Error
+            raise kind("unpack the image", detail=f"layer {layer.name}: {said or f'status {code}'}")
+
+
+def _verify(image: Image, say: Say, layer: Layer) -> None:
+    """What is there already is used, if the image holds it."""
+    say(f"layer {image.layers.index(layer) + 1} of {len(image.layers)}: is there already")
+    for _ in image.tar_of(layer):
+        continue
 
 
 def _file(root: str, name: str) -> str:

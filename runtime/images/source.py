@@ -65,6 +65,15 @@ class Image:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as e:
             raise self._wrong(f"a document in it has not the form of one: {type(e).__name__} {e}") from None
 
+    @classmethod
+    def at(cls, name: str) -> Image:
+        """PATH, or PATH:NAME of one of several images in it; the path may have colons of its own. Raises Error."""
+        path, wanted = name, ""
+        while not os.path.lexists(path) and ":" in path:
+            path, _, last = path.rpartition(":")
+            wanted = f"{last}:{wanted}" if wanted else last
+        return cls(path, wanted)
+
     def close(self) -> None:
         """Nothing can be read any more."""
         if self._tar:
@@ -82,7 +91,8 @@ class Image:
         if not isinstance(ids, list) or len(ids) != len(self.layers):
             raise self._wrong("its config names another number of layers than its manifest")
         for layer, diff_id in zip(self.layers, ids, strict=True):
-            layer.diff_id = str(diff_id)
+            _name({"digest": diff_id})  # of that form
+            layer.diff_id = diff_id
         here = _ARCHITECTURES.get(platform.machine(), platform.machine())
         if self.config.get("architecture", here) != here or self.config.get("os", "linux") != "linux":
             of = f"{self.config.get('os')}/{self.config.get('architecture')}"

@@ -1,4 +1,6 @@
-"""One layer on top of those below it: `python3 -IS unpack.py DIRECTORY [UID GID]` reads its tar from stdin.
+"""One layer on top of those below it: `python3 -IS unpack.py DIRECTORY OPTIONS [UID GID]` reads its tar from stdin.
+
+With OPTIONS an overlay is mounted on the directory first, which nobody else sees.
 
 A process of its own, for which the directory is all that there is before it reads the first byte: the root of a mount
 namespace in which nothing else is mounted. No name, symlink or hard link of a layer leads anywhere else. It has no
@@ -36,6 +38,11 @@ _NOT_OURS = ("system.", "trusted.", "security.selinux", "security.ima", "securit
 _CHUNK = 1 << 20
 _LARGEST = 1 << 40
 _SAID = 2000
+NO_OVERLAY = 3  # the exit status
+
+
+class NoOverlay(Exception):
+    """It can't be mounted here."""
 
 
 class Strict(tarfile.TarInfo):
@@ -49,7 +56,7 @@ class Strict(tarfile.TarInfo):
             raise tarfile.ReadError(f"a header is damaged: {e}") from None
 
 
-def enter(directory: str, ids: list[str]) -> None:
+def enter(directory: str, options: str, ids: list[str]) -> None:
     """Make the directory all that there is, and give up what unpacking doesn't take."""
     libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,6 +73,8 @@ def enter(directory: str, ids: list[str]) -> None:
     call("a mount namespace", libc.unshare(_CLONE_NEWNS))
     call("private mounts", libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None))
     path = os.fsencode(directory)
+    if options and libc.mount(b"overlay", path, b"overlay", 0, os.fsencode(options)):
+        raise NoOverlay(os.strerror(ctypes.get_errno()))
     call("bind", libc.mount(path, path, None, _MS_BIND, None))
     os.chdir(directory)
     call("pivot_root", libc.syscall(_PIVOT_ROOT[os.uname().machine], b".", b"."))
@@ -277,14 +286,16 @@ def main(arguments: list[str]) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.umask(0)
-        directory, *ids = arguments
-        enter(directory, ids)
+        directory, options, *ids = arguments
+        enter(directory, options, ids)
         sys.path.clear()
         sys.meta_path.clear()
         sys.path_hooks.clear()
         unpack(bool(ids))
         code = 0
     except BaseException as e:
+        if isinstance(e, NoOverlay):
+            code = NO_OVERLAY
         try:
             said = str(e) or type(e).__name__
             os.write(2, said[:_SAID].encode("utf-8", "backslashreplace"))

@@ -13,6 +13,8 @@ from pyrun.check import bundle as of_bundle
 from pyrun.check import host as of_host
 from pyrun.container.bundle import CreateOptions
 from pyrun.errors import ConfigError, Error
+from pyrun.images import bundle as images
+from pyrun.images.source import Image
 from pyrun.library.plan import Plan
 from pyrun.spec import config as spec_config
 from pyrun.spec import strictjson
@@ -85,6 +87,30 @@ class Bundle:
         if root is not None:
             config["root"]["path"] = os.path.abspath(root)
         return made
+
+    @classmethod
+    def from_image(
+        cls,
+        image: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *args: str,
+        layers: str | os.PathLike[str] = "",
+    ) -> Self:
+        """What `pyrun bundle` makes of an image in a file, without a terminal; it is written.
+
+        image: the file or directory, with :NAME behind it for one of several images. path: of the bundle: a directory
+        that is empty, or not there. args: in place of the image's command. layers: where layers are shared, and the
+        root is an overlay; else it holds a copy of all. Raises Error, and leaves nothing behind then."""
+        config = example(os.geteuid() != 0, hierarchies().mode == "v2", os.geteuid(), os.getegid())
+        config["process"]["terminal"] = False
+        store = os.path.abspath(layers) if layers else ""
+        images.make(Image.at(os.path.abspath(image)), os.path.abspath(path), args, config, store, lambda words: None)
+        return cls(path, config)
+
+    def remove(self) -> None:
+        """Take away what `from_image` has made, and what was written to its root since. Raises Error, for another
+        bundle too."""
+        images.remove(self.path)
 
     def copy(self, path: str | os.PathLike[str]) -> Self:
         """The same config for another directory, to be changed by itself; what is relative to this one, the root and

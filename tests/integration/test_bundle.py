@@ -11,7 +11,7 @@ import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,28 @@ BUSYBOX = layer(
 )  # fmt: skip
 
 
+# How a bundle is made of an image: as a copy, or of shared layers.
+how: list[str | Path] = []
+
+
+@pytest.fixture(params=["copy", "shared"], autouse=True)
+def sharing(request: pytest.FixtureRequest, tmp_path: Path, nothing_left: None) -> Iterator[None]:
+    how[:] = ["--copy"] if request.param == "copy" else ["--layers", tmp_path / "layers"]
+    yield
+    unmount(tmp_path)
+    subprocess.run(["rm", "-rf", tmp_path / "layers"], check=True)  # may be deeper than pytest's own clean-up can go
+
+
+def unmount(below: Path) -> None:
+    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+        point = line.split()[4]
+        if point.startswith(f"{below}/"):
+            subprocess.run(["umount", point], check=True)
+
+
 def bundle(image: Path | str, into: Path, *args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [PYRUN, "bundle", image, into, *args], capture_output=True, text=True, check=False, timeout=60
+        [PYRUN, "bundle", *how, image, into, *args], capture_output=True, text=True, check=False, timeout=60
     )
 
 
@@ -347,6 +366,7 @@ def test_an_image_is_no_code(tmp_path: Path, trigger: tuple[tarfile.TarInfo, byt
     assert not list(tmp_path.glob("b/rootfs/evil-was-here")) and not Path("/evil-was-here").exists()
     assert "Traceback" not in done.stderr and len(done.stderr) < 3000
     assert (done.returncode == 0) == (tmp_path / "b").exists()
+    unmount(tmp_path)
     subprocess.run(["rm", "-rf", tmp_path / "b"], check=True)  # deeper than pytest's own clean-up can go
 
 

@@ -24,8 +24,8 @@ ARROWS = {
     "prove": {"kernel", "machine", "plan"},
     "timeline": {"machine", "plan"},
     "failures": {"kernel", "machine"},
-    "images": set(),
-    "library": {"machine", "cgroups", "plan", "container", "check"},
+    "images": {"kernel"},
+    "library": {"machine", "cgroups", "plan", "container", "check", "images"},
     "check": {"kernel", "machine", "host", "cgroups", "plan", "container"},
     "cli": {
         "kernel",

@@ -1,0 +1,211 @@
+"""Bundles that share their layers: each is unpacked once, and what a bundle writes is its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import PYRUN, Runtime
+from test_bundle import BUSYBOX, docker, entry, layer, layout, unmount
+
+import pyrun
+
+pytestmark = [
+    pytest.mark.pyrun_only("a thing of pyrun's own"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+]
+LOWER = layer(entry("lower", b"of both"), entry("gone", b"x"))
+UPPER = layer(entry("upper", b"of one"), entry(".wh.gone"))
+
+
+@pytest.fixture(autouse=True)
+def mounts(tmp_path: Path, nothing_left: None) -> Iterator[None]:
+    yield
+    unmount(tmp_path)
+
+
+def bundle(tmp_path: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [PYRUN, "--root", tmp_path / "state", "bundle", "--layers", tmp_path / "layers", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def ok(tmp_path: Path, *arguments: str | Path) -> str:
+    done = bundle(tmp_path, *arguments)
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout
+
+
+def layers(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "layers").iterdir()} - {"bundles"}
+
+
+def test_what_is_shared_and_what_is_not(tmp_path: Path) -> None:
+    ok(tmp_path, layout(tmp_path / "one", BUSYBOX, LOWER, UPPER), tmp_path / "a")
+    assert len(first := layers(tmp_path)) == 3
+    ok(tmp_path, docker(tmp_path / "two.tar", BUSYBOX, LOWER), tmp_path / "b")
+    ok(tmp_path, tmp_path / "one", tmp_path / "c")
+    assert layers(tmp_path) == first
+    a, b, c = (tmp_path / name / "rootfs" for name in "abc")
+    assert [(root / "gone").exists() for root in (a, b, c)] == [False, True, False]
+    (a / "lower").write_text("changed")
+    (a / "upper").unlink()
+    assert (b / "lower").read_text() == (c / "lower").read_text() == "of both"
+    assert (c / "upper").exists()
+    ok(tmp_path, "--rm", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    assert layers(tmp_path) == first
+    assert ok(tmp_path, "--prune") == "removed: 0\n"
+    ok(tmp_path, "--rm", tmp_path / "c")
+    assert ok(tmp_path, "--prune") == "removed: 1\n"
+    assert (b / "lower").read_text() == "of both"
+    ok(tmp_path, "--rm", tmp_path / "b")
+    assert ok(tmp_path, "--prune") == "removed: 2\n"
+    assert layers(tmp_path) == set()
+
+
+def test_a_layer_of_the_same_name_is_the_same(tmp_path: Path) -> None:
+    """The root's own attributes are those of the uppermost layer that has them."""
+    root = tarfile.TarInfo("./")
+    root.type, root.mode, root.uid, root.mtime = tarfile.DIRTYPE, 0o751, 7, 1000
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX, layer((root, b"")), layer(entry("usr/file", b"x"))), tmp_path / "a")
+    about = (tmp_path / "a/rootfs").stat()
+    assert (about.st_mode & 0o7777, about.st_uid) == (0o751, 7)
+
+
+def test_who_knows_a_digest_has_not_the_layer(tmp_path: Path) -> None:
+    """An image that only names a layer of another one gets nothing of it."""
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX, layer(entry("secret", b"x"))), tmp_path / "a")
+    other = layout(tmp_path / "j", BUSYBOX, layer(entry("secret", b"x")))
+    index = json.loads((other / "index.json").read_text())
+    manifest = json.loads((other / "blobs/sha256" / index["manifests"][0]["digest"][7:]).read_text())
+    (other / "blobs/sha256" / manifest["layers"][1]["digest"][7:]).write_bytes(b"something else")
+    done = bundle(tmp_path, other, tmp_path / "b")
+    assert done.returncode == 1
+    assert "its digest is" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("diff_id", ["sha256:../../../../etc", "../x", "", "sha256:" + "A" * 64, 5])
+def test_a_name_that_leads_elsewhere(tmp_path: Path, diff_id: Any) -> None:
+    image = docker(tmp_path / "i.tar", BUSYBOX)
+    members: dict[str, bytes] = {}
+    with tarfile.open(image) as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            members[member.name] = file.read() if file else b""
+    manifest = json.loads(members["manifest.json"])
+    config = json.loads(members[manifest[0]["Config"]])
+    config["rootfs"]["diff_ids"] = [diff_id]
+    members["config.json"] = json.dumps(config).encode()
+    manifest[0]["Config"] = "config.json"
+    members["manifest.json"] = json.dumps(manifest).encode()
+    image.write_bytes(layer(*(entry(name, content) for name, content in members.items())))
+    done = bundle(tmp_path, image, tmp_path / "b")
+    assert done.returncode == 1
+    assert "is no SHA-256 digest" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_container_is_made_of_it(tmp_path: Path, runtime: Runtime) -> None:
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a", "--", "/bin/sh", "-c", "busybox sleep 1000")
+    runtime.ok("create", "--bundle", tmp_path / "a", "box")
+    done = bundle(tmp_path, "--rm", tmp_path / "a")
+    assert done.returncode == 1
+    assert "container box is made of it: pyrun delete --force box" in done.stderr
+    runtime.ok("delete", "--force", "box")
+    ok(tmp_path, "--rm", tmp_path / "a")
+
+
+def test_after_a_restart(tmp_path: Path, runtime: Runtime) -> None:
+    """The mounts are gone, what was written is not."""
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a", "--", "/bin/sh", "-c", "busybox cat /mine")
+    (tmp_path / "a/rootfs/mine").write_text("kept")
+    unmount(tmp_path)
+    said = runtime("check", tmp_path / "a").out
+    assert f"pyrun bundle --mount {tmp_path}/a" in said
+    for _ in range(2):
+        ok(tmp_path, "--mount", tmp_path / "a")
+    assert runtime("run", "--bundle", tmp_path / "a", "box").out == "kept"
+    ok(tmp_path, "--rm", tmp_path / "a")
+
+
+def test_only_its_own_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    done = bundle(tmp_path, "--rm", tmp_path / "other")
+    assert done.returncode == 1 and "it has no bundle.json" in done.stderr
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a")
+    (tmp_path / "a/notes").touch()
+    done = bundle(tmp_path, "--rm", tmp_path / "a")
+    assert done.returncode == 1 and "holds notes as well" in done.stderr
+    assert (tmp_path / "a/rootfs/bin").exists()
+    (tmp_path / "a/notes").unlink()
+    os.chown(tmp_path / "a/bundle.json", 1000, 1000)
+    done = bundle(tmp_path, "--rm", tmp_path / "a")
+    assert done.returncode == 1 and "belongs to uid 1000" in done.stderr
+
+
+def test_a_bundle_that_is_gone_holds_no_layers(tmp_path: Path) -> None:
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a")
+    unmount(tmp_path)
+    shutil.rmtree(tmp_path / "a")
+    (tmp_path / "layers/.new-killed").mkdir()
+    assert ok(tmp_path, "--prune") == "removed: 2\n"
+
+
+def test_a_directory_that_somebody_else_can_move(tmp_path: Path) -> None:
+    """Root mounts nothing there."""
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 1000, 1000)
+    done = bundle(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "theirs/a")
+    assert done.returncode == 1
+    assert "belongs to uid 1000" in done.stderr
+    assert not (tmp_path / "theirs/a").exists()
+
+
+def test_by_default_a_copy_where_there_is_no_overlay(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    os.chown(tmp_path / "theirs", 1000, 1000)
+    command = [PYRUN, "bundle", layout(tmp_path / "i", BUSYBOX), tmp_path / "theirs/a"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0
+    assert "the bundle gets a copy of all" in done.stderr
+    assert (tmp_path / "theirs/a/rootfs/bin/busybox").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["--rm"], ["--rm", "a", "b"], ["--prune", "a"], ["--rm", "--mount", "a"], ["i"]], ids=str
+)
+def test_what_is_no_command(tmp_path: Path, arguments: list[str]) -> None:
+    done = bundle(tmp_path, *arguments)
+    assert done.returncode != 0
+    assert "IMAGE DIR [ARGS...], or --rm DIR" in done.stderr
+
+
+def test_from_python(tmp_path: Path) -> None:
+    image = layout(tmp_path / "i", BUSYBOX, LOWER)
+    made = [
+        pyrun.Bundle.from_image(
+            image,
+            tmp_path / name,
+            "/bin/sh",
+            "-c",
+            "busybox cat /lower; echo mine > /lower",
+            layers=tmp_path / "layers",
+        )
+        for name in "ab"
+    ]
+    for bundle in made:
+        assert pyrun.run(bundle, root=str(tmp_path / "state")).stdout == b"of both"
+    assert len(layers(tmp_path)) == 2
+    for bundle in made:
+        bundle.remove()
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(pyrun.Error, match="is no bundle"):
+        pyrun.Bundle.new(tmp_path / "c").remove()
