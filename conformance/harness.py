@@ -103,6 +103,14 @@ class Done:
     err: str
 
 
+def enterable(path: Path) -> None:
+    """Others may enter a directory of a test's: it, and those that pytest keeps it in."""
+    for directory in (*list(path.parents)[:2], path):
+        mode = directory.stat().st_mode & 0o7777
+        if not mode & 0o001:
+            directory.chmod(mode | 0o011)
+
+
 class Runtime:
     """The binary with a --root of the test's own. wide: options for all of its commands, which the command line of the
     tests asks for."""

@@ -31,6 +31,7 @@ from conformance.harness import (
     Runtime,
     cgroups,
     descriptors,
+    enterable,
     ends,
     libc,
     mounts,
@@ -344,8 +345,7 @@ def new_container(
     """A function that makes bundles, each for a container of its own."""
 
     def make() -> Container:
-        for folder in (*list(tmp_path.parents)[:2], tmp_path):
-            folder.chmod(0o711)  # runc must get there in a user namespace
+        enterable(tmp_path)  # runc must get there in a user namespace
         config = json.loads(example)
         config["process"] |= {"terminal": False, "args": ["/bin/true"]}
         container = container_type(runtime, tmp_path / f"bundle-{len(runtime.containers)}", config)

@@ -27,6 +27,7 @@ def create_options(context: Context, values: Values, *, keep_console: bool = Fal
         keep_console=keep_console,
         cgroup_manager=context.cgroup_manager,
         rootless=context.rootless,
+        require=context.require,
         expect_plan=values.text("expect_plan"),
     )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pyrun.check import bundle, host
 from pyrun.cli._screen import RED, YELLOW, Screen
+from pyrun.container import policy
 from pyrun.container.bundle import CreateOptions, absolute, read_raw
 from pyrun.errors import Error
 from pyrun.spec import strictjson
@@ -32,6 +33,8 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
             told = {fault.pointer for fault in found.errors if fault.pointer}
             found.errors += [fault for fault in host.errors(this) if fault.pointer not in told]
             found.warnings += host.warnings(this)
+        if context.require:
+            found.errors += policy.faults(context.require, found.config, options.bundle)
     if values["json"]:
         print(
             strictjson.dumps(

@@ -45,6 +45,10 @@ def _run(context: Context, values: Values, arguments: list[str]) -> int:
 def _execute(context: Context, container: Container, values: Values, command: list[str]) -> int:
     config = container.config()
     process = _process(config, values, command)
+    if context.require:
+        from pyrun.container.policy import enforce_part  # lazy: only with --require
+
+        enforce_part(context.require, "process", process)
     for fault in process_warnings(process):
         context.caller.log.warning(str(fault))
     detach = values.flag("detach")

@@ -1,4 +1,4 @@
-"""pyrun hook network|log: a ready-made hook (hooks/): it reads the container's state from stdin."""
+"""pyrun hook network|log|policy: a ready-made hook (hooks/): it reads the container's state from stdin."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import os
 import sys
 import time
 
-from pyrun.container.bundle import absolute
+from pyrun.container.bundle import CreateOptions, absolute, read_config
+from pyrun.container.policy import enforce
 from pyrun.errors import Error
 from pyrun.hooks import network
 from pyrun.kernel.ownership import open_owned
@@ -25,11 +26,15 @@ _BRIDGE, _SUBNET = "pyrun0", "10.87.0.0/16"
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     kind, *rest = arguments
-    if kind not in ("network", "log") or (kind == "log") != bool(rest):
-        raise Error("pyrun hook network, or pyrun hook log FILE")
+    if kind not in ("network", "log", "policy") or (kind != "network") != bool(rest):
+        raise Error("pyrun hook network, or pyrun hook log FILE, or pyrun hook policy FILE")
     state = _state()
     if kind == "log":
         _log(state, absolute(rest[0]))
+        return 0
+    if kind == "policy":
+        _, config = read_config(CreateOptions(bundle=str(state.get("bundle"))))
+        enforce(absolute(rest[0]), config, str(state.get("bundle")))
         return 0
     folder = context.caller.cache("network")
     try:

@@ -72,6 +72,7 @@ def _planned(context: Context, values: Values, name: str, bundle: str, config: s
         keyring=not values["no_new_keyring"],
         cgroup_manager=context.cgroup_manager,
         rootless=bool(context.rootless),
+        require=context.require,
     )
     _, document = read_config(options)
     return Planned(name, document, options, context.caller)

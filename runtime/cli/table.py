@@ -36,6 +36,7 @@ GLOBAL: tuple[Row, ...] = (
     ("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
     ("--rootless", "BOOL", "true, false or auto: tolerate what only root may do to cgroups"),
     ("--criu", "PATH", "ignored: old callers say it"),
+    ("--require", "POLICY", "refuse a config that breaks the rules in this file"),
     ("--no-record", "", "keep nothing of a failure for `pyrun explain`"),
     ("--version -v", "", "print the version"),
     ("--help -h", "", "print this"),
@@ -195,8 +196,8 @@ COMMANDS = {
         ("--network", "", "with hooks that give it a network: a bridge, an address, NAT"),
     ),
     "hook": Command(
-        "be a hook: give a container a network, or log what becomes of it",
-        "network|log [FILE]",
+        "be a hook: give a container a network, log what becomes of it, or hold it to a policy",
+        "network|log|policy [FILE]",
         1,
         2,
         ("--bridge", "NAME", "of the network (default: pyrun0)"),

@@ -37,6 +37,8 @@ class CreateOptions(Record):
     keep_console: bool = False
     # The container's program is to say when it is ready (sd_notify(3))
     notify: bool = False
+    # The policy that the config must keep to; "" for none
+    require: str = ""
     # The digest that the plan must have (container/planned.py); "" for any
     expect_plan: str = ""
     # In place of linux.seccomp
@@ -74,9 +76,14 @@ def read_config(options: CreateOptions) -> tuple[bytes, Config]:
     """The bundle's config, checked. Raises Error with every fault."""
     raw = read_raw(options)
     try:
-        return raw, spec_config.load(raw)
+        config = spec_config.load(raw)
     except Invalid as e:
         raise ConfigError(e.faults) from None
+    if options.require:
+        from pyrun.container.policy import enforce  # lazy: only with --require
+
+        enforce(options.require, config, options.bundle)
+    return raw, config
 
 
 def check_terminal(config: Config, options: CreateOptions) -> None:

@@ -49,7 +49,7 @@ def make(image: Image, directory: str, args: Sequence[str], config: Config, stor
         else:
             for layer in image.layers:
                 _unpack(image, say, layer, root, "")
-            layers.write_record(directory, None)
+            layers.write_record(directory, image.digest, None)
         passwd, group = (_file(root, name) for name in ("passwd", "group"))
         _convert(image, config, args, passwd, group)
         with open(f"{directory}/{_CONFIG}", "w", encoding="utf-8") as file:
@@ -69,7 +69,7 @@ def _share(image: Image, directory: str, path: str, say: Say) -> None:
         overlay = store.unpacked(image.layers, partial(_unpack, image, say), partial(_verify, image, say))
         overlay.make_upper(f"{directory}/{layers.UPPER}")
         os.mkdir(f"{directory}/{layers.WORK}", 0o700)
-        layers.write_record(directory, overlay)
+        layers.write_record(directory, image.digest, overlay)
         store.register(directory, overlay)
         layers.mount(directory, overlay)
 

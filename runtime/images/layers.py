@@ -189,9 +189,18 @@ def is_mounted(directory: str) -> bool:
     return os.path.ismount(f"{directory}/{ROOT}")
 
 
-def write_record(directory: str, overlay: Overlay | None) -> None:
-    """What the bundle is made of; None: of copies."""
-    _write(f"{directory}/{RECORD}", {"store": overlay.store, "layers": overlay.layers} if overlay else {})
+def write_record(directory: str, image: str, overlay: Overlay | None) -> None:
+    """What the bundle is made of. image: the digest of its config; overlay: None for a copy."""
+    layers = {"store": overlay.store, "layers": overlay.layers} if overlay else {}
+    _write(f"{directory}/{RECORD}", {"image": image, **layers})
+
+
+def image_of(directory: str) -> str:
+    """The digest of the config of the image that a bundle was made of; "" when nothing says so that can be believed."""
+    try:
+        return str(_read(directory, RECORD).get("image", ""))
+    except (OSError, Error):
+        return ""
 
 
 def read_record(directory: str) -> Overlay | None:
@@ -220,7 +229,7 @@ def _read(directory: str, name: str) -> dict[str, Any]:
     layers = found.get("layers", []) if isinstance(found, dict) else None
     if not isinstance(layers, list) or not all(isinstance(layer, str) and _LAYER.fullmatch(layer) for layer in layers):
         raise Error(f"read {directory}/{name}", detail="it is no record of a bundle")
-    return {"layers": layers, **{key: str(found[key]) for key in ("store", "directory") if key in found}}
+    return {"layers": layers, **{key: str(found[key]) for key in ("image", "store", "directory") if key in found}}
 
 
 def _write(path: str, content: dict[str, Any]) -> None:

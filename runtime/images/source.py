@@ -44,11 +44,13 @@ class Layer:
 
 
 class Image:
-    """config: the image's (image-spec, config.md), its digest verified. layers: the lowest first. Raises Error."""
+    """config: the image's (image-spec, config.md). digest: its, verified where something names it. layers: the lowest
+    first. Raises Error."""
 
     def __init__(self, path: str, wanted: str = "") -> None:
         """path: the directory or the tar. wanted: the tag or the name of one of several images in it."""
         self.path = path
+        self.digest = ""
         self._tar: tarfile.TarFile | None = None
         self._members: dict[str, tarfile.TarInfo] = {}
         try:
@@ -112,6 +114,7 @@ class Image:
         index = self._json("index.json")
         manifest = self._manifest(index, wanted, _DEPTH)
         config = self._blob(manifest.get("config"))
+        self.digest = str(manifest["config"]["digest"])
         layers = [Layer(_name(row), str(row["digest"]), "") for row in manifest.get("layers", [])]
         return config, layers
 
@@ -138,10 +141,11 @@ class Image:
             raise self._wrong(f"{len(fitting)} images fit", f"say which: PATH:NAME; it has {known}")
         [row] = fitting
         raw = self._read(row["Config"])
+        self.digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         # The config's name is its digest; that of a layer may be anything: its diff_id counts.
         digest = row["Config"].rpartition("/")[2].removesuffix(".json")
         if len(digest) == 64:
-            self._compare(f"sha256:{digest}", hashlib.sha256(raw).hexdigest(), "config")
+            self._compare(f"sha256:{digest}", self.digest.removeprefix("sha256:"), "config")
         return self._parsed(raw, "config"), [Layer(str(name), "", "") for name in row["Layers"]]
 
     def _blob(self, descriptor: Any) -> dict[str, Any]:

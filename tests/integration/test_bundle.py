@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import CHECKOUT, PYRUN, Container, Runtime
+from harness import CHECKOUT, PYRUN, Container, Runtime, enterable
 
 pytestmark = [
     pytest.mark.pyrun_only("a thing of pyrun's own"),
@@ -323,8 +323,7 @@ def test_a_tag(tmp_path: Path) -> None:
 def test_without_root(tmp_path: Path, container: Container) -> None:
     """All files are the caller's, and the bundle has a user namespace."""
     image = docker(tmp_path / "i.tar", BUSYBOX, layer(entry("null", type=tarfile.CHRTYPE), entry("f", b"x", uid=77)))
-    for folder in (*list(tmp_path.parents)[:2], tmp_path):
-        folder.chmod(0o711)
+    enterable(tmp_path)
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, 65000, 65000)

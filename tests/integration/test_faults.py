@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from harness import PYRUN
+from harness import PYRUN, enterable
 
 from conformance.faults import FAULTS, OF_THE_HOST, Fault, recorded, said
 
@@ -21,8 +21,7 @@ def test_the_page_has_all() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.title)
 def test_a_fault(fault: Fault, tmp_path: Path) -> None:
-    for folder in (*list(tmp_path.parents)[:2], tmp_path):
-        folder.chmod(0o711)
+    enterable(tmp_path)
     now = said(str(PYRUN), fault, tmp_path)
     if fault.title in OF_THE_HOST:
         pointer = re.search(r"/(process|linux)/[\w/]+", PAGE[fault.title])

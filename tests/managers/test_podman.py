@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from harness import enterable
 from managers import CGROUPS, NAT, Client
 
 CONF = """
@@ -104,8 +105,7 @@ def box(podman: Podman) -> str:
 def reachable(tmp_path: Path) -> None:
     """For whom Podman runs as."""
     if USER:
-        for folder in (*list(tmp_path.parents)[:2], tmp_path):
-            folder.chmod(0o711)
+        enterable(tmp_path)
         shutil.chown(tmp_path, USER, USER)
 
 

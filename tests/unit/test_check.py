@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from examples import many
-from harness import PYRUN
+from harness import PYRUN, enterable
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -567,8 +567,7 @@ def test_ids_that_are_the_callers(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 def test_what_is_delegated(tmp_path: Path) -> None:
     """As a user: of a tree as cgroup v2 would have it, from `user` on his own."""
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o711)
+    enterable(tmp_path)
     for name, controllers in (("", "cpu memory pids"), ("slice", "memory pids"), ("slice/user", "pids")):
         (tmp_path / name).mkdir(exist_ok=True)
         for file, text in (("cgroup.controllers", controllers), ("cgroup.subtree_control", ""), ("cgroup.procs", "")):

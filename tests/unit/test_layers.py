@@ -20,7 +20,7 @@ ARROWS = {
     "host": {"kernel", "machine"},
     "cgroups": {"kernel"},
     "plan": {"kernel", "machine"},
-    "container": {"kernel", "machine", "host", "cgroups", "plan", "hooks"},
+    "container": {"kernel", "machine", "host", "cgroups", "plan", "hooks", "images"},
     "prove": {"kernel", "machine", "plan"},
     "timeline": {"machine", "plan"},
     "failures": {"kernel", "machine"},

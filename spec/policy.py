@@ -1,0 +1,286 @@
+"""What a config must keep to: rules in a file of the administrator's, for create, run, exec and mounts add (--require).
+
+A rule that a policy does not name demands nothing; one that it names and pyrun does not know is an error, since what is
+not understood can't be kept to. Cold.
+"""
+
+from __future__ import annotations
+
+import os
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pyrun.spec import strictjson
+from pyrun.spec.capabilities import SETS
+from pyrun.spec.faults import Fault, Invalid, escape, show
+from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MountOptions, parse
+from pyrun.spec.paths import clean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pyrun.spec.config import Config, Mount, Process
+
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+
+
+class Subject(NamedTuple):
+    """What is judged. bundle: its directory, "" for a part by itself. image: the digest of the config of the image that
+    it was made of, "": not known."""
+
+    config: Config
+    bundle: str
+    image: str = ""
+
+    @property
+    def process(self) -> Process:
+        return self.config.get("process", {})
+
+
+def mounts(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Types of file systems; and PATH or PATH:ro, what of the host may be bound, with all below it. What lies in the
+    bundle always may."""
+    types = [entry for entry in allowed if not entry.startswith("/")]
+    places = [(clean(entry.removesuffix(":ro")), entry.endswith(":ro")) for entry in allowed if entry.startswith("/")]
+    for i, mount in enumerate(subject.config.get("mounts", [])):
+        options = parse(mount.get("options", []))
+        if options.remount:
+            # Of whatever lies there, which may be one that is read-only.
+            if not options.attr_set & MOUNT_ATTR_RDONLY:
+                yield Fault(f"/mounts/{i}/options", "may not make writable what is mounted already")
+        elif not options.bind:
+            if mount.get("type", "") not in types:
+                problem = f"{show(mount.get('type', ''))} is not one of {_listed(types)}"
+                yield Fault(f"/mounts/{i}/type", problem)
+        else:
+            yield from _bind(subject, mount, options, places, f"/mounts/{i}")
+
+
+def _bind(
+    subject: Subject, mount: Mount, options: MountOptions, places: list[tuple[str, bool]], at: str
+) -> Iterator[Fault]:
+    source = os.path.realpath(os.path.join(subject.bundle, mount.get("source", "")))
+    fitting = [read_only for path, read_only in places if _within(source, path)]
+    if subject.bundle and _within(source, os.path.realpath(subject.bundle)):
+        return
+    # Of a tree, all of it.
+    read_only = (options.recursive_set if options.rbind else options.attr_set) & MOUNT_ATTR_RDONLY
+    if not fitting:
+        yield Fault(f"{at}/source", f"{show(source)} may not be bound")
+    elif all(fitting) and not read_only:
+        hint = "rbind takes rro" if options.rbind else ""
+        yield Fault(f"{at}/options", f"{show(source)} may only be bound read-only", hint=hint)
+
+
+def roots(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Where root.path may lie other than in the bundle."""
+    path = subject.config.get("root", {}).get("path", "")
+    root = os.path.realpath(os.path.join(subject.bundle, path))
+    if not any(_within(root, place) for place in (os.path.realpath(subject.bundle), *allowed)):
+        yield Fault("/root/path", f"{show(root)} lies outside of the bundle")
+
+
+def capabilities(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Those that a process may have, in any of its sets."""
+    sets = subject.process.get("capabilities", {})
+    for kind in SETS:
+        for i, name in enumerate(sets.get(kind, [])):
+            if name not in allowed:
+                yield Fault(f"/process/capabilities/{kind}/{i}", f"{name} is not one of {_listed(allowed)}")
+
+
+def no_new_privileges(subject: Subject, wanted: bool) -> Iterator[Fault]:
+    """process.noNewPrivileges is true."""
+    if wanted and "process" in subject.config and not subject.process.get("noNewPrivileges"):
+        yield Fault("/process/noNewPrivileges", "must be true")
+
+
+def non_root(subject: Subject, wanted: bool) -> Iterator[Fault]:
+    """process.user.uid is not 0."""
+    if wanted and "process" in subject.config and not subject.process.get("user", {}).get("uid", 0):
+        yield Fault("/process/user/uid", "must not be 0")
+
+
+def namespaces(subject: Subject, wanted: list[str]) -> Iterator[Fault]:
+    """Types of which the container has a new one."""
+    rows = subject.config.get("linux", {}).get("namespaces", [])
+    for kind in wanted:
+        found = next((i for i, row in enumerate(rows) if row["type"] == kind), -1)
+        if found < 0:
+            yield Fault("/linux/namespaces", f"must have a new {kind} namespace")
+        elif rows[found].get("path"):
+            yield Fault(
+                f"/linux/namespaces/{found}/path", f"must not be there: the {kind} namespace is to be a new one"
+            )
+
+
+def read_only_root(subject: Subject, wanted: bool) -> Iterator[Fault]:
+    """root.readonly is true."""
+    if wanted and not subject.config.get("root", {}).get("readonly"):
+        yield Fault("/root/readonly", "must be true")
+
+
+def seccomp(subject: Subject, wanted: bool) -> Iterator[Fault]:
+    """There is a profile, and its default is not to allow."""
+    profile = subject.config.get("linux", {}).get("seccomp")
+    if wanted and not profile:
+        yield Fault("/linux/seccomp", "must be there")
+    elif wanted and profile and profile["defaultAction"] in ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE"):
+        yield Fault("/linux/seccomp/defaultAction", "must deny")
+
+
+def masked_paths(subject: Subject, wanted: list[str]) -> Iterator[Fault]:
+    """These are masked, or what lies above them is."""
+    masked = [clean(path) for path in subject.config.get("linux", {}).get("maskedPaths", [])]
+    for path in wanted:
+        if not any(_within(path, one) for one in masked):
+            yield Fault("/linux/maskedPaths", f"must have {path}")
+
+
+def devices(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Those that linux.devices may list; and no rule lets the container use any others."""
+    linux = subject.config.get("linux", {})
+    listed = linux.get("devices", [])
+    for i, device in enumerate(listed):
+        if clean(device["path"]) not in allowed:
+            yield Fault(f"/linux/devices/{i}/path", f"{show(device['path'])} is not one of {_listed(allowed)}")
+    known = [(device["type"].replace("u", "c"), device.get("major"), device.get("minor")) for device in listed]
+    for i, rule in enumerate(linux.get("resources", {}).get("devices", [])):
+        kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
+        which = (kind, rule.get("major"), rule.get("minor"))
+        # mknod alone gives nothing: the node can't be opened.
+        if rule["allow"] and {"r", "w"} & set(access) and which not in known and which not in _DEFAULT_DEVICES:
+            yield Fault(f"/linux/resources/devices/{i}", "allows devices that the container is not given")
+
+
+def hooks(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Programs that may be hooks."""
+    found: Any = subject.config.get("hooks", {})
+    for kind in HOOKS:
+        for i, hook in enumerate(found.get(kind, [])):
+            if hook["path"] not in allowed:
+                yield Fault(f"/hooks/{kind}/{i}/path", f"{show(hook['path'])} is not one of {_listed(allowed)}")
+
+
+def sysctl(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Names, with * for any."""
+    yield from _named(subject.config.get("linux", {}).get("sysctl", {}), allowed, "/linux/sysctl")
+
+
+def allowed_annotations(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Names, with * for any."""
+    yield from _named(subject.config.get("annotations", {}), allowed, "/annotations")
+
+
+def memory(subject: Subject, most: int) -> Iterator[Fault]:
+    """The limit, in bytes, is there and not above."""
+    yield from _limited(subject, "memory", "limit", most)
+
+
+def pids(subject: Subject, most: int) -> Iterator[Fault]:
+    """The limit is there and not above."""
+    yield from _limited(subject, "pids", "limit", most)
+
+
+def images(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Digests of the configs of images: `pyrun bundle` has made the bundle of one of them, and its root is that."""
+    root = os.path.join(subject.bundle, subject.config.get("root", {}).get("path", ""))
+    if subject.image not in allowed:
+        yield Fault("/root/path", f"{subject.image or 'what it is of'} is not one of the images that may be run")
+    elif os.path.realpath(root) != os.path.realpath(f"{subject.bundle}/rootfs"):
+        yield Fault("/root/path", "is not that of the image")
+
+
+class Rule(NamedTuple):
+    """kind: of its value. judge: yields what breaks it. part: what of a config it is about, where that can come by
+    itself: to `exec`, `mounts add` and `update`."""
+
+    kind: type
+    judge: Callable[[Subject, Any], Iterator[Fault]]
+    part: str = ""
+
+
+RULES = {
+    "annotations": Rule(list, allowed_annotations),
+    "capabilities": Rule(list, capabilities, "process"),
+    "devices": Rule(list, devices),
+    "hooks": Rule(list, hooks),
+    "images": Rule(list, images),
+    "maskedPaths": Rule(list, masked_paths),
+    "memory": Rule(int, memory, "resources"),
+    "mounts": Rule(list, mounts, "mounts"),
+    "namespaces": Rule(list, namespaces),
+    "noNewPrivileges": Rule(bool, no_new_privileges, "process"),
+    "nonRoot": Rule(bool, non_root, "process"),
+    "pids": Rule(int, pids, "resources"),
+    "readonlyRoot": Rule(bool, read_only_root),
+    "roots": Rule(list, roots),
+    "seccomp": Rule(bool, seccomp),
+    "sysctl": Rule(list, sysctl),
+}
+# null, zero, full, random, urandom, tty, console, ptmx, and the pseudo terminals (config-linux.md "Default Devices")
+_DEFAULT_DEVICES: set[tuple[str, int | None, int | None]] = {("c", 1, minor) for minor in (3, 5, 7, 8, 9)} | {
+    ("c", 5, minor) for minor in (0, 1, 2)
+}
+_DEFAULT_DEVICES |= {("c", 136, None), ("c", 136, -1)}
+
+
+class Policy:
+    """A policy, read. Raises Invalid for one that can't be understood."""
+
+    def __init__(self, raw: bytes) -> None:
+        value = strictjson.loads(raw)
+        if not isinstance(value, dict):
+            raise Invalid([Fault("", "must be an object")])
+        faults = []
+        for name, said in value.items():
+            rule, at = RULES.get(name), f"/{escape(name)}"
+            if rule is None:
+                faults.append(Fault(at, "is no rule", hint=f"the rules are {', '.join(RULES)}"))
+            elif type(said) is not rule.kind:
+                faults.append(Fault(at, f"must be {_KINDS[rule.kind]}, not {show(said)}"))
+            elif isinstance(said, list) and not all(isinstance(entry, str) for entry in said):
+                faults.append(Fault(at, "must be an array of strings"))
+        if faults:
+            raise Invalid(faults)
+        self.rules: dict[str, Any] = value
+
+    def faults(self, subject: Subject) -> list[Fault]:
+        """What of a bundle breaks it."""
+        return self._judged(subject, [*self.rules])
+
+    def part_faults(self, part: str, value: Any) -> list[Fault]:
+        """What of a part by itself does: process, mounts, or resources, of which only what is named is changed."""
+        config: Any = {"linux": {part: value}} if part == "resources" else {part: value}
+        found = self._judged(Subject(config, ""), [name for name in self.rules if RULES[name].part == part])
+        if part == "resources":
+            found = [fault for fault in found if fault.pointer.split("/")[-2] in value]
+        return found
+
+    def _judged(self, subject: Subject, names: list[str]) -> list[Fault]:
+        return [fault for name in names for fault in RULES[name].judge(subject, self.rules[name])]
+
+
+_KINDS = {list: "an array of strings", bool: "true or false", int: "a number"}
+
+
+def _within(path: str, above: str) -> bool:
+    above = clean(above)
+    return above == "/" or path == above or path.startswith(f"{above}/")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names) or "none"
+
+
+def _named(names: Any, allowed: list[str], at: str) -> Iterator[Fault]:
+    for name in names:
+        if not any(fnmatchcase(name, pattern) for pattern in allowed):
+            yield Fault(f"{at}/{escape(name)}", f"is not one of {_listed(allowed)}")
+
+
+def _limited(subject: Subject, part: str, member: str, most: int) -> Iterator[Fault]:
+    found: Any = subject.config.get("linux", {}).get("resources", {})
+    limit = found.get(part, {}).get(member)
+    if limit is None or not 0 < limit <= most:
+        yield Fault(f"/linux/resources/{part}/{member}", f"must be there, and at most {most}")
