@@ -1,0 +1,68 @@
+"""The pages that teach: each command in them is run, and says what they show."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import CHECKOUT, Runtime
+
+from tests.transcripts import Step, rewritten, run, same, steps
+
+pytestmark = [pytest.mark.pyrun_only("about its documents"), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
+PAGES = ["docs/tour.md"]
+
+
+def need_nat() -> None:
+    done = subprocess.run(["unshare", "--net", "iptables", "-t", "nat", "-S"], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip("this kernel has no NAT")
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page(runtime: Runtime, tmp_path: Path, page: str) -> None:
+    text = (CHECKOUT / page).read_text()
+    if "--network" in text:
+        need_nat()
+    for folder in (*list(tmp_path.parents)[:2], tmp_path):
+        folder.chmod(0o711)
+    place = tmp_path / "place"
+    place.mkdir()
+    for step, said in run(text, place, runtime.command()):
+        assert same(step.shown, said), f"$ {step.command}\n{said}"
+
+
+def test_each_page_that_shows_a_session_is_run() -> None:
+    shown = {str(page.relative_to(CHECKOUT)) for page in (CHECKOUT / "docs").rglob("*.md") if steps(page.read_text())}
+    of_one_command = {f"docs/commands/{name}.md" for name in ("check", "prove")}
+    assert shown - of_one_command == set(PAGES) - {"README.md"}
+
+
+def test_how_a_page_is_read() -> None:
+    page = "```console\n$ a <<END\n> b\n> END\nsaid\n$ sh\n...\n/ # x\ny\n$ c\n```\n```sh\n$ d\n```\n"
+    assert steps(page) == [Step("a <<END\nb\nEND", "said\n", []), Step("sh", "...\n/ # x\ny\n", ["x"]), Step("c", "", [])]
+    assert rewritten(page, ["said\n", "z\n/ # x\ny\n", "new\n"]) == page.replace("$ c\n", "$ c\nnew\n")
+
+
+@pytest.mark.parametrize(
+    ("shown", "said", "equal"),
+    [
+        ("a\n", "a\n", True),
+        ("a\n", "b\n", False),
+        ("a\n", "", False),
+        ("", "a\n", False),
+        ("a\n...\nd\n", "a\nb\nc\nd\n", True),
+        ("a\n...\nd\n", "a\nb\nc\n", False),
+        ("box  12  running  x\n", "box   4567   running  x\n", True),
+        ("box  12  running  x\n", "box   4567   stopped  x\n", False),
+        ("at 2026-01-02T03:04:05Z\n", "at 2027-01-02T03:04:06Z\n", True),
+        (' 240  sethostname("a", 1)\n', ' 7  sethostname("a", 1)\n', True),
+        (' 240  sethostname("a", 1)\n', ' 240  sethostname("b", 1)\n', False),
+        ("  0.100  0.200  ▏ x\nb\n", "b\n", True),
+    ],
+)
+def test_what_is_the_same(shown: str, said: str, equal: bool) -> None:
+    assert same(shown, said) is equal
