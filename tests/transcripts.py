@@ -1,5 +1,7 @@
 """The ```console blocks of a page, run from the first to the last in one shell, and compared with what the page shows.
 
+Those of docs/learn go on where the first block of the tour ends.
+
 After `$ ` comes what a shell is given, after `> ` more of it; what follows is what it says, stderr included. `...` stands
 for anything there. Lines that begin with a prompt of the container's shell are typed at a terminal. What changes from
 run to run, the time and the like, is compared as one word: _CHANGES.
@@ -26,6 +28,7 @@ CHECKOUT = Path(__file__).parents[1]
 PLACE = "/srv/tour"
 PROMPT = "/ # "
 _AT_TERMINAL = CHECKOUT / "tests/at_terminal.py"
+_TOUR = CHECKOUT / "docs/tour.md"
 _BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SECONDS = 60
 _CHANGES = (
@@ -45,6 +48,8 @@ _CHANGES = (
     # The first address of a network that nobody has.
     (r"\b10\.87\.0\.(?![01]\b)\d+", "10.87.0.N"),
     (r"\(pyrun \d+\.\d+\S*\)", "(pyrun VERSION)"),
+    (r"/proc/\d+/", "/proc/N/"),
+    (r"\[40265\d{5}\]", "[INODE]"),
     # What is between columns follows what is in them.
     (r" +", " "),
 )
@@ -149,11 +154,14 @@ def rewritten(page: str, said: Iterable[str]) -> str:
     return _BLOCK.sub(block, page)
 
 
-def run(page: str, place: Path, pyrun: list[str]) -> Iterator[tuple[Step, str]]:
+def run(page: Path, place: Path, pyrun: list[str]) -> Iterator[tuple[Step, str]]:
     """Each step, and what it says, in a network namespace that is no other's."""
     shell = Shell(place, pyrun, "unshare", "--net")
     try:
-        for step in steps(page):
+        if page.parent.name == "learn":
+            for step in _of_block(_BLOCK.findall(_TOUR.read_text())[0]):
+                shell.run(step)
+        for step in steps(page.read_text()):
             yield step, shell.run(step)
     finally:
         shell.end()
@@ -165,7 +173,7 @@ def main(pages: list[str]) -> None:
         place.mkdir(parents=True)
         try:
             pyrun = [str(CHECKOUT / "build/pyrun"), "--root", f"{place}/.store"]
-            said = [said for _, said in run(page.read_text(), place, pyrun)]
+            said = [said for _, said in run(page, place, pyrun)]
         finally:
             shutil.rmtree(place)
         page.write_text(rewritten(page.read_text(), said))

@@ -51,7 +51,7 @@ _AT = {
     "HOME": ("find HOME", "in the container's /etc/passwd"),
     "READY": ("the state is created", "create returns"),
 }
-_START = ("pyrun start", "a byte into the fifo")
+_START = ("pyrun start", "returns once execve has worked")
 # Of the program: stage and a call that tells the group from others of that stage -> what is done.
 _WORDS = {
     ("root", "open_tree"): "open the root file system",
@@ -91,7 +91,7 @@ _ASIDE = {"close", "openat", "openat2", "statx", "fstatfs", "close_range", "umas
 _LEFT_OUT = {"cgroup"}
 # The kinds of namespace -> what the plan does in it (a pattern of a step), in words.
 _INSIDE = {
-    "pid": (r'fsopen\("proc"', "init is process 1; /proc shows no other"),
+    "pid": (r'fsopen\("proc"', "init is process 1, and so /proc says"),
     "network": (r"SIOCSIFFLAGS", "lo is set up, there is no other device"),
     "ipc": (r'fsopen\("mqueue"', "/dev/mqueue is its own"),
     "uts": (r"sethostname\((\"\w+\")", "sethostname({})"),
@@ -254,7 +254,7 @@ def start(of: Plan) -> str:
             if group.words == _WORDS["namespaces", "clone3"]:
                 _between(canvas, row, "host", "init", "")
             if group.words == _WORDS["", "readv"]:
-                _between(canvas, row, "python", "init", "START")
+                _between(canvas, row, "python", "init", "a byte")
                 _box(canvas, "python", row, *_START, "soft")
             if group.message:
                 _between(canvas, row, lane, "python", group.message)

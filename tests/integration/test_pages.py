@@ -24,14 +24,13 @@ def need_nat() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page(runtime: Runtime, tmp_path: Path, page: str) -> None:
-    text = (CHECKOUT / page).read_text()
-    if "--network" in text:
+    if "--network" in (CHECKOUT / page).read_text():
         need_nat()
     for folder in (*list(tmp_path.parents)[:2], tmp_path):
         folder.chmod(0o711)
     place = tmp_path / "place"
     place.mkdir()
-    for step, said in run(text, place, runtime.command()):
+    for step, said in run(CHECKOUT / page, place, runtime.command()):
         assert same(step.shown, said), f"$ {step.command}\n{said}"
 
 
