@@ -1,5 +1,5 @@
-"""Types at a terminal: `python at_terminal.py COMMAND PROMPT LINE...` runs a shell command at one, gives it each line once
-it has printed the prompt, and prints what the terminal has shown."""
+"""Types at a terminal: `python at_terminal.py COMMAND PROMPT LINE...` runs a shell command at one, gives it each line
+once it has printed the prompt, and prints what the terminal has shown."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """The ```console blocks of a page, run from the first to the last in one shell, and compared with what the page shows.
-
 Those of docs/learn go on where the first block of the tour ends.
 
 After `$ ` comes what a shell is given, after `> ` more of it; what follows is what it says, stderr included. `...` stands
-for anything there. Lines that begin with a prompt of the container's shell are typed at a terminal. What changes from
-run to run, the time and the like, is compared as one word: _CHANGES.
+for anything there. Lines that begin with the prompt of a container's shell are typed at a terminal. What changes from run
+to run, the time and the like, is compared as one word: _CHANGES.
 
 `python -m tests.transcripts PAGE...` writes what is said today into those blocks that say otherwise.
 """

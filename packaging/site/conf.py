@@ -1,7 +1,7 @@
 """Sphinx's configuration for `make docs`: the documents where they lie, and the docstrings of the library.
 
-The pages are Markdown as code hosts read it. What only the site has is put in when a page is read: the navigation, which
-hangs on the README, and docstrings where `<!-- docstring: NAME -->` stands.
+The pages are Markdown as code hosts read it. What only the site has is put in when a page is read: the navigation,
+which hangs on the README, and docstrings where `<!-- docstring: KIND NAME -->` stands.
 """
 
 from __future__ import annotations

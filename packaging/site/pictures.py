@@ -1,7 +1,8 @@
-"""Draws docs/pictures/*.svg from the plan of the bundle that `pyrun spec` writes: `make pictures`. A test compares them.
+"""Draws docs/pictures/*.svg from the plan of the bundle that `pyrun spec` writes: `make pictures`.
 
-What is drawn is the same on every host: the steps that follow the host's cgroups are left out. A part of the program that
-the tables here have no words for is an error, so that a picture can't leave out what a new plan does.
+What is drawn is the same on every host, so that a test can compare it: the bundle is the one for cgroup v2, and steps
+that follow the host's cgroups are left out. A part of the program that the tables here have no words for is an error: a
+picture can't leave out what a new plan does.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ _START = ("pyrun start", "returns once execve has worked")
 _WORDS = {
     ("root", "open_tree"): "open the root file system",
     ("namespaces", "clone3"): "clone init: new namespaces",
+    ("namespaces", "unshare"): "make the cgroup namespace",
     ("namespaces", "ioctl"): "set up the loopback device",
     ("root", "move_mount"): "attach the root, as a mount",
     ("mounts", "fsopen"): "mount, in the order of the list",
@@ -87,8 +89,21 @@ _ROUTINES = {
     "bind": (),
 }
 # Not worth a word: what only prepares another call, or ends it; and the stage that follows the host.
-_ASIDE = {"close", "openat", "openat2", "statx", "fstatfs", "close_range", "umask", "rt_sigaction", "read", "exit_group"}
+_ASIDE = {
+    "close",
+    "openat",
+    "openat2",
+    "statx",
+    "fstatfs",
+    "close_range",
+    "umask",
+    "rt_sigaction",
+    "read",
+    "exit_group",
+}
 _LEFT_OUT = {"cgroup"}
+# A mount of the hierarchies of cgroup v1 is a tmpfs with a bind for each, and made read-only in the end.
+_V1 = {("mounts", "mount_setattr")}
 # The kinds of namespace -> what the plan does in it (a pattern of a step), in words.
 _INSIDE = {
     "pid": (r'fsopen\("proc"', "init is process 1, and so /proc says"),
@@ -97,7 +112,7 @@ _INSIDE = {
     "uts": (r"sethostname\((\"\w+\")", "sethostname({})"),
     "mount": (r"pivot_root", "mounts, then pivot_root"),
     "user": (r"uid_map", ""),
-    "cgroup": (r"unshare", ""),
+    "cgroup": (r"unshare\(CLONE_NEWCGROUP", "by unshare, once init is in its cgroup: this is / there"),
     "time": (r"timens_offsets", ""),
 }
 
@@ -132,6 +147,7 @@ class Plan(NamedTuple):
 def plan(pyrun: Path) -> Plan:
     with tempfile.TemporaryDirectory() as bundle:
         subprocess.run([pyrun, "spec", "--bundle", bundle], check=True)
+        _as_on_v2(Path(bundle, "config.json"))
         said = subprocess.check_output([pyrun, "plan", "--json", "--bundle", bundle, "box"])
     document = json.loads(said)
     stages = {line["pointer"]: line["stage"] for line in document["stages"]}
@@ -148,6 +164,15 @@ def plan(pyrun: Path) -> Plan:
     last = next(i for i, one in enumerate(steps) if one.call == "execve")
     becomes = {line["pointer"]: line["becomes"] for line in document["stages"]}
     return Plan(steps[:inside], steps[inside : last + 1], becomes)
+
+
+def _as_on_v2(config: Path) -> None:
+    """spec asks for a cgroup namespace where the host has cgroup v2."""
+    written = json.loads(config.read_text())
+    namespaces = written["linux"]["namespaces"]
+    if {"type": "cgroup"} not in namespaces:
+        namespaces.append({"type": "cgroup"})
+    config.write_text(json.dumps(written))
 
 
 class Canvas:
@@ -199,7 +224,8 @@ class Group(NamedTuple):
 
 
 def groups(steps: list[Step]) -> Iterator[Group]:
-    told = [one for one in steps if one.stage not in _LEFT_OUT and (one.call or one.message)]
+    told = [one for one in steps if (one.stage, one.call) not in _V1 and one.stage not in _LEFT_OUT]
+    told = [one for one in told if one.call or one.message]
     waits = [i for i, one in enumerate(told) if one.call == "readv"]
     runs = (list(run) for _, run in groupby(enumerate(told), key=lambda row: _kind(row[1], row[0] in waits)))
     for run in runs:
@@ -294,7 +320,7 @@ def namespaces(of: Plan) -> str:
     """A row for each kind: the host's up to the clone, from there the container's own, if the config has it."""
     own = of.becomes["/linux/namespaces"].split(", ")
     canvas = Canvas(
-        960, "Namespaces of the default bundle", f"New by clone3: {', '.join(own)}. The host's: all others."
+        960, "Namespaces of the default bundle", f"The container's own: {', '.join(own)}. The host's: all others."
     )
     left, clone, right = 110, 360, 940
     canvas.text(left, 32, "the executor, on the host", "head")
@@ -308,10 +334,11 @@ def namespaces(of: Plan) -> str:
             found = re.search(pattern, text)
             if not found:
                 raise LookupError(f"nothing is done in the {kind} namespace")
-            canvas.box(left, y, clone - left, 28)
+            new = clone + 30 * (kind == "cgroup")
+            canvas.box(left, y, new - left, 28)
             canvas.text(left + 10, y + 19, "the host's", "soft")
-            canvas.box(clone, y, right - clone, 28, "own init")
-            canvas.text(clone + 12, y + 19, words.format(*found.groups()))
+            canvas.box(new, y, right - new, 28, "own init")
+            canvas.text(new + 12, y + 19, words.format(*found.groups()))
         else:
             canvas.box(left, y, right - left, 28)
             canvas.text(left + 10, y + 19, "the host's", "soft")

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
+import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
-from harness import CHECKOUT, Runtime
+from harness import CHECKOUT, PYRUN, Runtime
 
 from tests.transcripts import Step, rewritten, run, same, steps
 
 pytestmark = [pytest.mark.pyrun_only("about its documents"), pytest.mark.skipif(os.geteuid() != 0, reason="needs root")]
-PAGES = ["docs/tour.md"]
+V2 = pytest.mark.skipif(
+    not Path("/sys/fs/cgroup/cgroup.controllers").exists(), reason="this host has not cgroup v2 alone"
+)
+# Those that are about what most hosts have, cgroup v2, are run in the guest.
+PAGES = {
+    "docs/tour.md": (),
+    "docs/learn/namespaces.md": (pytest.mark.guest, V2),
+    "docs/learn/cgroups.md": (pytest.mark.guest, V2),
+    "docs/learn/layers.md": (),
+}
 
 
 def need_nat() -> None:
@@ -22,7 +31,7 @@ def need_nat() -> None:
         pytest.skip("this kernel has no NAT")
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [pytest.param(page, marks=marks) for page, marks in PAGES.items()])
 def test_a_page(runtime: Runtime, tmp_path: Path, page: str) -> None:
     if "--network" in (CHECKOUT / page).read_text():
         need_nat()
@@ -42,7 +51,11 @@ def test_each_page_that_shows_a_session_is_run() -> None:
 
 def test_how_a_page_is_read() -> None:
     page = "```console\n$ a <<END\n> b\n> END\nsaid\n$ sh\n...\n/ # x\ny\n$ c\n```\n```sh\n$ d\n```\n"
-    assert steps(page) == [Step("a <<END\nb\nEND", "said\n", []), Step("sh", "...\n/ # x\ny\n", ["x"]), Step("c", "", [])]
+    assert steps(page) == [
+        Step("a <<END\nb\nEND", "said\n", []),
+        Step("sh", "...\n/ # x\ny\n", ["x"]),
+        Step("c", "", []),
+    ]
     assert rewritten(page, ["said\n", "z\n/ # x\ny\n", "new\n"]) == page.replace("$ c\n", "$ c\nnew\n")
 
 
@@ -65,3 +78,14 @@ def test_how_a_page_is_read() -> None:
 )
 def test_what_is_the_same(shown: str, said: str, equal: bool) -> None:
     assert same(shown, said) is equal
+
+
+@pytest.mark.guest
+def test_the_pictures_are_those_of_today() -> None:
+    """`make pictures` draws them again. They are the same with either version of cgroups."""
+    pictures, site = CHECKOUT / "docs/pictures", CHECKOUT / "packaging/site"
+    drawn = runpy.run_path(str(site / "pictures.py"))["drawn"](PYRUN)
+    assert {path.name for path in pictures.iterdir()} == set(drawn)
+    for name, text in drawn.items():
+        assert (pictures / name).read_text() == text, name
+    assert not runpy.run_path(str(site / "loads.py"))["elsewhere"](pictures)

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -126,8 +127,10 @@ def test_every_decision_is_listed_and_has_its_parts() -> None:
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
 def test_command_lines_can_be_parsed(page: Path) -> None:
     blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    for line in re.findall(r"^(?:\$ )?pyrun ([^#|>\n]+)", "\n".join(blocks), re.MULTILINE):
-        _, command, _, _ = parse(shlex.split(line))
+    for line in re.findall(r"^(?:\$ )?pyrun (.+)", "\n".join(blocks), re.MULTILINE):
+        words = shlex.shlex(line, posix=True, punctuation_chars="<>|;&")
+        words.whitespace_split = True
+        _, command, _, _ = parse([*takewhile(lambda word: word[0] not in "<>|;&", filter(None, words))])
         assert command in COMMANDS, line
 
 

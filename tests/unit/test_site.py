@@ -68,16 +68,6 @@ def test_each_page_is_in_the_navigation() -> None:
         assert any(Path(page).match(pattern) for pattern in (*patterns, "docs/decisions/*")), page
 
 
-def test_the_pictures_are_those_of_today() -> None:
-    """`make pictures` draws them again."""
-    pictures = CHECKOUT / "docs/pictures"
-    drawn = module("pictures").drawn(CHECKOUT / "build/pyrun")
-    assert {path.name for path in pictures.iterdir()} == set(drawn)
-    for name, text in drawn.items():
-        assert (pictures / name).read_text() == text, name
-        assert not module("loads").elsewhere(pictures)
-
-
 def test_a_picture_leaves_out_nothing_new() -> None:
     pictures = module("pictures")
     plan = pictures.plan(CHECKOUT / "build/pyrun")
