@@ -1,9 +1,9 @@
 """The ```console blocks of a page, run from the first to the last in one shell, and compared with what the page shows.
-Those of docs/learn go on where the first block of the tour ends.
+All but the tour go on where the first block of the tour ends.
 
-After `$ ` comes what a shell is given, after `> ` more of it; what follows is what it says, stderr included. `...` stands
-for anything there. Lines that begin with the prompt of a container's shell are typed at a terminal. What changes from run
-to run, the time and the like, is compared as one word: _CHANGES.
+After `$ ` comes what a shell is given, after `> ` more of it; what follows is what it says, stderr included. `...`
+stands for anything there. Lines that begin with the prompt of a container's shell are typed at a terminal. What
+changes from run to run, the time and the like, is compared as one word: _CHANGES.
 
 `python -m tests.transcripts PAGE...` writes what is said today into those blocks that say otherwise.
 """
@@ -47,6 +47,10 @@ _CHANGES = (
     # The first address of a network that nobody has.
     (r"\b10\.87\.0\.(?![01]\b)\d+", "10.87.0.N"),
     (r"\(pyrun \d+\.\d+\S*\)", "(pyrun VERSION)"),
+    (r"^pyrun version .*", "pyrun version VERSION"),
+    (r"/fd/\d+", "/fd/N"),
+    (r"^(Name:\s+)\d+", r"\1N"),
+    (r"^(VmRSS:\s+)\d+ ", r"\1N "),
     (r"/proc/\d+/", "/proc/N/"),
     (r"\[40265\d{5}\]", "[INODE]"),
     # What is between columns follows what is in them.
@@ -102,9 +106,17 @@ class Shell:
             "LC_ALL": "C.UTF-8",
             "COLUMNS": "120",
         }
-        streams = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        null = subprocess.DEVNULL
         self.done, self.tell = os.pipe()
-        self.shell = subprocess.Popen([*wrap, "bash"], cwd=place, env=environment, pass_fds=[self.tell], **streams)
+        self.shell = subprocess.Popen(
+            [*wrap, "bash"],
+            cwd=place,
+            env=environment,
+            pass_fds=[self.tell],
+            stdin=subprocess.PIPE,
+            stdout=null,
+            stderr=null,
+        )
 
     def run(self, step: Step) -> str:
         command = step.command.replace(PLACE, str(self.place))
@@ -157,7 +169,7 @@ def run(page: Path, place: Path, pyrun: list[str]) -> Iterator[tuple[Step, str]]
     """Each step, and what it says, in a network namespace that is no other's."""
     shell = Shell(place, pyrun, "unshare", "--net")
     try:
-        if page.parent.name == "learn":
+        if page.resolve() != _TOUR:
             for step in _of_block(_BLOCK.findall(_TOUR.read_text())[0]):
                 shell.run(step)
         for step in steps(page.read_text()):

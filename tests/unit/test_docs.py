@@ -126,8 +126,11 @@ def test_every_decision_is_listed_and_has_its_parts() -> None:
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
 def test_command_lines_can_be_parsed(page: Path) -> None:
-    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    for line in re.findall(r"^(?:\$ )?pyrun (.+)", "\n".join(blocks), re.MULTILINE):
+    text = page.read_text()
+    shell, sessions = (
+        "\n".join(re.findall(rf"^```{kind}\n(.*?)^```", text, re.M | re.S)) for kind in ("sh", "console")
+    )
+    for line in re.findall("^pyrun (.+)", shell, re.M) + re.findall(r"^\$ pyrun (.+)", sessions, re.M):
         words = shlex.shlex(line, posix=True, punctuation_chars="<>|;&")
         words.whitespace_split = True
         _, command, _, _ = parse([*takewhile(lambda word: word[0] not in "<>|;&", filter(None, words))])
