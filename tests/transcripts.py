@@ -39,7 +39,8 @@ _CHANGES = (
     # Of `list` and `ps`.
     (r"^(\w+ +)\d+( +(?:created|running|paused|stopped) )", r"\1PID\2"),
     (r"^(\w+ +)\d+ +\d+ +\S+( +\S+ +)\d\d:\d\d:\d\d ", r"\1PID PPID STIME\2TIME "),
-    # How many instructions there are, and so their numbers, follows the host's cgroups.
+    # How many instructions there are, and so their numbers and registers, follows the host's cgroups.
+    (r"\br\d+\b", "rN"),
     (r"^( *→? +)\d+ (?=.*\()", r"\1N "),
     (r"-> \d+\b", "-> N"),
     (r"\b\d+ instructions", "N instructions"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 # A pattern stands for the pages that are named nowhere else.
 NAVIGATION = {
-    "Learn": ("docs/tour", "docs/start", "docs/learn/*", "docs/glossary"),
+    "Learn": ("docs/tour", "docs/start", "docs/learn/namespaces", "docs/learn/*", "docs/glossary"),
     "Use": (
         "docs/debugging",
         "docs/errors",
