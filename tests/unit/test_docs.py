@@ -65,6 +65,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        text = re.sub(r"^```.*?^```", "", ((page.parent / target) if target else page).read_text(), flags=re.M | re.S)
+        headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+        # As code hosts and the site make them.
+        assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
+
+
 def table(page: Path, heading: str) -> dict[str, set[str]]:
     """The words in code of a table's columns: those of the first, by those of the second."""
     rows = re.search(rf"^\| {heading} \|.*\n\|[ -|]+\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)
