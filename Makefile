@@ -253,7 +253,7 @@ build/venv/docs: build/venv/ready
 # The documents as a site, in build/site: a link that leads nowhere fails it, and so does what another host would be asked for.
 docs: build build/venv/docs
 	rm -rf build/site
-	$(VENV)/sphinx-build --fail-on-warning --keep-going --quiet -c packaging/site -d build/doctrees . build/site
+	$(VENV)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env -c packaging/site -d build/doctrees . build/site
 	cp build/site/README.html build/site/index.html
 	$(VENV)/python packaging/site/loads.py build/site
 

@@ -62,6 +62,7 @@ pygments_style, pygments_dark_style = "default", "github-dark"
 def setup(app: Sphinx) -> None:
     app.connect("source-read", completed)
     app.connect("autodoc-process-docstring", as_rst)
+    app.connect("autodoc-skip-member", is_field)
 
 
 def completed(app: Sphinx, name: str, source: list[str]) -> None:
@@ -88,3 +89,8 @@ def as_rst(app: Sphinx, kind: str, name: str, thing: object, options: object, li
         if not indented:
             lines[number] = line.replace("*", r"\*")
     lines[:] = "\n".join(lines).split("\n")
+
+
+def is_field(app: Sphinx, kind: str, name: str, thing: object, skip: bool, options: object) -> bool | None:
+    """A field of a named tuple says nothing but its number: the docstring of the class has it."""
+    return True if type(thing).__name__ == "_tuplegetter" else None
