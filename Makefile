@@ -19,7 +19,7 @@ MOST      = 16384
 FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
 
 BUILD_NEEDS = gcc libc6-dev libcap-dev libseccomp2 python3-dev python3-venv
-TEST_NEEDS  = busybox-static chromium crun dbus golang-github-opencontainers-specs-dev iproute2 procps qemu-user-static runc strace systemd time uidmap util-linux
+TEST_NEEDS  = busybox-static chromium crun dbus golang-github-opencontainers-specs-dev iproute2 iptables procps qemu-user-static runc strace systemd time uidmap util-linux
 ifneq ($(shell uname -m),aarch64)
 TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
@@ -35,7 +35,7 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall deb test-deb clean
+.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots docs pictures install uninstall deb test-deb clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun
@@ -244,6 +244,21 @@ build/venv/plots: build/venv/ready
 
 plots: build/venv/plots
 	$(VENV)/python -m bench.plots
+
+build/venv/docs: build/venv/ready
+	$(REQUIREMENTS) docs > build/requirements-docs.txt
+	$(call INSTALL,-r build/requirements-docs.txt,-r build/requirements-docs.txt)
+	touch $@
+
+# The documents as a site, in build/site: a link that leads nowhere fails it, and so does what another host would be asked for.
+docs: build build/venv/docs
+	rm -rf build/site
+	$(VENV)/sphinx-build --fail-on-warning --keep-going --quiet --fresh-env -c packaging/site -d build/doctrees . build/site
+	cp build/site/README.html build/site/index.html
+	$(VENV)/python packaging/site/loads.py build/site
+
+pictures: build
+	$(VENV)/python packaging/site/pictures.py
 
 # Both replace and remove in an order in which commands that run meanwhile find either all or nothing: see there.
 install: $(EXECUTOR) build/dependencies $(if $(IMAGE),build/engine)

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,15 @@ def test_the_readme_names_every_command_and_no_other() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=name)
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text()):
+        text = re.sub(r"^```.*?^```", "", ((page.parent / target) if target else page).read_text(), flags=re.M | re.S)
+        headings = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+        # As code hosts and the site make them.
+        assert anchor in {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
 
 
 def table(page: Path, heading: str) -> dict[str, set[str]]:
@@ -125,9 +135,14 @@ def test_every_decision_is_listed_and_has_its_parts() -> None:
 
 @pytest.mark.parametrize("page", DOCUMENTS, ids=name)
 def test_command_lines_can_be_parsed(page: Path) -> None:
-    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    for line in re.findall(r"^(?:\$ )?pyrun ([^#|>\n]+)", "\n".join(blocks), re.MULTILINE):
-        _, command, _, _ = parse(shlex.split(line))
+    text = page.read_text()
+    shell, sessions = (
+        "\n".join(re.findall(rf"^```{kind}\n(.*?)^```", text, re.M | re.S)) for kind in ("sh", "console")
+    )
+    for line in re.findall("^pyrun (.+)", shell, re.M) + re.findall(r"^\$ pyrun (.+)", sessions, re.M):
+        words = shlex.shlex(line, posix=True, punctuation_chars="<>|;&")
+        words.whitespace_split = True
+        _, command, _, _ = parse([*takewhile(lambda word: word[0] not in "<>|;&", filter(None, words))])
         assert command in COMMANDS, line
 
 
