@@ -99,7 +99,9 @@ class Shell:
         self.said = place / ".said"
         programs = place / ".programs"
         programs.mkdir()
-        (programs / "pyrun").write_text(f'#!/bin/sh\nexec {shlex.join(pyrun)} "$@"\n')
+        # Layers are kept where they are gone with the rest.
+        layers = f'case $1 in bundle) shift; set -- bundle --layers {shlex.quote(str(place))}/.layers "$@";; esac'
+        (programs / "pyrun").write_text(f'#!/bin/sh\n{layers}\nexec {shlex.join(pyrun)} "$@"\n')
         (programs / "pyrun").chmod(0o755)
         environment = {
             "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -133,11 +135,14 @@ class Shell:
         return _here(self.said.read_text().replace(str(self.place), PLACE))
 
     def end(self) -> None:
-        """Of containers too: a page that fails half-way has not deleted its own."""
+        """Of containers and mounts too: a page that fails half-way has not deleted its own."""
         for name in subprocess.check_output([*self.pyrun, "list", "--quiet"], text=True).split():
             subprocess.run([*self.pyrun, "delete", "--force", name], check=False)
         self.shell.kill()
         self.shell.communicate()
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            if (point := line.split()[4]).startswith(f"{self.place}/"):
+                subprocess.run(["umount", point], check=True)
         os.close(self.done)
         os.close(self.tell)
 

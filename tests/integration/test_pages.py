@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import CHECKOUT, PYRUN, Runtime
+from harness import CHECKOUT, PYRUN, Runtime, enterable
 
 from tests.transcripts import Step, rewritten, run, same, steps
 
@@ -37,8 +37,7 @@ def need_nat() -> None:
 def test_a_page(runtime: Runtime, tmp_path: Path, page: str) -> None:
     if "--network" in (CHECKOUT / page).read_text():
         need_nat()
-    for folder in (*list(tmp_path.parents)[:2], tmp_path):
-        folder.chmod(0o711)
+    enterable(tmp_path)
     place = tmp_path / "place"
     place.mkdir()
     for step, said in run(CHECKOUT / page, place, runtime.command()):
@@ -48,7 +47,7 @@ def test_a_page(runtime: Runtime, tmp_path: Path, page: str) -> None:
 def test_each_page_that_shows_a_session_is_run() -> None:
     pages = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")]
     shown = {str(page.relative_to(CHECKOUT)) for page in pages if steps(page.read_text())}
-    of_one_command = {f"docs/commands/{name}.md" for name in ("check", "prove")}
+    of_one_command = {f"docs/commands/{name}.md" for name in ("check", "minimize", "prove")}
     assert shown - of_one_command == set(PAGES)
 
 
