@@ -122,6 +122,14 @@ def binds(host: Host) -> Iterator[Fault]:
             yield Fault(f"/mounts/{i}/source", f"{show(source)} does not exist on this host")
 
 
+def root(host: Host) -> Iterator[Fault]:
+    """What it lies on lets programs be executed: its mount's flags go along into the container."""
+    path = rootfs.path(host.config, host.options.bundle) if "root" in host.config else ""
+    if path and os.path.isdir(path) and os.statvfs(path).f_flag & os.ST_NOEXEC:
+        hint = "mount that without noexec, or move the bundle"
+        yield Fault("/root/path", f"{show(path)} lies on a mount with noexec: nothing there is executed", hint=hint)
+
+
 def overlays(host: Host) -> Iterator[Fault]:
     """Their directories are there, and the upper one and its work directory on one file system (overlayfs.rst)."""
     for i, mount in enumerate(host.config.get("mounts", [])):
@@ -341,6 +349,7 @@ ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
     kernel,
     namespaces,
     binds,
+    root,
     overlays,
     hooks,
     devices,

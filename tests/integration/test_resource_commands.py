@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -438,3 +439,25 @@ def test_what_update_does_not_know(running: Container, tmp_path: Path) -> None:
     done = running.runtime("update", "-r", str(tmp_path / "wanted"), running.id)
     assert done.code == 0
     assert "/pids/limt: has no effect: it is unknown (did you mean limit?)" in done.err
+
+
+@pytest.mark.pyrun_only("the peers need ps(1)")
+def test_ps_without_ps(running: Container, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host without procps: in a process of the test's own, which has no ps in its directories."""
+    code = (
+        "import sys; from pyrun.cli import ps; ps._DIRECTORIES = ('/nowhere',)\n"
+        "from pyrun.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    )
+
+    def ps(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", code, "--root", str(running.runtime.root), "ps", running.id, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    for arguments in (("-eo", "pid,comm,rss"), ("-o", "pid"), ("-o", "pid,comm,rss")):
+        heading, *lines = ps(*arguments).stdout.splitlines()
+        assert heading.split()[0] == "PID"
+        assert str(running.pid) in [line.split()[0] for line in lines]
+    assert ps("-ef").stdout == running.runtime.ok("ps", running.id)
+    refused = ps("-o", "pid,wchan")
+    assert refused.returncode == 1
+    assert "without it there are -f, and -o with" in refused.stderr
