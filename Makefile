@@ -92,6 +92,7 @@ build/dependencies: pyproject.toml build/venv/bin/pip
 # `pip install -e .`; strict, so that type checkers and editors, which run no import hooks, find every module as well.
 # It knows only the files that were there, so it is done again when there are others.
 build/editable: build/venv/ready build/modules $(EXECUTOR) setup.py
+	rm -rf build/__editable__.*
 	$(PIP) install --no-index --no-deps --no-build-isolation --config-settings editable_mode=strict -e .
 	touch $@
 
