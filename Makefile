@@ -153,7 +153,7 @@ run:
 # Here, and as root on x86_64 also in a guest with cgroup v2: at the same time, since that has a kernel of its own. What
 # each says comes when it has ended.
 test: setup-tests
-	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted
+	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted build/venv/packages
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=recurse \
 		$(if $(filter 0x86_64,$(shell id -u)$(shell uname -m)),all-guest) test-here
 
@@ -279,7 +279,8 @@ test-deb: deb
 
 # Wheels that need no compiler and no libc, for this machine and for aarch64; auditwheel agrees.
 MACHINES = $(sort $(shell uname -m) aarch64)
-wheel: build build/venv/packages build/executor.aarch64
+wheel: build build/venv/packages
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) $(filter gcc-%,$(TEST_NEEDS))"
 	rm -rf build/wheels
 	for machine in $(MACHINES); do $(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheels \
 		--config-settings=--build-option=--plat-name=linux_$$machine . || exit; done

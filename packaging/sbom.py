@@ -42,7 +42,7 @@ def main(out: str, engine: str = "") -> None:
     bill = of_libraries()
     found = release.release()
     root = bill["metadata"]["component"]
-    root |= {"version": found.semver(), "purl": f"pkg:pypi/{root['name']}@{quote(found.pep440())}"}
+    root |= {"version": found.semver(), "purl": f"pkg:generic/{root['name']}@{quote(found.pep440())}"}
     if found.commit:
         root["properties"] = [{"name": "commit", "value": found.commit + ("-dirty" if found.changed else "")}]
     add(bill, executor(found))

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 from harness import CHECKOUT, Container
 
 sys.path.insert(0, str(CHECKOUT / "packaging"))
@@ -235,6 +233,9 @@ def test_of_a_clone_that_has_a_tag(tmp_path: Path) -> None:
 
 def test_the_bill_of_materials() -> None:
     make("sbom")
+    from cyclonedx.schema import SchemaVersion  # lazy: make has installed it
+    from cyclonedx.validation.json import JsonStrictValidator  # lazy: make has installed it
+
     text = (CHECKOUT / "build/pyrun.cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text.replace('"licenses"', '"licences"')) is not None
