@@ -35,7 +35,7 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall deb test-deb wheel test-wheel sbom clean
+.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots install uninstall deb test-deb wheel test-wheel test-musl sbom clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun build/release/version.py
@@ -289,6 +289,11 @@ wheel: build build/venv/packages
 # Installed by pip and by pipx, and used, where there is nothing but Debian, and no compiler.
 test-wheel: wheel
 	tests/guest/wheel build/wheels/*_$(shell uname -m).whl
+
+# And where there is no glibc, by a Python that is built for it first.
+test-musl: wheel
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) busybox-static musl-tools"
+	tests/guest/musl build/wheels/*_$(shell uname -m).whl
 
 # What `make install` puts in place, in CycloneDX's form.
 sbom: build/pyrun.cdx.json
