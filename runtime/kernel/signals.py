@@ -11,24 +11,8 @@ else:
     from _signal import SIG_DFL, SIG_IGN, getsignal, pidfd_send_signal, set_wakeup_fd, signal, valid_signals
 
 __all__ = [
-    "CHANGEABLE",
-    "ENDING",
-    "SIGCHLD",
-    "SIGHUP",
-    "SIGINT",
-    "SIGKILL",
-    "SIGPIPE",
-    "SIGQUIT",
-    "SIGTERM",
-    "SIGURG",
-    "SIGWINCH",
-    "SIG_DFL",
-    "SIG_IGN",
-    "Pending",
-    "default",
-    "in_child",
-    "pidfd_send_signal",
-    "signal",
+    "CHANGEABLE", "ENDING", "SIGCHLD", "SIGHUP", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGTERM", "SIGURG",
+    "SIGWINCH", "SIG_DFL", "SIG_IGN", "Pending", "default", "in_child", "pidfd_send_signal", "signal",
 ]  # fmt: skip
 
 # signal(7), the same on all machines that pyrun runs on
