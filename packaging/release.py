@@ -15,6 +15,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from typing import NamedTuple
 
@@ -78,10 +79,13 @@ def write(path: str, checkout: str = CHECKOUT) -> None:
     found = release(checkout)
     commit = found.commit + ("-dirty" if found.changed else "")
     text = _WRITTEN.sub(f'VERSION = "{found.semver()}"\n', _source(checkout))
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    with open(f"{path}.new", "w", encoding="utf-8") as file:
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    # Two at once, of a build here and one in a guest, write two files.
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=folder, delete=False) as file:
         file.write(_COMMIT.sub(f'_COMMIT = "{commit}"\n', text))
-    os.rename(f"{path}.new", path)
+        os.fchmod(file.fileno(), 0o644)
+    os.rename(file.name, path)
 
 
 def when(checkout: str = CHECKOUT) -> int:
