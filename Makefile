@@ -19,7 +19,7 @@ MOST      = 16384
 FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
 
 BUILD_NEEDS = gcc libc6-dev libcap-dev libseccomp2 python3-dev python3-venv
-TEST_NEEDS  = busybox-static chromium crun dbus golang-github-opencontainers-specs-dev iproute2 iptables procps qemu-user-static runc strace systemd time uidmap util-linux
+TEST_NEEDS  = busybox-static chromium crun dbus golang-github-opencontainers-specs-dev iproute2 iptables pipx procps qemu-user-static runc strace systemd time uidmap util-linux
 ifneq ($(shell uname -m),aarch64)
 TEST_NEEDS += gcc-aarch64-linux-gnu
 endif
@@ -35,10 +35,10 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots docs pictures install uninstall deb test-deb clean
+.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots docs pictures install uninstall deb test-deb wheel test-wheel test-musl sbom clean
 .DELETE_ON_ERROR:
 
-build: $(EXECUTOR) build/editable build/pyrun
+build: $(EXECUTOR) build/editable build/pyrun build/release/version.py
 
 $(EXECUTOR): $(SOURCES) Makefile
 	$(CC) $(TINY) -o $@ $<
@@ -67,7 +67,7 @@ build/venv/bin/pip:
 	$(PYTHON) -m venv build/venv
 
 build/venv/ready: pyproject.toml build/venv/bin/pip
-	$(REQUIREMENTS) dev > build/requirements-dev.txt
+	$(REQUIREMENTS) dev prctl > build/requirements-dev.txt
 	mkdir -p $(WHEELS)
 	$(call INSTALL,-r build/requirements-dev.txt,-r build/requirements-dev.txt)
 	touch $@
@@ -77,16 +77,22 @@ build/venv/managers: build/venv/ready
 	$(call INSTALL,-r build/requirements-managers.txt,-r build/requirements-managers.txt)
 	touch $@
 
+build/venv/packages: build/venv/ready
+	$(REQUIREMENTS) packages > build/requirements-packages.txt
+	$(call INSTALL,-r build/requirements-packages.txt,-r build/requirements-packages.txt)
+	touch $@
+
 build/dependencies: pyproject.toml build/venv/bin/pip
 	rm -rf $@
 	mkdir -p $(WHEELS)
-	$(REQUIREMENTS) > build/requirements.txt
+	$(REQUIREMENTS) prctl > build/requirements.txt
 	$(call INSTALL,--no-compile --target $@ -r build/requirements.txt,-r build/requirements.txt)
 	rm -rf $@/bin
 
 # `pip install -e .`; strict, so that type checkers and editors, which run no import hooks, find every module as well.
 # It knows only the files that were there, so it is done again when there are others.
 build/editable: build/venv/ready build/modules $(EXECUTOR) setup.py
+	rm -rf build/__editable__.*
 	$(PIP) install --no-index --no-deps --no-build-isolation --config-settings editable_mode=strict -e .
 	touch $@
 
@@ -96,9 +102,13 @@ build/modules: FORCE
 FORCE:
 
 build/pyrun: packaging/pyrun.in build/venv/ready
-	sed -e 's|@HOT@|()|; s|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(CURDIR)/build|; s|@PATH@|["$(CURDIR)/runtime", "$(CURDIR)"]|' \
+	sed -e 's|@HOT@|()|; s|@PYTHON@|$(PYTHON)|; s|@LIBRARY@|$(CURDIR)/build|; s|@PATH@|["$(CURDIR)/build/release", "$(CURDIR)/runtime", "$(CURDIR)"]|' \
 	    -e "s|@DEPENDENCIES@|$$($(VENV)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')|" $< > $@
 	chmod +x $@
+
+# Which commit it is: it stands before runtime/version.py in build/pyrun's path.
+build/release/version.py: FORCE
+	@$(PYTHON) -IS packaging/release.py write $@
 
 # Python as one executable, of which an install makes the image that starts the hot verbs; empty where Python's static
 # library is missing. `make install IMAGE=` does without.
@@ -143,7 +153,7 @@ run:
 # Here, and as root on x86_64 also in a guest with cgroup v2: at the same time, since that has a kernel of its own. What
 # each says comes when it has ended.
 test: setup-tests
-	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted
+	@$(MAKE) --no-print-directory build build/executor.aarch64 build/executor.hosted build/venv/packages
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=recurse \
 		$(if $(filter 0x86_64,$(shell id -u)$(shell uname -m)),all-guest) test-here
 
@@ -155,10 +165,13 @@ all-guest:
 unit: build $(wildcard build/executor.aarch64 build/executor.hosted)
 	QUICK=1 $(VENV)/python -m pytest tests/unit -m "not slow"
 
+# They make and use forms of their own.
+OTHER_FORMS = install packages upgrade
+
 # As root in a mount namespace, so that no mistake of a test can reach the machine's mounts.
-test-here: $(FORM)
+test-here: $(FORM) build/venv/packages
 	MAKEFLAGS= $(if $(filter 0,$(shell id -u)),unshare -m )$(VENV)/python -m pytest --runtime=$(CURDIR)/$(TESTED) \
-		$(if $(filter installed,$(FORM)),--ignore=tests/integration/test_install.py tests/integration tests/security,tests)
+		$(if $(filter installed,$(FORM)),$(OTHER_FORMS:%=--ignore=tests/integration/test_%.py) tests/integration tests/security,tests)
 
 checkout: build
 installed: build
@@ -278,6 +291,29 @@ deb: build
 # It is installed, used and removed where there is nothing but Debian.
 test-deb: deb
 	tests/guest/deb build/deb/pyrun_*.deb
+
+# Wheels that need no compiler and no libc, for this machine and for aarch64; auditwheel agrees.
+MACHINES = $(sort $(shell uname -m) aarch64)
+wheel: build build/venv/packages
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) $(filter gcc-%,$(TEST_NEEDS))"
+	rm -rf build/wheels
+	for machine in $(MACHINES); do $(PIP) wheel --no-deps --no-build-isolation --wheel-dir build/wheels \
+		--config-settings=--build-option=--plat-name=linux_$$machine . || exit; done
+	for wheel in build/wheels/*; do $(VENV)/auditwheel show $$wheel || exit; done
+
+# Installed by pip and by pipx, and used, where there is nothing but Debian, and no compiler.
+test-wheel: wheel
+	tests/guest/wheel build/wheels/*_$(shell uname -m).whl
+
+# And where there is no glibc, by a Python that is built for it first.
+test-musl: wheel
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) busybox-static musl-tools"
+	tests/guest/musl build/wheels/*_$(shell uname -m).whl
+
+# What `make install` puts in place, in CycloneDX's form.
+sbom: build/pyrun.cdx.json
+build/pyrun.cdx.json: build build/venv/packages build/dependencies $(if $(IMAGE),build/engine) FORCE
+	$(VENV)/python packaging/sbom.py $@ $(if $(IMAGE),$$(test -s build/engine && echo build/engine))
 
 clean:
 	rm -rf build $(EXECUTOR)

@@ -28,6 +28,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import release
 from link import LATER
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -142,6 +143,7 @@ def fill(destination: str, library: str, python: str, engine: str) -> None:
     place = destination + library
     for name, package in PACKAGES.items():
         copy(f"{CHECKOUT}/{name}", f"{place}/{package}")
+    release.write(f"{place}/pyrun/version.py")
     copy(f"{CHECKOUT}/build/dependencies", f"{place}/dependencies")
     compiled = compileall.compile_dir(
         place,

@@ -4,7 +4,7 @@
 set -eu
 checkout=$(realpath "$1") into=$(realpath -m "$2")
 here=$checkout/packaging/deb root=$into/root
-version=$(sed -n 's/^VERSION = "\(.*\)"/\1/p' "$checkout/runtime/version.py")
+version=$(python3 -IS "$checkout/packaging/release.py" debian)
 maintainer="${DEBFULLNAME:-pyrun} <${DEBEMAIL:-pyrun@localhost.localdomain}>"
 architecture=$(dpkg --print-architecture)
 # When it was changed last, so that two builds of one commit are alike.

@@ -19,6 +19,7 @@ if [ "${INSIDE:-}" != yes ]; then
     for part in runtime spec hooks packaging pyproject.toml; do cp -a "$checkout/$part" "$tree/src"; done
     # Those that are compiled are for this machine, and cold: nothing of the image imports them.
     cp -a "$checkout/build/dependencies" "$tree/src/build"
+    python3 -IS "$checkout/packaging/release.py" write "$tree/src/runtime/version.py"
     cp "$checkout/build/executor.aarch64" "$tree/src/runtime/machine/executor"
     INSIDE=yes exec unshare --user --map-root-user --mount --pid --fork "$0" "$@"
 fi

@@ -19,6 +19,7 @@ NAVIGATION = {
         "docs/debugging",
         "docs/errors",
         "docs/faults",
+        "docs/packages",
         "docs/managers",
         "docs/systemd",
         "docs/security",

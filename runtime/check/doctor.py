@@ -266,6 +266,12 @@ def tools(patient: Patient) -> Iterator[Finding]:
         yield Finding(about="resctrl", level="ok", says="mounted: linux.intelRdt works")
     if criu := _program("criu"):
         yield Finding(about="criu", level="ok", says=criu)
+    try:
+        import prctl  # noqa: F401  # lazy: a wheel does not bring it
+    except ImportError:
+        cost = "`run` does not adopt processes that outlive an init without a pid namespace of its own"
+        mend = 'pip install "pyrun-oci[prctl]"'
+        yield Finding(about="prctl", level="limited", says="python-prctl is not installed", cost=cost, mend=mend)
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (

@@ -7,7 +7,7 @@ import posix
 import select
 
 from pyrun.kernel.constants import TIOCSWINSZ
-from pyrun.kernel.signals import SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, Pending, pidfd_send_signal
+from pyrun.kernel.signals import CHANGEABLE, SIGCHLD, SIGPIPE, SIGURG, SIGWINCH, Pending, pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from pyrun.cli.service import Notifications
 
-# Not to be caught, libc's own, or not the container's business.
-_KEPT = {9, 19, 32, 33, SIGCHLD, SIGURG, SIGPIPE}
+# Not the container's business.
+_KEPT = {SIGCHLD, SIGURG, SIGPIPE}
 _TIOCGWINSZ = 0x5413
 _CHUNK = 1 << 16
 
@@ -38,7 +38,7 @@ class Foreground:
         self.pidfd = posix.pidfd_open(pid)
         self.console = console
         self._signals = signals or Pending()
-        self._signals.note(*(number for number in range(1, 65) if number not in _KEPT))
+        self._signals.note(*(CHANGEABLE - _KEPT))
         self._attributes: list[Any] | None = None
         if console >= 0:
             self._attributes = _raw(0)

@@ -7,7 +7,7 @@ import sys
 from pyrun.cli.parse import UsageError
 from pyrun.cli.table import COMMANDS, GLOBAL, Option
 from pyrun.spec.version import SPEC_VERSION
-from pyrun.version import VERSION
+from pyrun.version import COMMIT, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 
 def version() -> str:
-    """Three lines, as go-runc wants them; dockerd takes any line with "version" in it, so only one has that word. And
-    the Python that runs it, which of a start-up image stays as it was at install, and libseccomp's, as runc has it."""
+    """Three lines, as go-runc wants them; dockerd takes any line with "version" in it, so only one has that word. Where
+    the commit is not known the version stands for it, as in Debian's runc. And the Python that runs it, which of a
+    start-up image stays as it was at install, and libseccomp's, as runc has it."""
     from pyrun.host.seccomp import library_version  # lazy: cold
 
-    rows = {"commit": f"v{VERSION}", "spec": SPEC_VERSION, "python": sys.version.split()[0]}
+    rows = {"commit": COMMIT or f"v{VERSION}", "spec": SPEC_VERSION, "python": sys.version.split()[0]}
     if found := library_version():
         rows["libseccomp"] = found
     return "\n".join([f"pyrun version {VERSION}", *(f"{name}: {value}" for name, value in rows.items())])

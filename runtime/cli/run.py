@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
+    from pyrun.container.container import Container
     from pyrun.container.create import Created
 
 
@@ -53,7 +54,7 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
             notifications = Notifications.of(container)
         if not detach:
             if subreaper:
-                _adopt_orphans()
+                _adopt_orphans(container)
             from pyrun.cli.foreground import Foreground  # lazy: not with --detach
 
             foreground = Foreground(container.state["pid"], created.console, container.caller.signals, notifications)
@@ -91,10 +92,14 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
     return code
 
 
-def _adopt_orphans() -> None:
+def _adopt_orphans(container: Container) -> None:
     """Processes that outlive init in a shared pid namespace become our children, not those of whoever called us."""
     try:
         import prctl  # lazy: only in the foreground
     except ImportError:
+        if not container.has_own_pids:
+            container.caller.log.warning(
+                "python-prctl is not installed: processes that outlive the container's init are not adopted"
+            )
         return
     prctl.set_child_subreaper(1)

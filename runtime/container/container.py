@@ -11,6 +11,7 @@ from errno import ENXIO
 
 from pyrun.caller import Caller, Interrupt
 from pyrun.cgroups.frozen import has_inner, is_frozen, moved_to, thaw
+from pyrun.container.state import CONFIGS
 from pyrun.container.store import ContainerDir, containers, ids, open_store
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
 from pyrun.kernel.files import close
@@ -164,7 +165,7 @@ class Container:
         from pyrun.spec import config as spec_config  # lazy: `state`, `start` and `kill` do without
 
         try:
-            return spec_config.load(self.directory.read_file("pyrun-config.json"))
+            return spec_config.load(self.directory.read_file(CONFIGS[self.state["format"]]))
         except FileNotFoundError:
             if not self.directory.exists():
                 raise DoesNotExistError() from None  # deleted a moment ago
@@ -464,7 +465,7 @@ class Container:
 
             Group.from_state(state["resctrl"]).destroy()
         self.unmount()
-        self.directory.remove()
+        self.directory.remove(CONFIGS[state["format"]])
         self.caller.log.debug(f"container {self.id} is removed")
         self.run_poststop()
 

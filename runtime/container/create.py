@@ -11,7 +11,7 @@ from pyrun.container.container import Container
 from pyrun.container.home import answer
 from pyrun.container.pid_file import write_pid_file
 from pyrun.container.session import Session
-from pyrun.container.state import FORMAT
+from pyrun.container.state import CONFIGS, FORMAT
 from pyrun.container.store import ContainerDir, now
 from pyrun.container.undo import Undo
 from pyrun.errors import ConfigError, Error
@@ -189,7 +189,7 @@ class _Creation:
 
             group = Group.of(self.linux["intelRdt"], state["id"])
             state["resctrl"] = group.to_state()
-        directory.write_file("pyrun-config.json", self.raw)
+        directory.write_file(CONFIGS[FORMAT], self.raw)
         directory.write(state)
         warnings: list[Fault] = []
         writes = cgroup.writes(gather.resources(config, cgroup), warnings=warnings)  # type: ignore[arg-type]

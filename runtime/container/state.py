@@ -43,8 +43,10 @@ if TYPE_CHECKING:
         joined: int
 
 
-# The version of the form: what has another one was written by another pyrun.
+# The version of the form. What older releases have written is read; a newer one may mean something else by it.
 FORMAT = 2
+# Format -> the name of the config's copy beside state.json; all else is the same. 1: 0.1.0's.
+CONFIGS = {1: "config.json", 2: "pyrun-config.json"}
 
 
 def _text(value: Any) -> bool:
@@ -166,12 +168,18 @@ _BY_ITSELF = (
 )
 
 
+def newer(state: dict[str, Any]) -> int:
+    """The format of a newer pyrun that has written it, or 0."""
+    found = state.get("format", 0)
+    return found if type(found) is int and found > FORMAT else 0
+
+
 def problem(state: dict[str, Any]) -> str:
     """What is wrong with a state, or ""."""
     if not state:
         return "it is not a JSON object"
-    if state.get("format") != FORMAT:
-        return f"it has format {state.get('format', 0)!r:.20}, and this pyrun reads {FORMAT}"
+    if not _known(state):
+        return f"it has format {state.get('format', 0)!r:.20}, and this pyrun reads 1 to {FORMAT}"
     if name := _misfit(state, _MEMBERS):
         return f"{name} is missing, or of another type"
     if state["pid"] > 0 and not state["started"]:
@@ -182,7 +190,8 @@ def problem(state: dict[str, Any]) -> str:
 def salvage(found: dict[str, Any], container: str) -> State | None:
     """What can be believed of a state that has a problem: enough to end and remove what is the container's by its
     identity. None when that is nothing."""
-    state: Any = {"format": FORMAT, "ociVersion": "", "id": container, "bundle": "", "rootfs": "", "created": ""}
+    written = found["format"] if _known(found) else FORMAT
+    state: Any = {"format": written, "ociVersion": "", "id": container, "bundle": "", "rootfs": "", "created": ""}
     state |= {"owner": "", "annotations": {}, "pid": 0, "started": 0, "namespaces": 0, "joined": 0, "hooks": {}}
     state["executable"] = ""
     for name in _BY_ITSELF:
@@ -195,6 +204,10 @@ def salvage(found: dict[str, Any], container: str) -> State | None:
         # Nor is it known that what lives in its cgroup ends with init.
         state["namespaces"] = 0
     return state if state["pid"] or "cgroup" in state or "mounted" in state or "resctrl" in state else None
+
+
+def _known(state: dict[str, Any]) -> bool:
+    return type(state.get("format")) is int and state["format"] in CONFIGS
 
 
 def _is_whole(cgroup: dict[str, Any] | None) -> bool:

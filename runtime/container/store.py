@@ -2,7 +2,8 @@
 
     state.json         what later commands need; written to a temporary and renamed
     pyrun-config.json  the bundle's config.json, as it was at create: later edits have no effect (MUST 10). By a name of
-                       ours, so that nobody else's directory is ever taken for a container's
+                       ours, so that nobody else's directory is ever taken for a container's; what an older release
+                       has made has another (CONFIGS of state.py)
     exec.fifo          init waits at it for `start`; that it does is what makes a container `created`
     exec.status        tells `start` whether execve worked
 
@@ -17,7 +18,7 @@ import posix
 import time
 from errno import EEXIST, EFBIG, EISDIR, ELOOP, ENOENT, ENXIO
 
-from pyrun.container.state import problem, salvage
+from pyrun.container.state import CONFIGS, FORMAT, newer, problem, salvage
 from pyrun.errors import DoesNotExistError, Error
 from pyrun.kernel.constants import S_IFIFO, S_IFMT
 from pyrun.kernel.files import DOCUMENT_MOST, close, read, read_bounded, write_all
@@ -42,7 +43,8 @@ _PATIENCE = 5
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 MADE = ".device-"  # how the names of devices begin that a program makes there to bind them (plan/devices.py)
-_FILES = ("exec.fifo", "exec.status", "pyrun-config.json", ".pyrun-config.json", ".state.json", "state.json")
+_CONFIG = CONFIGS[FORMAT]
+_FILES = ("exec.fifo", "exec.status", ".state.json", "state.json")
 
 
 def check_id(container: str) -> None:
@@ -256,6 +258,9 @@ class ContainerDir:
             hint = f"is {self.path} a container's directory?" if strange else "delete --force removes it"
             raise Error(f"container {name} has no state", hint=hint) from None
         found = _parsed(raw)
+        if written := newer(found):
+            detail = f"its state has format {written}, and this one reads 1 to {FORMAT}"
+            raise Error(f"container {name} is a newer pyrun's", detail=detail, hint="use that, or delete --force")
         if what := problem(found):
             raise Error(f"container {name}: state.json is broken", detail=what, hint="delete --force removes it")
         return found  # type: ignore[return-value]
@@ -272,8 +277,7 @@ class ContainerDir:
         content = strictjson.dumps(state).encode()
         if len(content) > DOCUMENT_MOST:
             raise Error("write the state", errno=EFBIG, hint="the config's annotations and hooks are too large")
-        self.write_file(".state.json", content)
-        self.rename(".state.json", "state.json")
+        self.replace_file("state.json", content)
 
     def rename(self, old: str, new: str) -> None:
         """rename(2) within the directory."""
@@ -286,6 +290,11 @@ class ContainerDir:
             return read_bounded(fd, f"{self.path}/{name}")
         finally:
             close(fd)
+
+    def replace_file(self, name: str, content: bytes) -> None:
+        """Replace a file in it, all at once. Raises OSError."""
+        self.write_file(f".{name}", content)
+        self.rename(f".{name}", name)
 
     def write_file(self, name: str, content: bytes) -> None:
         """Make or replace a file in it, mode 0600. Raises OSError."""
@@ -345,10 +354,10 @@ class ContainerDir:
                 what, call = f"remove container {self.container}", f"rmdir {self.path}/{name}"
                 raise Error(what, call=call, errno=e.errno, hint="look what lies there") from None
 
-    def remove(self) -> None:
-        """Remove the directory and what is in it, state.json last; only while locked. Raises Error, and has removed
-        nothing, when it holds what no container's directory does."""
-        if strange := self._strangers():
+    def remove(self, config: str = _CONFIG) -> None:
+        """Remove the directory and what is in it, state.json last; only while locked. config: the name of the config's
+        copy. Raises Error, and has removed nothing, when it holds what no container's directory does."""
+        if strange := self._strangers(config):
             what, hint = f"remove container {self.container}", f"is {self.path} a container's directory?"
             raise Error(what, detail=f"it holds {strange[0]}, which is not a container's", hint=hint)
         if posix.fstat(self.fd).st_nlink > 2:
@@ -356,7 +365,7 @@ class ContainerDir:
 
             remove(self)
         self.forget_devices()
-        for name in _FILES:
+        for name in (config, f".{config}", *_FILES):
             self.unlink(name)
         try:
             posix.rmdir(self.path)
@@ -371,11 +380,10 @@ class ContainerDir:
             if name.startswith(MADE):
                 self.unlink(name)
 
-    def _strangers(self) -> list[str]:
+    def _strangers(self, config: str = _CONFIG) -> list[str]:
         """Names in it that are none of ours."""
-        return sorted(
-            name for name in self._names() if name not in _FILES and name != "notify" and not name.startswith(MADE)
-        )
+        ours = {config, f".{config}", "notify", *_FILES}
+        return sorted(name for name in self._names() if name not in ours and not name.startswith(MADE))
 
     def _names(self) -> list[str]:
         return posix.listdir(f"/proc/self/fd/{self.fd}")

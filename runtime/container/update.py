@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyrun.container.state import CONFIGS
 from pyrun.errors import ConfigError, Error
 from pyrun.spec import strictjson
 from pyrun.spec.checks import resources_faults
@@ -56,8 +57,7 @@ def update(container: Container, wanted: Resources, schemata: list[tuple[str, st
     for fault in warnings:
         log.warning(str(fault))
     config.setdefault("linux", {})["resources"] = merged
-    directory.write_file(".pyrun-config.json", strictjson.dumps(config).encode())
-    directory.rename(".pyrun-config.json", "pyrun-config.json")
+    directory.replace_file(CONFIGS[state["format"]], strictjson.dumps(config).encode())
 
 
 def _asked(wanted: Resources) -> Resources:

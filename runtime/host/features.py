@@ -7,7 +7,7 @@ import sys
 from pyrun.host.seccomp import library_version
 from pyrun.spec import features as spec_features
 from pyrun.spec import seccomp
-from pyrun.version import VERSION
+from pyrun.version import COMMIT, VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def features() -> dict[str, Any]:
         unsafe_annotations=["bundle", "org.systemd.property.", "run.oci."],
         annotations={
             "org.pyrun.version": VERSION,
+            **({"org.pyrun.commit": COMMIT} if COMMIT else {}),
             "org.pyrun.python": sys.version.split()[0],
             # runc's name for it
             **({"io.github.seccomp.libseccomp.version": libseccomp} if libseccomp else {}),

@@ -6,19 +6,21 @@ import posix
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_DFL, SIG_IGN, getsignal, pidfd_send_signal, set_wakeup_fd, signal
+    from signal import SIG_DFL, SIG_IGN, getsignal, pidfd_send_signal, set_wakeup_fd, signal, valid_signals
 else:
-    from _signal import SIG_DFL, SIG_IGN, getsignal, pidfd_send_signal, set_wakeup_fd, signal
+    from _signal import SIG_DFL, SIG_IGN, getsignal, pidfd_send_signal, set_wakeup_fd, signal, valid_signals
 
 __all__ = [
-    "ENDING", "SIGCHLD", "SIGHUP", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSYS", "SIGTERM", "SIGURG", "SIGWINCH",
-    "SIG_DFL", "SIG_IGN", "Pending", "default", "in_child", "pidfd_send_signal", "signal",
+    "CHANGEABLE", "ENDING", "SIGCHLD", "SIGHUP", "SIGINT", "SIGKILL", "SIGPIPE", "SIGQUIT", "SIGSYS", "SIGTERM",
+    "SIGURG", "SIGWINCH", "SIG_DFL", "SIG_IGN", "Pending", "default", "in_child", "pidfd_send_signal", "signal",
 ]  # fmt: skip
 
 # signal(7), the same on all machines that pyrun runs on
 SIGHUP, SIGINT, SIGQUIT, SIGKILL, SIGPIPE = 1, 2, 3, 9, 13
-SIGTERM, SIGCHLD, SIGURG, SIGWINCH, SIGSYS = 15, 17, 23, 28, 31
+SIGTERM, SIGCHLD, SIGSTOP, SIGURG, SIGWINCH, SIGSYS = 15, 17, 19, 23, 28, 31
 
+# Whose action may be set. Not among them: what libc keeps for its own, 32 and 33, and with musl 34 as well.
+CHANGEABLE = frozenset(map(int, valid_signals() - {SIGKILL, SIGSTOP}))
 # What asks a process to end.
 ENDING = (SIGHUP, SIGINT, SIGTERM)
 _MOST = 256

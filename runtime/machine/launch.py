@@ -15,6 +15,7 @@ from errno import EACCES, EINVAL, ENOENT
 from pyrun.errors import Error
 from pyrun.kernel.files import close, write_all
 from pyrun.kernel.process import reap
+from pyrun.kernel.signals import CHANGEABLE
 from pyrun.machine.program import ERROR, NO_FD, Program
 
 TYPE_CHECKING = False
@@ -30,7 +31,6 @@ _MFD_CLOEXEC, _MFD_ALLOW_SEALING, _MFD_EXEC = 1, 2, 0x10
 _F_ADD_SEALS = 1033
 # SEAL, SHRINK, GROW, and FUTURE_WRITE: as good as WRITE where nobody has it mapped, and WRITE waits for all CPUs.
 _F_SEAL_ALL = 0x17
-_SIGNALS = tuple(n for n in range(1, 65) if n not in (9, 19, 32, 33))  # 32 and 33 are libc's own
 
 PROGRAM_FD = 3
 FIRST_FD = 4
@@ -164,7 +164,7 @@ class Executor:
             path = f"/proc/self/fd/{above}"
             try:
                 self.pid = posix.posix_spawn(
-                    path, ["pyrun:executor"], {}, file_actions=actions, setsigmask=(), setsigdef=_SIGNALS
+                    path, ["pyrun:executor"], {}, file_actions=actions, setsigmask=(), setsigdef=CHANGEABLE
                 )
             except OSError as e:
                 raise Error("start the executor", call=f"execve {path}", errno=e.errno) from None

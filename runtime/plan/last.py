@@ -66,8 +66,9 @@ def _close_the_rest(p: Program, facts: Facts, kept: int) -> None:
     p.call("close_range", 3 + facts.preserve, first - 1, 0)
     p.call("close_range", first + kept, 0xFFFFFFFF, 0)
     p.call("close_range", first, 0xFFFFFFFF, CLOSE_RANGE_CLOEXEC)
-    # glibc's posix_spawn makes a child ignore the two signals that are libc's own, and nobody else can undo it.
-    for signal in (32, 33):
+    # posix_spawn makes a child ignore the signals that are libc's own, two of glibc's and three of musl's, and nobody
+    # else can undo it.
+    for signal in (32, 33, 34):
         p.call("rt_sigaction", signal, bytes(_SIGACTION_SIZE), 0, 8)
 
 

@@ -1,4 +1,4 @@
-"""What `make install` and pip put in place."""
+"""What `make install` puts in place."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,8 +21,6 @@ HOT = ("create", "state", "start", "kill", "delete", "run")
 PYTHON = "/usr/bin/python3"
 # How often one is installed over the other while it is called.
 INSTALLS = int(os.environ.get("PYRUN_INSTALLS", "5"))
-
-DATA = {"pyrun/machine/executor", "pyrun/py.typed", "pyrun/spec/musts.json", "pyrun/timeline/page.html"}
 
 
 def make(*arguments: str) -> None:
@@ -321,41 +318,6 @@ def test_a_full_disk_leaves_the_old_one(small: Path) -> None:
     subprocess.run(["mount", "-o", "remount,size=100m", small], check=True)
     make("install", f"PREFIX={small}")
     assert libraries(small) == ["1", "2"]
-
-
-def test_pip(tmp_path: Path, new_container: Callable[[], Container]) -> None:
-    source = tmp_path / "source"
-    names = subprocess.check_output(["git", "-C", CHECKOUT, "ls-files", "-zco", "--exclude-standard"]).split(b"\0")
-    for name in filter(None, map(os.fsdecode, names)):
-        if (CHECKOUT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(CHECKOUT / name, source / name)
-    pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    wheels, target = tmp_path / "wheels", tmp_path / "target"
-    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", wheels, source], check=True)
-    (wheel,) = wheels.iterdir()
-    assert wheel.name.startswith("pyrun_oci-")
-    assert "-py3-none-linux_" in wheel.name
-    with zipfile.ZipFile(wheel) as archive:
-        names_ = set(archive.namelist())
-        metadata = archive.read(next(name for name in names_ if name.endswith(".dist-info/METADATA"))).decode()
-    assert "License-Expression: Apache-2.0" in metadata
-    tops = {name.split("/")[0] for name in names_}
-    assert {top for top in tops if not top.startswith("pyrun_oci-")} == {"pyrun"}
-    modules = {
-        f"pyrun/{path.relative_to(CHECKOUT)}".replace("pyrun/runtime/", "pyrun/")
-        for top in ("hooks", "runtime", "spec")
-        for path in (CHECKOUT / top).rglob("*.py")
-    }
-    schemas = {f"pyrun/{path.relative_to(CHECKOUT)}" for path in (CHECKOUT / "spec/schemas").iterdir()}
-    held = {name for name in names_ if name.startswith("pyrun/")}
-    assert held == modules | schemas | DATA
-    subprocess.run([*pip, "install", "--no-deps", "--target", target, wheel], check=True)
-    container = new_container()
-    container.runtime.binary = str(target / "bin/pyrun")
-    environment = {"PYTHONPATH": str(target)}
-    assert container.sees("echo here", env=environment) == "here"
-    assert "create  " in container.runtime("--help", env=environment).out
 
 
 def test_nothing_of_the_build_is_in_the_image(tmp_path: Path) -> None:

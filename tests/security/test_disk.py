@@ -16,7 +16,7 @@ pytestmark = pytest.mark.pyrun_only("the form of what it keeps is its own")
 
 # A member of the state -> another value, None: without it
 BROKEN: dict[str, tuple[str, Any]] = {
-    "another format": ("format", 99),
+    "another format": ("format", 0),
     "no format": ("format", None),
     "no id": ("id", None),
     "pid true": ("pid", True),

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import prctl
 import pytest
 
 from pyrun.spec import (
@@ -34,7 +35,6 @@ def test_capabilities_are_numbered_without_a_gap() -> None:
 
 
 def test_capabilities_agree_with_prctl() -> None:
-    prctl = pytest.importorskip("prctl")
     for name, number in CAPABILITIES.items():
         assert getattr(prctl, name, number) == number
 

@@ -12,7 +12,7 @@ import pytest
 
 from pyrun.container import state as module
 from pyrun.container import store
-from pyrun.container.state import FORMAT, problem, salvage
+from pyrun.container.state import CONFIGS, FORMAT, newer, problem, salvage
 from pyrun.plan import devices
 
 CGROUP = {
@@ -69,6 +69,23 @@ def changed(at: tuple[Any, ...], value: Any) -> dict[str, Any]:
 
 def test_a_whole_state() -> None:
     assert problem(STATE) == ""
+
+
+def test_formats() -> None:
+    """Older ones are read, and stay what they are where only a part can be believed; newer ones are told apart."""
+    assert sorted(CONFIGS) == list(range(1, FORMAT + 1))
+    for written in CONFIGS:
+        state = changed(("format",), written)
+        assert (problem(state), newer(state)) == ("", 0)
+        del state["created"]
+        salvaged = salvage(state, "a")
+        assert salvaged and salvaged["format"] == written
+    for written in (0, True, 1.0, "1", FORMAT + 1):
+        state = changed(("format",), written)
+        assert problem(state) == f"it has format {written!r}, and this pyrun reads 1 to {FORMAT}"
+        assert newer(state) == (written if written == FORMAT + 1 else 0)
+        salvaged = salvage(state, "a")
+        assert salvaged and salvaged["format"] == FORMAT
 
 
 @pytest.mark.parametrize("at", list(places(STATE)), ids=lambda at: "/".join(map(str, at)))
