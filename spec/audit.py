@@ -126,9 +126,9 @@ def users(config: Config) -> Iterator[Fault]:
             yield Fault(f"/process/user/{name}", f"{number} is in none of /linux/{which}", "MUST 80")
 
 
-# No program starts with less: what execve takes of the stack and of the address space for the arguments alone
-# (fs/exec.c, setup_arg_pages), and what the kernel charges to the cgroup of a process that does nothing.
-_LEAST_RLIMIT = {"RLIMIT_AS": 128 << 10, "RLIMIT_STACK": 8 << 10}
+# No program starts with less: what execve takes of the address space for the arguments alone (fs/exec.c,
+# setup_arg_pages), and what the kernel charges to the cgroup of a process that does nothing.
+_LEAST_RLIMIT = {"RLIMIT_AS": 128 << 10}
 _LEAST_MEMORY = 192 << 10
 
 

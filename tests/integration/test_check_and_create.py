@@ -139,7 +139,6 @@ def test_check_says_beforehand(container: Container, pointer: str, value: Any) -
     [
         ("/linux/resources/memory", {"limit": 4096}, "/limit"),
         ("/process/rlimits", [{"type": "RLIMIT_AS", "soft": 65536, "hard": 65536}], "/0/soft"),
-        ("/process/rlimits", [{"type": "RLIMIT_STACK", "soft": 4096, "hard": 65536}], "/0/soft"),
     ],
 )
 def test_a_limit_with_which_nothing_starts(container: Container, pointer: str, value: Any, below: str) -> None:

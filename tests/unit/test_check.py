@@ -495,7 +495,6 @@ def test_who_may_execute_it(folder: Path, edits: list[Edit], modes: dict[str, in
 @pytest.mark.parametrize(
     ("edit", "pointer"),
     [
-        (put("/process/rlimits", [{"type": "RLIMIT_STACK", "soft": 4096, "hard": 1 << 20}]), "/process/rlimits/0/soft"),
         (put("/process/rlimits", [{"type": "RLIMIT_AS", "soft": 65536, "hard": 65536}]), "/process/rlimits/0/soft"),
         (put("/linux/resources", {"memory": {"limit": 4096}}), "/linux/resources/memory/limit"),
     ],
