@@ -31,7 +31,7 @@ _RECORDED = ("create", "run", "trace", "start", "exec")
 class Context:
     """What every command is given. explicit_root: --root was said."""
 
-    __slots__ = ("caller", "cgroup_manager", "explicit_root", "require", "root", "rootless")
+    __slots__ = ("caller", "cgroup_manager", "criu", "explicit_root", "require", "root", "rootless")
 
     def __init__(self, wide: Values, caller: Caller) -> None:
         self.caller = caller
@@ -44,6 +44,7 @@ class Context:
         self.root = root.rstrip("/") or caller.default_root()
         if root and not root.strip("/"):
             raise Error("--root must not be /", hint="the containers' directories would lie there")
+        self.criu = wide.text("criu")
         self.require = wide.text("require")
         if self.require:
             from pyrun.container.bundle import absolute  # lazy: seldom said

@@ -10,6 +10,7 @@ from pyrun.kernel.signals import SIGKILL, SIGSYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.cli.foreground import Foreground
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
     from pyrun.container.container import Container
@@ -43,7 +44,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 
 def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
     """Start the container and, in the foreground, stay with it to its end."""
-    container, log = created.container, created.container.caller.log
+    container = created.container
     foreground = notifications = None
     # From here to the end of start it is ours alone: whatever happens, it doesn't stay.
     try:
@@ -66,7 +67,7 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
             if container.directory.exists():
                 container.delete(force=True)
         except (Error, OSError) as e:
-            log.warning(f"clean-up incomplete, run `delete --force`: {e}")
+            container.caller.log.warning(f"clean-up incomplete, run `delete --force`: {e}")
         # A zombie would be its caller's, and keep the pid namespace that it is in from ending.
         end_child(container.state["pid"])
         raise
@@ -75,6 +76,25 @@ def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
         if notifications:
             notifications.wait()
         return 0
+    return _attended(container, foreground, keep)
+
+
+def stay(container: Container, console: int, detach: bool, keep: bool, subreaper: bool) -> int:
+    """The same with one that runs already, a child of ours and locked."""
+    if detach:
+        return 0
+    if subreaper:
+        _adopt_orphans(container)
+    from pyrun.cli.foreground import Foreground  # lazy: not with --detach
+
+    foreground = Foreground(container.state["pid"], console, container.caller.signals)
+    container.unlock()
+    return _attended(container, foreground, keep)
+
+
+def _attended(container: Container, foreground: Foreground, keep: bool) -> int:
+    """Its exit code, once it has ended and is deleted."""
+    log = container.caller.log
     code = foreground.wait()
     log.debug(f"the program has ended: {code}")
     if code == _KILLED and (words := container.out_of_memory()):

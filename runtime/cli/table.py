@@ -35,7 +35,7 @@ GLOBAL: tuple[Row, ...] = (
     ("--systemd-cgroup", "", "let systemd make the cgroups"),
     ("--cgroup-manager", "MANAGER", "who makes the cgroups: cgroupfs, systemd or disabled"),
     ("--rootless", "BOOL", "true, false or auto: tolerate what only root may do to cgroups"),
-    ("--criu", "PATH", "ignored: old callers say it"),
+    ("--criu", "PATH", "CRIU's executable, for checkpoint and restore"),
     ("--require", "POLICY", "refuse a config that breaks the rules in this file"),
     ("--no-record", "", "keep nothing of a failure for `pyrun explain`"),
     ("--version -v", "", "print the version"),
@@ -75,6 +75,22 @@ _JSON: Row = ("--json", "", "as JSON")
 _HELP: Row = ("--help -h", "", "print this")
 _FORCE: Row = ("--force -f", "", "kill it first if it runs; remove what is broken")
 _REGEX: Row = ("--regex -r", "", "all containers whose id matches, ID being a regular expression")
+
+
+_IMAGE: tuple[Row, ...] = (
+    ("--image-path", "DIR", "directory of the image (default: checkpoint, in the current one)"),
+    ("--work-path", "DIR", "directory of CRIU's log (default: that of the image)"),
+    ("--tcp-established", "", "TCP connections as well"),
+    ("--tcp-skip-in-flight", "", "but not those that are being made"),
+    ("--ext-unix-sk", "", "unix sockets whose other end is outside"),
+    ("--shell-job", "", "processes that share a terminal with the caller"),
+    ("--file-locks", "", "locks of files"),
+    ("--auto-dedup", "", "no page is kept twice"),
+    ("--lazy-pages", "", "memory comes when it is asked for: by a page server"),
+    ("--manage-cgroups-mode", "MODE", "cgroups of the image: soft (default), full, strict or ignore"),
+    ("--network-lock", "METHOD", "how connections are held: iptables, nftables or skip"),
+    ("--empty-ns", "TYPE...", "what is in namespaces of this type, network, is not in the image"),
+)
 
 
 class Command:
@@ -277,6 +293,37 @@ COMMANDS = {
     "help": Command("print the help of pyrun, or of a command", "[COMMAND]", 0, 1),
     "version": Command("print the version", "", 0, 0),
     "completion": Command("print what makes a shell complete pyrun's command lines", "SHELL", 1, 1),
+    "checkpoint": Command(
+        "write a container's processes to files, by CRIU, and stop it",
+        "ID",
+        1,
+        1,
+        *_IMAGE,
+        ("--parent-path", "DIR", "image of a pre-dump, relative to that of this one"),
+        ("--leave-running", "", "it goes on"),
+        ("--pre-dump", "", "only its memory, while it goes on: the checkpoint that follows is quicker"),
+        ("--page-server", "ADDRESS:PORT", "where memory is sent, in place of a file"),
+        ("--status-fd", "N", "descriptor that hears when lazy pages can be asked for"),
+        ("--link-remap", "", "files that are open, and have no name any more"),
+    ),
+    "restore": Command(
+        "make a container of an image of checkpoint's",
+        "ID",
+        1,
+        1,
+        *_IMAGE,
+        _BUNDLE,
+        _CONFIG,
+        ("--detach -d", "", "return once it runs"),
+        ("--keep", "", "don't delete it when it has ended"),
+        ("--console-socket", "SOCKET", "unix socket that gets the terminal's master"),
+        ("--pid-file", "FILE", "write the container's pid to FILE"),
+        ("--tcp-close", "", "connections are closed, not taken up"),
+        ("--lsm-profile", "TYPE:PROFILE", "label of the processes, as apparmor:NAME"),
+        ("--lsm-mount-context", "CONTEXT", "SELinux label of mounts"),
+        _NO_SUBREAPER,
+        ("--no-pivot", "", "ignored: the root is as it was"),
+    ),
     "seccomp": Command(
         "say what a bundle's profile makes of a system call, and why",
         "explain BUNDLE CALL [ARGS...]",

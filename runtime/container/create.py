@@ -92,6 +92,33 @@ def create(root: str, name: str, options: CreateOptions, caller: Caller) -> Crea
         undo.close()
 
 
+def first_state(name: str, config: Config, options: CreateOptions) -> State:
+    """Of a container of which nothing is there yet."""
+    hooks, namespaces = config.get("hooks", {}), Namespaces(config)
+    state: State = {
+        "format": FORMAT,
+        "ociVersion": SPEC_VERSION,
+        "id": name,
+        "bundle": options.bundle,
+        "rootfs": rootfs.path(config, options.bundle),
+        "created": now(),
+        "owner": _owner(),
+        "annotations": config.get("annotations", {}),
+        "creating": True,
+        "pid": 0,
+        "started": 0,
+        "namespaces": sum(flag for kind, flag in FLAGS.items() if namespaces.own(kind)),
+        "joined": sum(FLAGS[kind] for kind in namespaces.paths),
+        "hooks": hooks,
+        "executable": next(iter(config.get("process", {}).get("args", [])), ""),
+    }
+    if hooks.get("startContainer"):
+        state["process"] = config.get("process", {})
+        if "seccomp" in config.get("linux", {}):
+            state["seccomp"] = config["linux"]["seccomp"]
+    return state
+
+
 class _Creation:
     """One create under way, and how to undo it."""
 
@@ -117,33 +144,8 @@ class _Creation:
         self.copied_from = -1
         self.copies = iter([f"/mounts/{i}" for i, m in enumerate(config.get("mounts", [])) if _copies_up(m)])
         self.session: Session | None = None
-        self.state = self._first_state(directory.container)
+        self.state = first_state(directory.container, config, options)
         self.container = Container(directory, self.state, caller)
-
-    def _first_state(self, name: str) -> State:
-        config, hooks = self.config, self.config.get("hooks", {})
-        state: State = {
-            "format": FORMAT,
-            "ociVersion": SPEC_VERSION,
-            "id": name,
-            "bundle": self.options.bundle,
-            "rootfs": rootfs.path(config, self.options.bundle),
-            "created": now(),
-            "owner": _owner(),
-            "annotations": config.get("annotations", {}),
-            "creating": True,
-            "pid": 0,
-            "started": 0,
-            "namespaces": sum(flag for kind, flag in FLAGS.items() if self.namespaces.own(kind)),
-            "joined": sum(FLAGS[kind] for kind in self.namespaces.paths),
-            "hooks": hooks,
-            "executable": next(iter(config.get("process", {}).get("args", [])), ""),
-        }
-        if hooks.get("startContainer"):
-            state["process"] = config.get("process", {})
-            if "seccomp" in self.linux:
-                state["seccomp"] = self.linux["seccomp"]
-        return state
 
     def run(self) -> Created:
         try:

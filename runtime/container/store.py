@@ -44,6 +44,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 MADE = ".device-"  # how the names of devices begin that a program makes there to bind them (plan/devices.py)
 _CONFIG = CONFIGS[FORMAT]
+CRIU_ROOT = "criu-root"  # an empty directory, while a restore is under way (runtime/criu/stage.py)
 _FILES = ("exec.fifo", "exec.status", ".state.json", "state.json")
 
 
@@ -361,9 +362,11 @@ class ContainerDir:
             what, hint = f"remove container {self.container}", f"is {self.path} a container's directory?"
             raise Error(what, detail=f"it holds {strange[0]}, which is not a container's", hint=hint)
         if posix.fstat(self.fd).st_nlink > 2:
-            from pyrun.container.notify import remove  # lazy: only under a service manager
+            from pyrun.container.notify import remove  # lazy: only with a directory in it
 
             remove(self)
+            if CRIU_ROOT in self._names():
+                posix.rmdir(CRIU_ROOT, dir_fd=self.fd)
         self.forget_devices()
         for name in (config, f".{config}", *_FILES):
             self.unlink(name)
@@ -382,7 +385,7 @@ class ContainerDir:
 
     def _strangers(self, config: str = _CONFIG) -> list[str]:
         """Names in it that are none of ours."""
-        ours = {config, f".{config}", "notify", *_FILES}
+        ours = {config, f".{config}", "notify", CRIU_ROOT, *_FILES}
         return sorted(name for name in self._names() if name not in ours and not name.startswith(MADE))
 
     def _names(self) -> list[str]:

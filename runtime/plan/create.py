@@ -162,6 +162,13 @@ def _names(p: Program, config: Config) -> None:
                 p.call(call, value, len(value.encode()))
 
 
+def compile_device_filter(facts: Facts) -> Program:
+    """The device rules of a container that is made by others, on a cgroup of its own."""
+    p = Program()
+    _filter_devices(p, facts)
+    return p
+
+
 def _filter_devices(p: Program, facts: Facts) -> None:
     """cgroup v2 has no devices files: the rules are an eBPF program on the container's cgroup (bpf(2))."""
     with p.at("/linux/resources/devices"):

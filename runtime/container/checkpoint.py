@@ -1,0 +1,106 @@
+"""checkpoint: a container's processes to files, by CRIU (runtime/criu/)."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pyrun.container.image import DESCRIPTORS, EXTERNAL, Directories, ImageOptions, external_mounts, request
+from pyrun.criu.messages import DUMP, PRE_DUMP
+from pyrun.criu.service import Service, failure, find, has_feature
+from pyrun.errors import Error
+from pyrun.spec import strictjson
+
+if TYPE_CHECKING:
+    from pyrun.container.container import Container
+    from pyrun.spec.config import Config
+
+
+class DumpOptions(ImageOptions):
+    """Of checkpoint alone."""
+
+    parent_path: str = ""
+    leave_running: bool = False
+    pre_dump: bool = False
+    page_server: str = ""
+    status_fd: int = -1
+
+
+def checkpoint(container: Container, options: DumpOptions) -> None:
+    """Write the container, which is locked, to image_path. It is stopped then, unless it is left running. Raises Error,
+    and then it runs on as it did."""
+    status = container.status
+    if status not in ("running", "paused"):
+        raise Error(f"cannot checkpoint a container that is {status}")
+    if os.geteuid():
+        raise Error("checkpoint", detail="CRIU takes root")
+    config, criu = container.config(), find(options.criu)
+    for feature, wanted in (("mem_track", options.pre_dump), ("lazy_pages", options.lazy_pages)):
+        if wanted and not has_feature(criu, feature):
+            raise Error("checkpoint", detail=f"CRIU {feature.replace('_', ' ')} does not work on this kernel")
+    with Directories(options, "dump.log", make=True) as directories:
+        asked: dict[str, Any] = {
+            **request(options, config, directories),
+            "pid": container.state["pid"],
+            "root": container.state["rootfs"],
+            "leave_running": options.leave_running,
+            "evasive_devices": True,
+            "link_remap": options.link_remap,
+            "tcp_skip_in_flight": options.tcp_skip_in_flight,
+            "external": [*external_mounts(config, ""), *_external_namespaces(container, config)],
+            "parent_img": options.parent_path or None,
+            "track_mem": True if options.pre_dump or options.parent_path else None,
+            "status_fd": options.status_fd if options.status_fd >= 0 else None,
+            "ps": _page_server(options.page_server),
+            "freeze_cgroup": _to_freeze(container, status),
+        }
+        descriptors = [_link(f"/proc/{container.state['pid']}/fd/{number}") for number in range(3)]
+        _write(f"{options.image_path}/{DESCRIPTORS}", strictjson.dumps(descriptors))
+        conversation = Service([criu, "swrk", "3"])
+        try:
+            kind = PRE_DUMP if options.pre_dump else DUMP
+            response = conversation.ask({"type": kind, "opts": asked})
+        finally:
+            conversation.end()
+        if not response.get("success"):
+            raise failure(f"checkpoint container {container.id}", response, directories.log)
+
+
+def _external_namespaces(container: Container, config: Config) -> list[str]:
+    """Those that the container has joined: by their inodes."""
+    found = []
+    for row in config.get("linux", {}).get("namespaces", []):
+        if row.get("path") and row["type"] in EXTERNAL:
+            kind, key = EXTERNAL[row["type"]]
+            inode = os.stat(f"/proc/{container.state['pid']}/ns/{kind}").st_ino
+            found.append(f"{kind}[{inode}]:{key}")
+    return found
+
+
+def _to_freeze(container: Container, status: str) -> str | None:
+    """What CRIU freezes the container by; one that is paused is frozen."""
+    return container.state.get("freezer") or None if status == "running" else None
+
+
+def _page_server(text: str) -> dict[str, Any] | None:
+    if not text:
+        return None
+    address, _, port = text.rpartition(":")
+    if not address or not port.isdigit():
+        raise Error(f"--page-server is ADDRESS:PORT, not {text}")
+    return {"address": address, "port": int(port)}
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as e:
+        raise Error("write the image", call=f"open {path}", errno=e.errno) from None

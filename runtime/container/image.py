@@ -1,0 +1,120 @@
+"""What checkpoint and restore have in common: the directories of an image, and what CRIU is told of a container."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pyrun.criu.messages import CGROUP_MODES, NETWORK_LOCKS
+from pyrun.errors import Error
+from pyrun.record import Record
+from pyrun.spec.namespaces import NAMESPACES
+from pyrun.spec.paths import clean
+
+if TYPE_CHECKING:
+    from pyrun.spec.config import Config
+
+# What stood for 0, 1 and 2, as runc keeps it.
+DESCRIPTORS = "descriptors.json"
+# Which namespaces may be joined by an image: CRIU's word, and runc's key.
+EXTERNAL = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
+# CRIU's own options: runc's file is read where there is none of ours.
+_CONFIG_ANNOTATION = "org.criu.config"
+_CONFIG_FILES = ("/etc/criu/pyrun.conf", "/etc/criu/runc.conf")
+_DEBUG = 4
+
+
+class ImageOptions(Record):
+    """What checkpoint and restore have in common, each with its flag's name."""
+
+    image_path: str = ""
+    work_path: str = ""
+    tcp_established: bool = False
+    tcp_skip_in_flight: bool = False
+    tcp_close: bool = False
+    ext_unix_sk: bool = False
+    shell_job: bool = False
+    file_locks: bool = False
+    link_remap: bool = False
+    auto_dedup: bool = False
+    lazy_pages: bool = False
+    manage_cgroups_mode: str = ""
+    network_lock: str = ""
+    empty_ns: tuple[str, ...] = ()
+    # CRIU's executable; "" for what is found
+    criu: str = ""
+
+
+class Directories:
+    """The directories of images and of the log, open. make: they may be missing."""
+
+    def __init__(self, options: ImageOptions, log: str, *, make: bool) -> None:
+        self.log = f"{options.work_path}/{log}"
+        self.log_name = log
+        self.image = self.work = -1
+        try:
+            for path in (options.image_path, options.work_path) if make else (options.work_path,):
+                os.makedirs(path, 0o700, exist_ok=True)
+            self.image = os.open(options.image_path, os.O_RDONLY | os.O_DIRECTORY)
+            self.work = os.open(options.work_path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as e:
+            self.__exit__()
+            raise Error("open the image", call=f"open {e.filename}", errno=e.errno) from None
+
+    def __enter__(self) -> Directories:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in (self.image, self.work):
+            if fd >= 0:
+                os.close(fd)
+
+
+def request(options: ImageOptions, config: Config, directories: Directories) -> dict[str, Any]:
+    mode = options.manage_cgroups_mode or "soft"
+    if mode not in CGROUP_MODES:
+        raise Error(f"--manage-cgroups-mode is {', '.join(CGROUP_MODES)}, not {mode}")
+    if options.network_lock and options.network_lock not in NETWORK_LOCKS:
+        raise Error(f"--network-lock is {', '.join(NETWORK_LOCKS)}, not {options.network_lock}")
+    unknown = next((name for name in options.empty_ns if name != "network"), "")
+    if unknown:
+        raise Error(f"--empty-ns takes network, not {unknown}")
+    return {
+        "images_dir_fd": directories.image,
+        "work_dir_fd": directories.work,
+        "log_level": _DEBUG,
+        "log_file": directories.log_name,
+        "notify_scripts": True,
+        "tcp_established": options.tcp_established,
+        "tcp_close": options.tcp_close or None,
+        "ext_unix_sk": options.ext_unix_sk,
+        "shell_job": options.shell_job,
+        "file_locks": options.file_locks,
+        "auto_dedup": options.auto_dedup,
+        "lazy_pages": options.lazy_pages or None,
+        "orphan_pts_master": True,
+        "manage_cgroups": True,
+        "manage_cgroups_mode": CGROUP_MODES[mode],
+        "network_lock": NETWORK_LOCKS.get(options.network_lock),
+        "empty_ns": NAMESPACES["network"][0] if options.empty_ns else None,
+        "config_file": _config_file(config),
+    }
+
+
+def _config_file(config: Config) -> str | None:
+    """CRIU's own options: of the annotation, or of a file that is there."""
+    annotations = config.get("annotations", {})
+    if _CONFIG_ANNOTATION in annotations:
+        return annotations[_CONFIG_ANNOTATION] or None
+    return next((path for path in _CONFIG_FILES if os.path.exists(path)), None)
+
+
+def external_mounts(config: Config, bundle: str) -> list[str]:
+    """Binds, which are the host's: by their destinations; with a bundle, for restore, to what they are of."""
+    found = []
+    for mount in config.get("mounts", []):
+        if {"bind", "rbind"} & set(mount.get("options", [])):
+            destination = clean(mount["destination"])
+            source = os.path.join(bundle, mount["source"]) if bundle else destination
+            found.append(f"mnt[{destination}]:{source}")
+    return found

@@ -1,0 +1,237 @@
+"""restore: a container of an image that CRIU has written (runtime/criu/)."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pyrun.cgroups.host import host
+from pyrun.container import gather
+from pyrun.container.bundle import read_config
+from pyrun.container.container import Container
+from pyrun.container.create import first_state
+from pyrun.container.image import DESCRIPTORS, EXTERNAL, Directories, ImageOptions, external_mounts, request
+from pyrun.container.pid_file import write_pid_file
+from pyrun.container.state import CONFIGS, FORMAT
+from pyrun.container.store import CRIU_ROOT, ContainerDir
+from pyrun.container.undo import Undo
+from pyrun.criu import stage
+from pyrun.criu.messages import RESTORE
+from pyrun.criu.service import Service, failure, find
+from pyrun.errors import Error
+from pyrun.kernel.process import start_time
+from pyrun.kernel.signals import SIGKILL
+from pyrun.plan.create import compile_device_filter
+from pyrun.spec import strictjson
+from pyrun.spec.faults import Invalid
+from pyrun.spec.paths import clean
+
+if TYPE_CHECKING:
+    from pyrun.caller import Caller
+    from pyrun.container.bundle import CreateOptions
+    from pyrun.spec.config import Config
+
+
+class RestoreOptions(ImageOptions):
+    """Of restore alone."""
+
+    lsm_profile: str = ""
+    lsm_mount_context: str = ""
+
+
+def restore(
+    root: str, name: str, bundle: CreateOptions, options: RestoreOptions, caller: Caller
+) -> tuple[Container, int]:
+    """Make the container `name` in the store `root` of an image and a bundle. Returns it, locked, with init as a child
+    of ours, and the terminal's master when the caller relays it, else -1. Raises Error, and leaves nothing behind."""
+    if os.geteuid():
+        raise Error("restore", detail="CRIU takes root")
+    raw, config = read_config(bundle)
+    criu = find(options.criu)
+    undo = Undo()
+    try:
+        directory = ContainerDir.new(root, name, caller)
+        undo.push(directory.remove)
+        restoring = _Restoring(Container(directory, first_state(name, config, bundle), caller), config, bundle, undo)
+        try:
+            restoring.run(raw, criu, options)
+        except BaseException as error:
+            try:
+                undo.run()
+            except (Error, OSError) as e:
+                caller.log.warning(f"clean-up incomplete, run `delete --force`: {e}")
+            directory.close()
+            if isinstance(error, Invalid):
+                raise Error(str(error)) from None
+            raise
+        return restoring.container, restoring.console
+    finally:
+        undo.close()
+
+
+class _Restoring:
+    """One restore under way."""
+
+    def __init__(self, container: Container, config: Config, bundle: CreateOptions, undo: Undo) -> None:
+        self.container = container
+        self.config = config
+        self.bundle = bundle
+        self.undo = undo
+        self.console = -1
+
+    def run(self, raw: bytes, criu: str, options: RestoreOptions) -> None:
+        container, state, caller = self.container, self.container.state, self.container.caller
+        cgroup = gather.own_cgroup(self.bundle, host(), container.id, self.config, caller)
+        cgroup.foresee()
+        state["cgroup"] = cgroup.to_state()
+        container.directory.write_file(CONFIGS[FORMAT], raw)
+        container.directory.write(state)
+        with Directories(options, "restore.log", make=False) as directories:
+            inherited, keys = _inherited(self.config)
+            try:
+                conversation = self._service(criu, inherited, options)
+                try:
+                    self.undo.push(lambda: _end(conversation))
+                    writes = cgroup.writes(gather.resources(self.config, cgroup))  # type: ignore[arg-type]
+                    cgroup.create(conversation.pid if cgroup.needs_process else 0)
+                    state["cgroup"], state["freezer"] = cgroup.to_state(), cgroup.freezer
+                    self.undo.push(container.remove_cgroup)
+                    container.directory.write(state)
+                    cgroup.apply(writes)
+                    self._filter_devices(cgroup)
+                    if not cgroup.needs_process:
+                        cgroup.add(conversation.pid)
+                    asked = {
+                        **request(options, self.config, directories),
+                        "images_dir_fd": stage.IMAGE,
+                        "work_dir_fd": stage.WORK,
+                        "root": f"{container.directory.path}/{CRIU_ROOT}",
+                        "rst_sibling": True,
+                        "external": external_mounts(self.config, self.bundle.bundle),
+                        "inherit_fd": [{"key": key, "fd": number} for key, number in keys],
+                        "cg_root": _cgroup_roots(conversation.pid),
+                        "lsm_profile": options.lsm_profile or None,
+                        "lsm_mount_context": options.lsm_mount_context or None,
+                    }
+                    asked["inherit_fd"] += _pipes(f"{options.image_path}/{DESCRIPTORS}")
+                    response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice)
+                finally:
+                    conversation.end()
+            finally:
+                for fd in inherited:
+                    os.close(fd)
+            if not response.get("success"):
+                raise failure(f"restore container {container.id}", response, directories.log)
+        self._is_init(response["restore"]["pid"])
+        os.rmdir(CRIU_ROOT, dir_fd=container.directory.fd)
+        del state["creating"]
+        container.directory.write(state)
+        if self.bundle.pid_file:
+            write_pid_file(self.bundle.pid_file, state["pid"])
+
+    def _service(self, criu: str, inherited: list[int], options: RestoreOptions) -> Service:
+        directory, state = self.container.directory, self.container.state
+        os.mkdir(CRIU_ROOT, 0o700, dir_fd=directory.fd)
+        needed = [_destination(mount) for mount in self.config.get("mounts", [])]
+        arguments = [state["rootfs"], f"{directory.path}/{CRIU_ROOT}", options.image_path, options.work_path, criu]
+        command = [sys.executable, "-IS", stage.__file__, *arguments, *filter(None, needed)]
+        return Service(command, inherited, staged=True)
+
+    def _filter_devices(self, cgroup: Any) -> None:
+        facts = gather.facts(
+            self.container.id, self.config, self.bundle, host(), cgroup, self.container.caller, cache=False
+        )
+        if facts.device_filter:
+            from pyrun.machine.launch import execute  # lazy: only on v2
+
+            execute(compile_device_filter(facts), self.container.caller, "set the device filter", cgroup.path)
+
+    def _is_init(self, pid: int) -> None:
+        self.container.state["pid"] = pid
+        self.container.state["started"] = start_time(pid)
+        self.container.directory.write(self.container.state)
+
+    def _notice(self, script: str, pid: int, fd: int) -> None:
+        if script == "orphan-pts-master":
+            from pyrun.container.handover import keep_terminal, send_terminal  # lazy: only with a terminal
+
+            if self.bundle.console_socket:
+                send_terminal(fd, self.bundle.console_socket)
+            else:
+                self.console = fd
+                keep_terminal(fd)
+        elif script == "setup-namespaces":
+            self._is_init(pid)
+            self.undo.push(lambda: _kill(pid))
+            if self.config.get("hooks"):
+                from pyrun.container.hooks import run_hooks  # lazy: only with hooks
+
+                self.undo.push_last(self.container.run_poststop)
+                for kind in ("prestart", "createRuntime"):
+                    run_hooks(kind, self.container, "created")
+
+
+def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
+    """Descriptors of namespaces to join, and (key, number) of each as CRIU has it: from 4 on."""
+    fds: list[int] = []
+    keys = []
+    for row in config.get("linux", {}).get("namespaces", []):
+        if row.get("path") and row["type"] in EXTERNAL:
+            try:
+                fds.append(os.open(row["path"], os.O_RDONLY | os.O_CLOEXEC))
+            except OSError as e:
+                raise Error("join a namespace", call=f"open {row['path']}", errno=e.errno) from None
+            keys.append((EXTERNAL[row["type"]][1], 3 + len(fds)))
+    return fds, keys
+
+
+def _pipes(path: str) -> list[dict[str, Any]]:
+    """What stood for 0, 1 and 2, where it was a pipe: now it is ours."""
+    try:
+        with open(path, "rb") as file:
+            links = strictjson.loads(file.read())
+    except (OSError, Invalid):
+        return []
+    numbered = enumerate(links[:3]) if isinstance(links, list) else ()
+    return [{"key": link, "fd": number} for number, link in numbered if isinstance(link, str) and "pipe:" in link]
+
+
+def _cgroup_roots(pid: int) -> list[dict[str, str]]:
+    """For version 1: where the cgroups of the image are to be. On version 2 it is where CRIU is itself."""
+    found = []
+    for line in _text(f"/proc/{pid}/cgroup").splitlines():
+        _, controllers, path = line.split(":", 2)
+        found += [{"ctrl": name.removeprefix("name="), "path": path} for name in controllers.split(",") if name]
+    return found
+
+
+def _destination(mount: Any) -> str:
+    """What a mount is made on, for criu/stage.py; "" for what is not made."""
+    if not {"bind", "rbind"} & set(mount.get("options", [])):
+        return f"{clean(mount['destination'])}/"
+    try:
+        directory = stat.S_ISDIR(os.stat(mount["source"]).st_mode)
+    except OSError:
+        return ""
+    return clean(mount["destination"]) + "/" * directory
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def _end(conversation: Service) -> None:
+    _kill(conversation.pid)
+    conversation.end()
+
+
+def _kill(pid: int) -> None:
+    """What is a child of ours."""
+    try:
+        os.kill(pid, SIGKILL)
+        os.waitpid(pid, 0)
+    except (ChildProcessError, ProcessLookupError):
+        pass
