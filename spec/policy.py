@@ -7,6 +7,8 @@ not understood can't be kept to. Cold.
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,18 +21,19 @@ from pyrun.spec.paths import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyrun.spec.config import Config, Mount, Process
+    from pyrun.spec.config import Config, Device, Mount, Process
 
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
 class Subject(NamedTuple):
-    """What is judged. bundle: its directory, "" for a part by itself. image: the digest of the config of the image that
-    it was made of, "": not known."""
+    """What is judged. bundle: its directory. image: the digest of the config of the image that it was made of, "": not
+    known. partial: of a container that is there, only what is changed."""
 
     config: Config
     bundle: str
     image: str = ""
+    partial: bool = False
 
     @property
     def process(self) -> Process:
@@ -46,14 +49,33 @@ def mounts(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
         options = parse(mount.get("options", []))
         if options.remount:
             # Of whatever lies there, which may be one that is read-only.
-            if not options.attr_set & MOUNT_ATTR_RDONLY:
+            if not _read_only(options):
                 yield Fault(f"/mounts/{i}/options", "may not make writable what is mounted already")
         elif not options.bind:
-            if mount.get("type", "") not in types:
-                problem = f"{show(mount.get('type', ''))} is not one of {_listed(types)}"
-                yield Fault(f"/mounts/{i}/type", problem)
+            kind = mount.get("type", "")
+            if kind not in types:
+                yield Fault(f"/mounts/{i}/type", f"{show(kind)} is not one of {_listed(types)}")
+            elif kind in ("cgroup", "cgroup2") and not _read_only(options):
+                yield Fault(f"/mounts/{i}/options", "may only be mounted read-only: limits could be changed there")
         else:
             yield from _bind(subject, mount, options, places, f"/mounts/{i}")
+
+
+def _read_only(options: MountOptions) -> bool:
+    """The mount itself, by what is in force in the end: what is recursive comes last."""
+    return bool((options.attr_set & ~options.recursive_clr | options.recursive_set) & MOUNT_ATTR_RDONLY)
+
+
+def _whole_read_only(options: MountOptions) -> bool:
+    """And all below it."""
+    return bool(options.recursive_set & MOUNT_ATTR_RDONLY)
+
+
+def _is_content(path: str, bundle: str, config: Config) -> bool:
+    """It lies in the bundle, and is neither that itself nor of what pyrun goes by: the root, the config, the record."""
+    own = [os.path.realpath(os.path.join(bundle, config.get("root", {}).get("path", "rootfs")))]
+    own += [f"{bundle}/{name}" for name in ("config.json", "bundle.json", "rootfs", "upper", "work")]
+    return path != bundle and _within(path, bundle) and not any(_within(path, place) for place in own)
 
 
 def _bind(
@@ -61,10 +83,9 @@ def _bind(
 ) -> Iterator[Fault]:
     source = os.path.realpath(os.path.join(subject.bundle, mount.get("source", "")))
     fitting = [read_only for path, read_only in places if _within(source, path)]
-    if subject.bundle and _within(source, os.path.realpath(subject.bundle)):
+    if subject.bundle and _is_content(source, os.path.realpath(subject.bundle), subject.config):
         return
-    # Of a tree, all of it.
-    read_only = (options.recursive_set if options.rbind else options.attr_set) & MOUNT_ATTR_RDONLY
+    read_only = _whole_read_only(options) if options.rbind else _read_only(options)
     if not fitting:
         yield Fault(f"{at}/source", f"{show(source)} may not be bound")
     elif all(fitting) and not read_only:
@@ -96,9 +117,15 @@ def no_new_privileges(subject: Subject, wanted: bool) -> Iterator[Fault]:
 
 
 def non_root(subject: Subject, wanted: bool) -> Iterator[Fault]:
-    """process.user.uid is not 0."""
-    if wanted and "process" in subject.config and not subject.process.get("user", {}).get("uid", 0):
+    """process.user.uid is not 0, and not 0 of the host either."""
+    if not wanted or "process" not in subject.config:
+        return
+    uid = subject.process.get("user", {}).get("uid", 0)
+    if not uid:
         yield Fault("/process/user/uid", "must not be 0")
+    for row in subject.config.get("linux", {}).get("uidMappings", []):
+        if 0 <= uid - row["containerID"] < row["size"] and row["hostID"] + uid - row["containerID"] == 0:
+            yield Fault("/process/user/uid", "must not be 0 of the host, as it is by /linux/uidMappings")
 
 
 def namespaces(subject: Subject, wanted: list[str]) -> Iterator[Fault]:
@@ -132,18 +159,24 @@ def seccomp(subject: Subject, wanted: bool) -> Iterator[Fault]:
 def masked_paths(subject: Subject, wanted: list[str]) -> Iterator[Fault]:
     """These are masked, or what lies above them is."""
     masked = [clean(path) for path in subject.config.get("linux", {}).get("maskedPaths", [])]
+    for i, mount in enumerate(subject.config.get("mounts", [])):
+        if mount.get("type") == "proc" and clean(mount["destination"]) != "/proc":
+            yield Fault(f"/mounts/{i}/destination", "must be /proc: what is masked there would be seen here")
     for path in wanted:
         if not any(_within(path, one) for one in masked):
             yield Fault("/linux/maskedPaths", f"must have {path}")
 
 
 def devices(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
-    """Those that linux.devices may list; and no rule lets the container use any others."""
+    """Those that linux.devices may list, with the numbers that they have on this host; and no rule lets the container
+    use any others."""
     linux = subject.config.get("linux", {})
     listed = linux.get("devices", [])
     for i, device in enumerate(listed):
         if clean(device["path"]) not in allowed:
             yield Fault(f"/linux/devices/{i}/path", f"{show(device['path'])} is not one of {_listed(allowed)}")
+        elif device["type"] != "p" and not _is_of_host(device):
+            yield Fault(f"/linux/devices/{i}", f"is not {show(device['path'])} of this host")
     known = [(device["type"].replace("u", "c"), device.get("major"), device.get("minor")) for device in listed]
     for i, rule in enumerate(linux.get("resources", {}).get("devices", [])):
         kind, access = rule.get("type") or "a", rule.get("access") or "rwm"
@@ -153,13 +186,29 @@ def devices(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
             yield Fault(f"/linux/resources/devices/{i}", "allows devices that the container is not given")
 
 
+def _is_of_host(device: Device) -> bool:
+    try:
+        there = os.stat(device["path"])
+    except OSError:
+        return False
+    kind = stat.S_ISBLK if device["type"] == "b" else stat.S_ISCHR
+    return kind(there.st_mode) and there.st_rdev == os.makedev(device.get("major", 0), device.get("minor", 0))
+
+
 def hooks(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
-    """Programs that may be hooks."""
+    """Command lines that may be hooks: a program and its arguments, as a shell would split them. They have no
+    variables: what a program loads, or runs, may go by those."""
+    lines = [shlex.split(line) for line in allowed]
     found: Any = subject.config.get("hooks", {})
     for kind in HOOKS:
         for i, hook in enumerate(found.get(kind, [])):
-            if hook["path"] not in allowed:
-                yield Fault(f"/hooks/{kind}/{i}/path", f"{show(hook['path'])} is not one of {_listed(allowed)}")
+            if [hook["path"], *hook.get("args", [])[1:]] not in lines:
+                yield Fault(f"/hooks/{kind}/{i}", f"{show(hook['path'])} with these arguments is none of those allowed")
+            if hook.get("env"):
+                yield Fault(f"/hooks/{kind}/{i}/env", "must not be there")
+    for name in subject.config.get("annotations", {}):
+        if name.startswith("run.oci.hooks."):
+            yield Fault(f"/annotations/{escape(name)}", "must not be there: it is about hooks")
 
 
 def sysctl(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
@@ -249,13 +298,14 @@ class Policy:
         """What of a bundle breaks it."""
         return self._judged(subject, [*self.rules])
 
-    def part_faults(self, part: str, value: Any) -> list[Fault]:
-        """What of a part by itself does: process, mounts, or resources, of which only what is named is changed."""
-        config: Any = {"linux": {part: value}} if part == "resources" else {part: value}
-        found = self._judged(Subject(config, ""), [name for name in self.rules if RULES[name].part == part])
-        if part == "resources":
-            found = [fault for fault in found if fault.pointer.split("/")[-2] in value]
-        return found
+    def part_faults(self, part: str, value: Any, config: Config, bundle: str) -> list[Fault]:
+        """What of a part by itself does: process, mounts, or resources, of which only what is named is changed. config,
+        bundle: the container's."""
+        linux: Any = config.get("linux", {})
+        linux = {**linux, "resources": value} if part == "resources" else linux
+        changed: Any = {**config, "linux": linux, **({} if part == "resources" else {part: value})}
+        names = [name for name in self.rules if RULES[name].part == part]
+        return self._judged(Subject(changed, bundle, partial=True), names)
 
     def _judged(self, subject: Subject, names: list[str]) -> list[Fault]:
         return [fault for name in names for fault in RULES[name].judge(subject, self.rules[name])]
@@ -282,5 +332,10 @@ def _named(names: Any, allowed: list[str], at: str) -> Iterator[Fault]:
 def _limited(subject: Subject, part: str, member: str, most: int) -> Iterator[Fault]:
     found: Any = subject.config.get("linux", {}).get("resources", {})
     limit = found.get(part, {}).get(member)
-    if limit is None or not 0 < limit <= most:
+    if limit is None and subject.partial:
+        pass  # it stays as it was
+    elif limit is None or not 0 < limit <= most:
         yield Fault(f"/linux/resources/{part}/{member}", f"must be there, and at most {most}")
+    for key in found.get("unified", {}):
+        if key.startswith(f"{part}."):
+            yield Fault(f"/linux/resources/unified/{escape(key)}", f"must not be there: {part}.{member} is limited")

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Config
 
 
-def explained(pid: int, config: Config) -> str:
-    """In words; pid: whose end it was."""
-    call = forbidden_call(pid)
+def explained(pid: int, config: Config, since: float) -> str:
+    """In words; pid: whose end it was; since: when it was not there yet, by CLOCK_MONOTONIC."""
+    call = forbidden_call(pid, since)
     if not call:
         return "SIGSYS: a seccomp filter forbids a system call that it made; the kernel's log may say which (type=1326)"
     pointer = killing(config.get("linux", {}).get("seccomp"), call)

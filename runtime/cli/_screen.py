@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posix
 
+from pyrun.spec.faults import printable
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +51,8 @@ class Screen:
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows, the first of them the headings, as lines with columns below one another."""
+    """Rows, the first of them the headings, as lines with columns below one another. What others have chosen, such as a
+    process its command line, breaks no line and tells a terminal nothing."""
+    rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

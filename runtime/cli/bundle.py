@@ -8,8 +8,6 @@ from pyrun.cgroups.host import host
 from pyrun.cli._screen import Screen
 from pyrun.cli.parse import UsageError
 from pyrun.container.bundle import absolute
-from pyrun.container.container import Container
-from pyrun.errors import Error
 from pyrun.images import bundle
 from pyrun.images.layers import NoOverlayError, Store
 from pyrun.images.source import Image
@@ -36,10 +34,15 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if values["prune"]:
         with Store(store, alone=True) as opened:
             print(f"removed: {len(opened.prune())}")
+            for directory, layers in opened.bundles():
+                if not os.path.lexists(directory):
+                    print(f"kept: {len(layers)} of {directory}, which is not there; `--rm {directory}` forgets it")
     elif values["mount"]:
         bundle.mount(absolute(arguments[0]))
     elif values["rm"]:
-        _remove(context, absolute(arguments[0]))
+        directory = absolute(arguments[0])
+        if os.path.lexists(directory) or not bundle.forget(directory, store):
+            bundle.remove(directory)
     else:
         _make(context, values, arguments, store)
     return 0
@@ -72,12 +75,3 @@ def _make(context: Context, values: Values, arguments: list[str], store: str) ->
             raise
         context.caller.log.warning(f"the bundle gets a copy of all: {e}")
         made("")
-
-
-def _remove(context: Context, directory: str) -> None:
-    for container in Container.each(context.root, context.caller):
-        with container:
-            if container.state["bundle"] == directory and container.status != "stopped":
-                hint = f"pyrun delete --force {container.id}"
-                raise Error("remove the bundle", detail=f"container {container.id} is made of it", hint=hint)
-    bundle.remove(directory)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posix
+import time
 
 from pyrun.container.bundle import absolute
 from pyrun.container.exec import ExecOptions, execute
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 # Failures of pyrun itself: callers tell them from those of the program by this.
 _FAILED = 255
-_FORBIDDEN = 128 + SIGSYS
 _MOST_ID = (1 << 32) - 2
 
 
@@ -48,7 +48,7 @@ def _execute(context: Context, container: Container, values: Values, command: li
     if context.require:
         from pyrun.container.policy import enforce_part  # lazy: only with --require
 
-        enforce_part(context.require, "process", process)
+        enforce_part(context.require, "process", process, container)
     for fault in process_warnings(process):
         context.caller.log.warning(str(fault))
     detach = values.flag("detach")
@@ -70,6 +70,7 @@ def _execute(context: Context, container: Container, values: Values, command: li
     )
     if trace := context.caller.log.trace:
         trace.config = {**config, "process": process}
+    began = time.monotonic()
     pid, console = execute(container, process, options)
     if detach:
         return 0
@@ -82,10 +83,10 @@ def _execute(context: Context, container: Container, values: Values, command: li
         posix.kill(pid, SIGKILL)
         raise
     code = foreground.wait()
-    if code == _FORBIDDEN:
+    if foreground.signal == SIGSYS:
         from pyrun.cli._forbidden import explained  # lazy: for such an end alone
 
-        context.caller.log.error(f"{process['args'][0]} was killed: {explained(pid, config)}")
+        context.caller.log.error(f"{process['args'][0]} was killed: {explained(pid, config, began)}")
     return code
 
 

@@ -27,13 +27,14 @@ class Foreground:
     pid: init. console: the pty's master, or -1. signals: what comes to us, from `wait` on for the container.
     notifications: who waits for the program to be ready is told."""
 
-    __slots__ = ("_attributes", "_heard", "_notifications", "_signals", "console", "pid", "pidfd")
+    __slots__ = ("_attributes", "_heard", "_notifications", "_signals", "console", "pid", "pidfd", "signal")
 
     def __init__(
         self, pid: int, console: int, signals: Pending | None, notifications: Notifications | None = None
     ) -> None:
         self._notifications = notifications
         self._heard = True
+        self.signal = 0  # that ended it
         self.pid = pid
         self.pidfd = posix.pidfd_open(pid)
         self.console = console
@@ -51,6 +52,7 @@ class Foreground:
         finally:
             self.end()
         code = posix.waitstatus_to_exitcode(posix.waitpid(self.pid, 0)[1])
+        self.signal = max(-code, 0)
         return code if code >= 0 else 128 - code
 
     def end(self) -> None:

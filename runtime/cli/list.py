@@ -56,7 +56,7 @@ def _states(context: Context) -> list[dict[str, Any]]:
 
 def _shown(found: list[dict[str, Any]], form: str, quiet: bool, screen: Screen) -> str:
     if quiet:
-        lines = [str(state["id"]) for state in found]
+        lines = [str(state["id"]) for state in found]  # of few characters: container/store.py
     elif form == "json":
         # runc's answer for none, which callers parse.
         lines = [strictjson.dumps(found) if found else "null"]

@@ -9,6 +9,7 @@ from pyrun.errors import Error
 from pyrun.library.bundle import Bundle
 from pyrun.library.minimize import minimize
 from pyrun.spec import strictjson
+from pyrun.spec.faults import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     for trial in minimize(bundle, timeout=seconds(values.text("timeout") or "1m", "--timeout"), root=context.root):
         found.append(trial)
         if not values["json"]:
-            words = f"needed: {trial.how} without it{f': {trial.why}' if trial.why else ''}"
+            words = f"needed: {trial.how} without it{f': {printable(trial.why)}' if trial.why else ''}"
             print(f"{trial.capability:<24} {words if trial.needed else 'not needed'}", flush=True)
     capabilities = bundle.config["process"].get("capabilities", {})
     if values["json"]:

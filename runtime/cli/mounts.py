@@ -25,10 +25,10 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         raise Error("read the mounts", call=f"open {path}", errno=e.errno) from None
     except Invalid as e:
         raise ConfigError(e.faults, "invalid mounts") from None
-    if context.require and what == "add":
-        from pyrun.container.policy import enforce_part  # lazy: only with --require
-
-        enforce_part(context.require, "mounts", mounts)
     with context.open(name).locked() as container:
+        if context.require and what == "add":
+            from pyrun.container.policy import enforce_part  # lazy: only with --require
+
+            enforce_part(context.require, "mounts", mounts, container)
         change(container, mounts, add=what == "add")
     return 0

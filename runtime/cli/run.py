@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from pyrun.cli._lifecycle import create_options
 from pyrun.container.create import create
 from pyrun.errors import DoesNotExistError, Error
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from pyrun.container.create import Created
 
 
-_KILLED, _FORBIDDEN = 128 + SIGKILL, 128 + SIGSYS
+_KILLED = 128 + SIGKILL
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -99,10 +101,12 @@ def _attended(container: Container, foreground: Foreground, keep: bool) -> int:
     log.debug(f"the program has ended: {code}")
     if code == _KILLED and (words := container.out_of_memory()):
         log.error(f"container {container.id} was killed: {words}")
-    if code == _FORBIDDEN:
+    if foreground.signal == SIGSYS:
         from pyrun.cli._forbidden import explained  # lazy: for such an end alone
 
-        log.error(f"container {container.id} was killed: {explained(container.state['pid'], container.config())}")
+        since = container.state["started"] / posix.sysconf("SC_CLK_TCK")
+        words = explained(container.state["pid"], container.config(), since)
+        log.error(f"container {container.id} was killed: {words}")
     if not keep:
         try:
             container.locked()

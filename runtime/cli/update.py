@@ -57,11 +57,11 @@ OPTIONS: tuple[tuple[str, str, str, Callable[[str], Any]], ...] = (
 def run(context: Context, values: Values, arguments: list[str]) -> int:
     wanted = _document(values.text("resources"), context.caller.log) if values["resources"] else _options(values)
     schemata = [(f"--{key.replace('_', '-')}", values.text(key)) for key in ("l3_cache_schema", "mem_bw_schema")]
-    if context.require:
-        from pyrun.container.policy import enforce_part  # lazy: only with --require
-
-        enforce_part(context.require, "resources", wanted)
     with context.open(arguments[0]).locked() as container:
+        if context.require:
+            from pyrun.container.policy import enforce_part  # lazy: only with --require
+
+            enforce_part(context.require, "resources", wanted, container)
         container.update(wanted, [row for row in schemata if row[1]])
     return 0
 

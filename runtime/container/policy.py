@@ -13,6 +13,7 @@ from pyrun.spec.policy import Policy, Subject
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyrun.container.container import Container
     from pyrun.spec.config import Config
     from pyrun.spec.faults import Fault
 
@@ -37,9 +38,9 @@ def enforce(path: str, config: Config, bundle: str) -> None:
     _refuse(path, faults(path, config, bundle))
 
 
-def enforce_part(path: str, part: str, value: Any) -> None:
-    """The same of what exec, update and `mounts add` are given. Raises ConfigError."""
-    _refuse(path, read(path).part_faults(part, value))
+def enforce_part(path: str, part: str, value: Any, container: Container) -> None:
+    """The same of what exec, update and `mounts add` are given for a container. Raises ConfigError."""
+    _refuse(path, read(path).part_faults(part, value, container.config(), container.state["bundle"]))
 
 
 def _refuse(path: str, found: list[Fault]) -> None:

@@ -9,12 +9,18 @@ import re
 from pyrun.errors import Error
 from pyrun.host.seccomp import call_name
 
-_RECORD = re.compile(r"type=1326 .*\bpid=(\d+) .*\bsig=31 arch=([0-9a-f]+) syscall=(\d+) ")
+# A record begins with its level, number and microseconds since boot; what follows `audit:` is the kernel's alone.
+_RECORD = re.compile(
+    r"\d+,\d+,(\d+),[^;]*;audit: type=1326 audit\([\d.:]+\): .*?"
+    r"\bpid=(\d+) comm=.* sig=31 arch=([0-9a-f]+) syscall=(\d+) "
+)
+_SLACK = 1  # second, between two clocks
 _MOST = 1 << 13  # of a record
 
 
-def forbidden_call(pid: int) -> str:
-    """The last call for which that process was killed, by its name; "" when the log doesn't say, or not to us."""
+def forbidden_call(pid: int, since: float) -> str:
+    """The last call for which that process was killed, by its name; "" when the log doesn't say, or not to us. since:
+    when the process was not there yet, by CLOCK_MONOTONIC: another may have had its number before."""
     found = ""
     try:
         log = posix.open("/dev/kmsg", posix.O_RDONLY | posix.O_NONBLOCK | posix.O_CLOEXEC)
@@ -22,9 +28,9 @@ def forbidden_call(pid: int) -> str:
         return ""
     try:
         for record in _records(log):
-            match = _RECORD.search(record)
-            if match and int(match[1]) == pid:
-                found = _named(int(match[2], 16), int(match[3]))
+            match = _RECORD.match(record)
+            if match and int(match[1]) >= (since - _SLACK) * 1e6 and int(match[2]) == pid:
+                found = _named(int(match[3], 16), int(match[4]))
     finally:
         posix.close(log)
     return found

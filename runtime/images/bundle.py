@@ -37,66 +37,84 @@ def make(image: Image, directory: str, args: Sequence[str], config: Config, stor
     root = f"{directory}/{layers.ROOT}"
     try:
         os.makedirs(directory, exist_ok=True)
+        # Who can rename a directory above it decides where it is: what is written, mounted, and removed in case.
+        os.close(open_owned(directory))
         if os.listdir(directory):
             raise Error("make the bundle", detail=f"{directory} is not empty", hint="name a new directory")
+        os.chmod(directory, 0o700)  # what an image has of setuid programs and devices is not for others
+        layers.write_record(directory, image.digest, None)
         os.mkdir(root, 0o755)
     except OSError as e:
         raise Error("make the bundle", call=f"mkdir {directory}", errno=e.errno) from None
     try:
-        os.chmod(directory, 0o700)  # what an image has of setuid programs and devices is not for others
-        if store:
+        if store and image.layers:
             _share(image, directory, store, say)
         else:
             for layer in image.layers:
                 _unpack(image, say, layer, root, "")
-            layers.write_record(directory, image.digest, None)
         passwd, group = (_file(root, name) for name in ("passwd", "group"))
         _convert(image, config, args, passwd, group)
         with open(f"{directory}/{_CONFIG}", "w", encoding="utf-8") as file:
             file.write(strictjson.dumps(config, indent=4) + "\n")
     except BaseException:
-        _remove(directory, store)
+        _remove(directory, store if image.layers else "", directory)
         raise
 
 
 def _share(image: Image, directory: str, path: str, say: Say) -> None:
-    try:
-        os.close(open_owned(directory))
-    except Error as e:
-        # Who can rename a directory above it decides what root mounts where.
-        raise NoOverlayError("mount the layers", detail=str(e)) from None
     with Store(path) as store:
+        # Whether there may be so many is known before the first is unpacked.
+        layers.Overlay(path, layers.chain(image.layers)).options(
+            f"{directory}/{layers.UPPER}", f"{directory}/{layers.WORK}"
+        )
         overlay = store.unpacked(image.layers, partial(_unpack, image, say), partial(_verify, image, say))
         overlay.make_upper(f"{directory}/{layers.UPPER}")
         os.mkdir(f"{directory}/{layers.WORK}", 0o700)
-        layers.write_record(directory, image.digest, overlay)
         store.register(directory, overlay)
+        layers.write_record(directory, image.digest, overlay)
         layers.mount(directory, overlay)
 
 
 def mount(directory: str) -> None:
     """Mount the root of a bundle again, after a restart of the machine. Raises Error."""
-    overlay = layers.read_record(directory)
+    overlay, _ = layers.read_record(directory)
     if overlay and not layers.is_mounted(directory):
         layers.mount(directory, overlay)
 
 
 def remove(directory: str) -> None:
     """Take away what `make` has made, and what was written to its root since; the layers stay for others. Raises Error:
-    for a bundle that is not one of make's, one that is in use, or one beside which there is something else."""
-    overlay = layers.read_record(directory)
-    if others := sorted({*os.listdir(directory)} - {*_PARTS}):
+    for a bundle that is not one of make's, one whose root is in use, or one beside which there is something else."""
+    overlay, known = layers.read_record(directory)
+    if user := layers.user_of(directory):
+        raise Error("remove the bundle", detail=f"its root is mounted for process {user}", hint="delete its container")
+    names = {name for name in os.listdir(directory) if not name.startswith(layers.NEW)}
+    if others := sorted(names - {*_PARTS}):
         hint = "take that away first"
         raise Error("remove the bundle", detail=f"{directory} holds {others[0]} as well", hint=hint)
-    _remove(directory, overlay.store if overlay else "")
+    _remove(directory, overlay.store if overlay else "", known)
 
 
-def _remove(directory: str, store: str) -> None:
+def forget(directory: str, store: str) -> bool:
+    """Of a bundle that is gone the store knows no more; whether it did. Raises Error."""
+    with Store(store) as opened:
+        known = directory in [kept for kept, _ in opened.bundles()]
+        opened.forget(directory)
+    return known
+
+
+def _remove(directory: str, store: str, known: str) -> None:
+    """The record goes last: what can't be removed can be tried again."""
     layers.unmount(directory)
-    layers.discard(directory)
-    if store and not os.path.lexists(directory):
-        with Store(store) as opened:
-            opened.forget(directory)
+    for name in sorted({*os.listdir(directory)} - {layers.RECORD}):
+        layers.discard(f"{directory}/{name}")
+    if store:
+        forget(known, store)
+    try:
+        os.unlink(f"{directory}/{layers.RECORD}")
+        os.rmdir(directory)
+    except OSError as e:
+        raise Error("remove the bundle", call=f"rmdir {directory}", errno=e.errno) from None
 
 
 def _convert(image: Image, config: Config, args: Sequence[str], passwd: str, group: str) -> None:

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from pyrun.images.source import Layer
 
 RECORD = "bundle.json"
+NEW = ".new-"  # what is not whole yet
 UPPER, WORK, ROOT = "upper", "work", "rootfs"
-_BUNDLES, _NEW = "bundles", ".new-"
+_BUNDLES = "bundles"
 _NAME = 32  # of the chain id's digits: all of them, for each layer, would be more than mount(2) takes
 _LAYER = re.compile(f"[0-9a-f]{{{_NAME}}}")
 _PAGE = 4095  # of options
@@ -71,15 +72,21 @@ class Overlay(NamedTuple):
 
 
 class Store:
-    """The directory of layers; it is made when it is missing. While it is open nothing is pruned. Raises Error."""
+    """The directory of layers, which nobody else may enter: they have setuid programs and devices. While it is open
+    nothing is pruned. alone: to prune it; otherwise it is made when it is missing. Raises Error."""
 
     def __init__(self, path: str, *, alone: bool = False) -> None:
         self.path = path
         try:
-            at = open_owned(path, make=True)
+            at = open_owned(path, make=not alone)
             self._fd = os.open(f"/proc/self/fd/{at}", os.O_RDONLY | os.O_DIRECTORY)
             os.close(at)
-            os.makedirs(f"{path}/{_BUNDLES}", 0o700, exist_ok=True)
+            if mode := stat.S_IMODE(os.fstat(self._fd).st_mode) & 0o077:
+                os.close(self._fd)
+                hint = f"chmod go-rwx {path}, or name another --layers"
+                raise Error("open the layers", detail=f"{path} is open to others (mode {mode:#o})", hint=hint)
+            if not alone:
+                os.makedirs(f"{path}/{_BUNDLES}", 0o700, exist_ok=True)
             fcntl.flock(self._fd, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         except OSError as e:
             raise Error("open the layers", call=f"open {path}", errno=e.errno) from None
@@ -106,7 +113,7 @@ class Store:
         return Overlay(self.path, done)
 
     def _add(self, name: str, layer: Layer, below: list[str], unpack: Callable[[Layer, str, str], None]) -> None:
-        new = tempfile.mkdtemp(prefix=_NEW, dir=self.path)
+        new = tempfile.mkdtemp(prefix=NEW, dir=self.path)
         try:
             for part in (WORK, ROOT, "none"):
                 os.mkdir(f"{new}/{part}", 0o755)
@@ -124,7 +131,7 @@ class Store:
             discard(new)
 
     def register(self, directory: str, overlay: Overlay) -> None:
-        """The bundle in that directory is made of these layers."""
+        """The bundle that is made in that directory is of these layers."""
         _write(f"{self.path}/{_BUNDLES}/{_hash(directory)}", {"directory": directory, "layers": overlay.layers})
 
     def forget(self, directory: str) -> None:
@@ -136,25 +143,26 @@ class Store:
 
     def prune(self) -> list[str]:
         """Remove the layers that no bundle is made of, and what was left of an unpacking that was killed; returns their
-        names. The store must be open alone."""
-        used = {name for layers in self._in_use() for name in layers}
-        found = [name for name in sorted(os.listdir(self.path)) if name != _BUNDLES and name not in used]
+        names. The store must be open alone. Whatever else is in it stays."""
+        used = {name for _, layers in self.bundles() for name in layers}
+        mounted = "".join(text for _, text in mount_tables())
+        names = [name for name in sorted(os.listdir(self.path)) if _LAYER.fullmatch(name) or name.startswith(NEW)]
+        found = [name for name in names if name not in used and name not in mounted]
         for name in found:
             discard(f"{self.path}/{name}")
         return found
 
-    def _in_use(self) -> Iterator[list[str]]:
-        """The layers of each bundle; one whose directory is gone, or was made anew, is forgotten."""
-        for name in os.listdir(f"{self.path}/{_BUNDLES}"):
-            kept = _read(f"{self.path}/{_BUNDLES}", name)
-            try:
-                there = read_record(kept["directory"])
-            except Error:
-                there = None
-            if there == Overlay(self.path, kept["layers"]):
-                yield kept["layers"]
-            else:
-                os.unlink(f"{self.path}/{_BUNDLES}/{name}")
+    def bundles(self) -> Iterator[tuple[str, list[str]]]:
+        """(directory, layers) of each that was made, until it is removed: one that is not there now may have been
+        moved, or its file system not be mounted. Raises Error."""
+        try:
+            names = os.listdir(f"{self.path}/{_BUNDLES}")
+        except FileNotFoundError:
+            return
+        for name in sorted(names):
+            if _LAYER.fullmatch(name):  # else left of a write that was killed
+                kept = _read(f"{self.path}/{_BUNDLES}", name)
+                yield kept.get("directory", ""), kept["layers"]
 
 
 def chain(layers: Sequence[Layer]) -> list[str]:
@@ -189,9 +197,54 @@ def is_mounted(directory: str) -> bool:
     return os.path.ismount(f"{directory}/{ROOT}")
 
 
+def mount_tables() -> Iterator[tuple[int, str]]:
+    """(pid, what is mounted there) of a process in each mount namespace (proc_pid_mountinfo(5))."""
+    seen = set()
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            namespace = os.stat(f"/proc/{pid}/ns/mnt").st_ino
+            if namespace not in seen:
+                seen.add(namespace)
+                with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+                    yield pid, file.read()
+        except OSError:
+            continue  # it has ended
+
+
+def user_of(directory: str) -> int:
+    """A process whose root is that of the bundle, by device and path within it; 0 when there is none."""
+    root = f"{directory}/{ROOT}"
+    if not os.path.isdir(root):
+        return 0
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        here = _of_device(file.read(), root)
+    for pid, text in mount_tables():
+        for line in text.splitlines():
+            _, _, device, path, point, *_ = line.split()
+            if point == "/" and (device, _unescaped(path)) == here:
+                return pid
+    return 0
+
+
+def _of_device(table: str, path: str) -> tuple[str, str]:
+    """(device, path within it) of what is at a path."""
+    path = os.path.realpath(path)
+    rows = [line.split() for line in table.splitlines()]
+    over = [(_unescaped(row[4]), row[2], _unescaped(row[3])) for row in rows]
+    above = [row for row in over if row[0] == "/" or path == row[0] or path.startswith(f"{row[0]}/")]
+    point, device, root = max(enumerate(above), key=lambda item: (len(item[1][0]), item[0]))[1]
+    below = path[len(point.rstrip("/")) :]
+    return device, (root.rstrip("/") + below) or "/"
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
 def write_record(directory: str, image: str, overlay: Overlay | None) -> None:
-    """What the bundle is made of. image: the digest of its config; overlay: None for a copy."""
-    layers = {"store": overlay.store, "layers": overlay.layers} if overlay else {}
+    """What the bundle is made of. image: the digest of its config; overlay: None for a copy. It keeps the name by which
+    the store knows it, also when it is moved."""
+    layers = {"store": overlay.store, "layers": overlay.layers, "directory": directory} if overlay else {}
     _write(f"{directory}/{RECORD}", {"image": image, **layers})
 
 
@@ -203,15 +256,17 @@ def image_of(directory: str) -> str:
         return ""
 
 
-def read_record(directory: str) -> Overlay | None:
-    """None for a bundle with a copy of all. Raises Error when there is no record that can be believed."""
+def read_record(directory: str) -> tuple[Overlay | None, str]:
+    """What a bundle is of, None for a copy of all; and the directory that the store knows it by. Raises Error when
+    there is no record that can be believed."""
     try:
         found = _read(directory, RECORD)
     except FileNotFoundError:
         raise Error(f"{directory} is no bundle of `pyrun bundle`", detail=f"it has no {RECORD}") from None
     except OSError as e:
         raise Error("read the bundle", call=f"open {directory}", errno=e.errno) from None
-    return Overlay(found["store"], found["layers"]) if "store" in found else None
+    overlay = Overlay(found["store"], found["layers"]) if "store" in found else None
+    return overlay, found.get("directory", directory)
 
 
 def _read(directory: str, name: str) -> dict[str, Any]:
@@ -228,12 +283,14 @@ def _read(directory: str, name: str) -> dict[str, Any]:
         raise Error(f"read {directory}/{name}", detail=str(e)) from None
     layers = found.get("layers", []) if isinstance(found, dict) else None
     if not isinstance(layers, list) or not all(isinstance(layer, str) and _LAYER.fullmatch(layer) for layer in layers):
-        raise Error(f"read {directory}/{name}", detail="it is no record of a bundle")
+        raise Error(
+            f"read {directory}/{name}", detail="it is no record of a bundle", hint="nothing goes by it: remove it"
+        )
     return {"layers": layers, **{key: str(found[key]) for key in ("image", "store", "directory") if key in found}}
 
 
 def _write(path: str, content: dict[str, Any]) -> None:
-    fd, temporary = tempfile.mkstemp(dir=os.path.dirname(path))
+    fd, temporary = tempfile.mkstemp(prefix=NEW, dir=os.path.dirname(path))
     with open(fd, "w", encoding="utf-8") as file:
         file.write(strictjson.dumps(content) + "\n")
     os.replace(temporary, path)
@@ -244,5 +301,7 @@ def _hash(directory: str) -> str:
 
 
 def discard(path: str) -> None:
-    """A tree, which may be deeper than Python recurses; nothing of another file system."""
-    subprocess.run(["rm", "-rf", "--one-file-system", "--", path], capture_output=True, check=False)
+    """A tree, which may be deeper than Python recurses; nothing of another file system. Raises Error."""
+    done = subprocess.run(["rm", "-rf", "--one-file-system", "--", path], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Error(f"remove {path}", detail=done.stderr.strip().split("\n")[-1])

@@ -132,7 +132,8 @@ class Tree:
         elif member.isfifo():
             os.mkfifo(path, 0o600)
         elif member.isdev():
-            if self.mapped:
+            # 0:0 is none, but overlayfs's own way to say that a name is gone.
+            if self.mapped or (member.devmajor, member.devminor) == (0, 0):
                 return
             number = os.makedev(member.devmajor, member.devminor)
             os.mknod(path, 0o600 | (stat.S_IFCHR if member.ischr() else stat.S_IFBLK), number)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import select
+import subprocess
+import time
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 from pyrun.errors import Error
-from pyrun.library.container import run
+from pyrun.library.container import Container
 from pyrun.spec.capabilities import SETS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pyrun.library.bundle import Bundle
+
+_TAIL = 4096
 
 
 class Trial(NamedTuple):
@@ -70,7 +76,28 @@ def _names(bundle: Bundle) -> list[str]:
 
 def _status(bundle: Bundle, timeout: float | None, root: str) -> tuple[str, str]:
     """How it ended, by which two runs are compared, and the last line that it wrote to stderr, which may hold the time
-    of day."""
-    done = run(bundle, timeout=timeout, root=root)
-    said = done.stderr.decode(errors="replace").split("\n")
-    return f"exit status {done.code}", next((line for line in reversed(said) if line.strip()), "")
+    of day. Of what it writes no more is kept."""
+    null = subprocess.DEVNULL
+    with Container.create(bundle, root=root, stdin=null, stdout=null, stderr=subprocess.PIPE) as container:
+        container.start()
+        init = container.init
+        assert init and init.stderr
+        end = None if timeout is None else time.monotonic() + timeout
+        said = _tail(init.stderr.fileno(), end)
+        code = init.wait(None if end is None else max(end - time.monotonic(), 0))
+    lines = said.decode(errors="replace").split("\n")
+    return f"exit status {code}", next((line for line in reversed(lines) if line.strip()), "")
+
+
+def _tail(fd: int, end: float | None) -> bytes:
+    """The last of what is written there until it is closed. Raises TimeoutError."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    said = b""
+    while True:
+        if not poll.poll(None if end is None else max(end - time.monotonic(), 0) * 1000):
+            raise TimeoutError
+        piece = os.read(fd, _TAIL)
+        if not piece:
+            return said
+        said = (said + piece)[-_TAIL:]

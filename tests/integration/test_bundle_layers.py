@@ -118,7 +118,7 @@ def test_a_container_is_made_of_it(tmp_path: Path, runtime: Runtime) -> None:
     runtime.ok("create", "--bundle", tmp_path / "a", "box")
     done = bundle(tmp_path, "--rm", tmp_path / "a")
     assert done.returncode == 1
-    assert "container box is made of it: pyrun delete --force box" in done.stderr
+    assert "its root is mounted for process" in done.stderr
     runtime.ok("delete", "--force", "box")
     ok(tmp_path, "--rm", tmp_path / "a")
 
@@ -151,32 +151,100 @@ def test_only_its_own_is_removed(tmp_path: Path) -> None:
     assert done.returncode == 1 and "belongs to uid 1000" in done.stderr
 
 
-def test_a_bundle_that_is_gone_holds_no_layers(tmp_path: Path) -> None:
+def test_only_layers_are_pruned(tmp_path: Path) -> None:
+    """Whatever else is in the directory: it may be another one than was meant."""
     ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a")
+    ok(tmp_path, "--rm", tmp_path / "a")
+    (tmp_path / "layers/.new-killed").mkdir()
+    (tmp_path / "layers/thesis").mkdir()
+    (tmp_path / "layers/thesis/file").touch()
+    (tmp_path / "layers/bundles/.new-killed").touch()
+    assert ok(tmp_path, "--prune") == "removed: 2\n"
+    assert (tmp_path / "layers/thesis/file").exists()
+    other = tmp_path / "none"
+    done = subprocess.run([PYRUN, "bundle", "--layers", other, "--prune"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and not other.exists()
+
+
+def test_a_bundle_that_is_not_there_keeps_its_layers(tmp_path: Path, runtime: Runtime) -> None:
+    """It may have been moved, or be on what is not mounted now."""
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a", "--", "/bin/sh", "-c", "busybox echo here")
+    (tmp_path / "a").rename(tmp_path / "b")
+    said = ok(tmp_path, "--prune")
+    assert said.startswith("removed: 0\n") and f"kept: 1 of {tmp_path}/a, which is not there" in said
+    assert runtime("run", "--bundle", tmp_path / "b", "box").out == "here\n"
+    ok(tmp_path, "--rm", tmp_path / "b")
+    assert ok(tmp_path, "--prune") == "removed: 1\n"
+    ok(tmp_path, tmp_path / "i", tmp_path / "a")
     unmount(tmp_path)
     shutil.rmtree(tmp_path / "a")
-    (tmp_path / "layers/.new-killed").mkdir()
-    assert ok(tmp_path, "--prune") == "removed: 2\n"
+    assert ok(tmp_path, "--prune").startswith("removed: 0\n")
+    ok(tmp_path, "--rm", tmp_path / "a")
+    assert ok(tmp_path, "--prune") == "removed: 1\n"
 
 
-def test_a_directory_that_somebody_else_can_move(tmp_path: Path) -> None:
-    """Root mounts nothing there."""
+def test_what_cannot_be_removed_is_said_and_can_be_tried_again(tmp_path: Path) -> None:
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a")
+    (tmp_path / "a/upper/m").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path / "a/upper/m"], check=True)
+    done = bundle(tmp_path, "--rm", tmp_path / "a")
+    assert done.returncode == 1 and f"remove {tmp_path}/a/upper" in done.stderr
+    unmount(tmp_path)
+    ok(tmp_path, "--rm", tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("way", ["/../a", "/.", "link"])
+def test_a_container_by_another_name_of_the_bundle(tmp_path: Path, runtime: Runtime, way: str) -> None:
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a", "--", "/bin/sh", "-c", "busybox sleep 1000")
+    (tmp_path / "link").symlink_to("a")
+    named = str(tmp_path / "link") if way == "link" else f"{tmp_path}/a{way}"
+    runtime.ok("create", "--bundle", named, "box")
+    done = bundle(tmp_path, "--rm", tmp_path / "a")
+    assert done.returncode == 1
+    assert "its root is mounted for process" in done.stderr
+    runtime.ok("delete", "--force", "box")
+    ok(tmp_path, "--rm", tmp_path / "a")
+
+
+@pytest.mark.parametrize("how", ["--copy", ""])
+def test_a_directory_that_somebody_else_can_move(tmp_path: Path, how: str) -> None:
+    """Root makes nothing there, and removes nothing."""
     (tmp_path / "theirs").mkdir()
     os.chown(tmp_path / "theirs", 1000, 1000)
-    done = bundle(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "theirs/a")
+    done = bundle(tmp_path, *filter(None, [how]), layout(tmp_path / "i", BUSYBOX), tmp_path / "theirs/a")
     assert done.returncode == 1
     assert "belongs to uid 1000" in done.stderr
-    assert not (tmp_path / "theirs/a").exists()
+    assert not list((tmp_path / "theirs/a").glob("*"))
 
 
-def test_by_default_a_copy_where_there_is_no_overlay(tmp_path: Path) -> None:
-    (tmp_path / "theirs").mkdir()
-    os.chown(tmp_path / "theirs", 1000, 1000)
-    command = [PYRUN, "bundle", layout(tmp_path / "i", BUSYBOX), tmp_path / "theirs/a"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0
-    assert "the bundle gets a copy of all" in done.stderr
-    assert (tmp_path / "theirs/a/rootfs/bin/busybox").exists()
+def test_a_store_that_is_open_to_others(tmp_path: Path) -> None:
+    """Its layers have setuid programs and devices."""
+    (tmp_path / "layers").mkdir(mode=0o755)
+    (tmp_path / "layers").chmod(0o755)
+    done = bundle(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a")
+    assert done.returncode == 1
+    assert "is open to others (mode 0o55): chmod go-rwx" in done.stderr
+
+
+def test_a_device_0_0_is_no_file(tmp_path: Path) -> None:
+    device = entry("gone", type=tarfile.CHRTYPE, devmajor=0, devminor=0)
+    ok(tmp_path, layout(tmp_path / "i", BUSYBOX, layer(device)), tmp_path / "a")
+    assert not (tmp_path / "a/rootfs/gone").exists()
+
+
+def test_more_layers_than_a_mount_takes(tmp_path: Path) -> None:
+    """It is known before the first is unpacked."""
+    image = layout(tmp_path / "i", *(layer(entry(f"f{i}", b"x")) for i in range(120)))
+    done = bundle(tmp_path, image, tmp_path / "a")
+    assert done.returncode == 1 and "120 layers are more than a mount takes" in done.stderr
+    assert layers(tmp_path) == set()
+
+
+def test_an_image_without_layers(tmp_path: Path) -> None:
+    ok(tmp_path, layout(tmp_path / "i"), tmp_path / "a")
+    assert list((tmp_path / "a/rootfs").iterdir()) == []
+    ok(tmp_path, "--rm", tmp_path / "a")
 
 
 @pytest.mark.parametrize(

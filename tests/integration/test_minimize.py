@@ -54,3 +54,12 @@ def test_what_cannot_be_found_so(container: Container, script: str, words: str) 
     assert done.code == 1
     assert words in done.err
     assert container.runtime.ids() == []
+
+
+def test_a_program_that_never_stops_writing(container: Container) -> None:
+    """Nothing of it is kept."""
+    container.sh("yes; true")
+    container.write()
+    done = container.runtime("minimize", "--timeout", "1s", container.path)
+    assert done.code == 1 and "it has not ended within 1 s" in done.err
+    assert container.runtime.ids() == []

@@ -130,3 +130,15 @@ def test_a_scrape(container: Container) -> None:
     assert container.runtime("events", "--prometheus", container.id).code == 1
     done = container.runtime("events")
     assert done.code != 0 and "requires exactly 1 argument" in done.err
+
+
+def test_what_others_have_chosen_tells_a_terminal_nothing(container: Container) -> None:
+    """Nor does it break a line: a command line is its process's own."""
+    evil = "\x1b]0;title\x07\x1b[31m\nroot 1 1 00:00 ? 00:00:00 forged"
+    container.args = ["/bin/sh", "-c", "sleep 1000; :", evil]
+    container.create()
+    container.start()
+    for lines in (container.runtime.ok("ps", container.id).splitlines(), on_a_terminal(container, "ps", container.id)):
+        assert not any("\x1b]" in line or "\x07" in line for line in lines)
+        assert not any(line.startswith("root 1") for line in lines)
+    container.delete("--force")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -43,6 +42,14 @@ def with_mount(**mount: Any) -> Any:
         (["/srv:ro"], {"options": ["bind", "ro", "rw"]}, "/options"),
         (["/srv:ro"], {"options": ["rbind", "ro"]}, "/options"),
         (["/srv:ro"], {"options": ["rbind", "rro"]}, ""),
+        (["/srv:ro"], {"options": ["bind", "rro"]}, ""),
+        (["/srv:ro"], {"options": ["bind", "ro", "rrw"]}, "/options"),
+        (["/srv:ro"], {"options": ["remount", "bind", "ro", "rrw"]}, "/options"),
+        ([], {"source": "."}, "/source"),
+        ([], {"source": "rootfs/etc"}, "/source"),
+        ([], {"source": "config.json"}, "/source"),
+        (["cgroup"], {"type": "cgroup", "options": ["nosuid"]}, "/options"),
+        (["cgroup"], {"type": "cgroup", "options": ["ro"]}, ""),
         (["/srv:ro", "/srv/data"], {}, ""),
         ([], {"source": "inside"}, ""),
         ([], {"source": "../outside"}, "/source"),
@@ -80,8 +87,10 @@ def changed(**parts: Any) -> Any:
     return config
 
 
+ROOT_AT_FIVE = [{"containerID": 5, "hostID": 0, "size": 1}]
 RULE = {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
 FUSE = {"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229}
+NULL = {"type": "c", "path": "/dev/null", "major": 1, "minor": 3}
 
 
 @pytest.mark.parametrize(
@@ -121,13 +130,37 @@ FUSE = {"type": "c", "path": "/dev/fuse", "major": 10, "minor": 229}
         ),
         ({"maskedPaths": ["/proc/kcore"]}, changed(linux_maskedPaths=["/proc/kcor"]), ["/linux/maskedPaths"]),
         ({"devices": []}, example(), []),
-        ({"devices": ["/dev/fuse"]}, changed(linux_devices=[FUSE], linux_resources={"devices": [RULE]}), []),
+        ({"devices": ["/dev/null"]}, changed(linux_devices=[NULL]), []),
         ({"devices": []}, changed(linux_devices=[FUSE]), ["/linux/devices/0/path"]),
         ({"devices": []}, changed(linux_resources={"devices": [RULE]}), ["/linux/resources/devices/0"]),
         ({"devices": []}, changed(linux_resources={"devices": [{"allow": True}]}), ["/linux/resources/devices/0"]),
         ({"devices": []}, changed(linux_resources={"devices": [{**RULE, "access": "m"}]}), []),
         ({"devices": []}, changed(linux_resources={"devices": [{**RULE, "minor": 3, "major": 1}]}), []),
-        ({"hooks": ["/a"]}, changed(hooks_poststop=[{"path": "/a"}, {"path": "/b"}]), ["/hooks/poststop/1/path"]),
+        ({"hooks": ["/a"]}, changed(hooks_poststop=[{"path": "/a"}, {"path": "/b"}]), ["/hooks/poststop/1"]),
+        ({"hooks": ["/a 'b c'"]}, changed(hooks_prestart=[{"path": "/a", "args": ["x", "b c"]}]), []),
+        ({"hooks": ["/a"]}, changed(hooks_prestart=[{"path": "/a", "args": ["a", "b"]}]), ["/hooks/prestart/0"]),
+        (
+            {"hooks": ["/a"]},
+            changed(hooks_prestart=[{"path": "/a", "env": ["LD_PRELOAD=/x"]}]),
+            ["/hooks/prestart/0/env"],
+        ),
+        (
+            {"hooks": []},
+            changed(annotations={"run.oci.hooks.stdout": "/x"}),
+            ["/annotations/run.oci.hooks.stdout"],
+        ),
+        ({"nonRoot": True}, changed(process_user={"uid": 5}, linux_uidMappings=ROOT_AT_FIVE), ["/process/user/uid"]),
+        (
+            {"maskedPaths": []},
+            changed(mounts=[{"destination": "/mnt", "type": "proc"}]),
+            ["/mounts/0/destination"],
+        ),
+        ({"devices": ["/dev/fuse"]}, changed(linux_devices=[{**FUSE, "type": "b", "major": 7}]), ["/linux/devices/0"]),
+        (
+            {"memory": 5},
+            changed(linux_resources={"memory": {"limit": 5}, "unified": {"memory.max": "max"}}),
+            ["/linux/resources/unified/memory.max"],
+        ),
         ({"sysctl": ["net.*"]}, changed(linux_sysctl={"net.a": "1", "kernel.b": "1"}), ["/linux/sysctl/kernel.b"]),
         ({"annotations": []}, changed(annotations={"a/b": "1"}), ["/annotations/a~1b"]),
         ({"memory": 5}, example(), ["/linux/resources/memory/limit"]),
@@ -185,10 +218,18 @@ def test_the_document_has_the_rules() -> None:
 
 def test_a_part_by_itself(tmp_path: Path) -> None:
     policy = Policy(b'{"nonRoot": true, "mounts": [], "memory": 5, "pids": 5, "hooks": []}')
-    assert [fault.pointer for fault in policy.part_faults("process", {"user": {"uid": 0}})] == ["/process/user/uid"]
-    assert [fault.pointer for fault in policy.part_faults("mounts", [BIND])] == ["/mounts/0/source"]
-    inside = {**BIND, "source": os.getcwd()}
-    assert [fault.pointer for fault in policy.part_faults("mounts", [inside])] == ["/mounts/0/source"]
-    [only] = policy.part_faults("resources", {"memory": {"limit": 6}})
-    assert only.pointer == "/linux/resources/memory/limit"
-    assert policy.part_faults("resources", {"cpu": {"shares": 6}}) == []
+
+    def pointers(part: str, value: Any) -> list[str]:
+        return [fault.pointer for fault in policy.part_faults(part, value, example(), str(tmp_path))]
+
+    assert pointers("process", {"user": {"uid": 0}}) == ["/process/user/uid"]
+    assert pointers("mounts", [BIND]) == ["/mounts/0/source"]
+    # From the bundle on, wherever the caller is.
+    assert pointers("mounts", [{**BIND, "source": "../../etc"}]) == ["/mounts/0/source"]
+    assert pointers("mounts", [{**BIND, "source": "data"}]) == []
+    assert pointers("resources", {"memory": {"limit": 6}}) == ["/linux/resources/memory/limit"]
+    assert pointers("resources", {"memory": {"swap": 6}, "cpu": {"shares": 6}}) == []
+    assert pointers("resources", {"unified": {"memory.max": "max", "pids.max": "5", "cpu.weight": "5"}}) == [
+        "/linux/resources/unified/memory.max",
+        "/linux/resources/unified/pids.max",
+    ]
