@@ -13,8 +13,7 @@ GENUINE = (
     'comm="mkdir" exe="/bin/busybox" sig=31 arch=c000003e syscall=83 compat=0 ip=0x47b567 code=0x80000000\n'
 )
 FORGED = (
-    "3,9278,12943244326,-;overlayfs: no '/type=1326 audit pid=4242 comm sig=31 arch=c000003e syscall=59 '"
-    ": -2\n",
+    "3,9278,12943244326,-;overlayfs: no '/type=1326 audit pid=4242 comm sig=31 arch=c000003e syscall=59 ': -2\n",
     "3,9279,12943244327,-;overlayfs: audit: type=1326 audit(1.1:1): pid=4242 comm=x sig=31 arch=c000003e syscall=59 \n",
 )
 
