@@ -29,8 +29,8 @@ class Docker(Client):
             "hosts": [f"unix://{self.socket}"],
             "exec-opts": [f"native.cgroupdriver={CGROUPS}"],
             "live-restore": False,
-            "iptables": NAT,
-            "ip6tables": NAT,
+            # Docker 20.10 calls the second one experimental.
+            **({} if NAT else {"iptables": False, "ip6tables": False}),
         }
         config = folder / f"{name}.json"
         config.write_text(json.dumps(settings))
