@@ -57,7 +57,8 @@ def make(image: Image, directory: str, args: Sequence[str], config: Config, stor
         with open(f"{directory}/{_CONFIG}", "w", encoding="utf-8") as file:
             file.write(strictjson.dumps(config, indent=4) + "\n")
     except BaseException:
-        _remove(directory, store if image.layers else "", directory)
+        overlay, known = layers.read_record(directory)
+        _remove(directory, overlay.store if overlay else "", known)
         raise
 
 

@@ -225,6 +225,7 @@ def test_a_store_that_is_open_to_others(tmp_path: Path) -> None:
     done = bundle(tmp_path, layout(tmp_path / "i", BUSYBOX), tmp_path / "a")
     assert done.returncode == 1
     assert "is open to others (mode 0o55): chmod go-rwx" in done.stderr
+    assert not (tmp_path / "a").exists()
 
 
 def test_a_device_0_0_is_no_file(tmp_path: Path) -> None:
