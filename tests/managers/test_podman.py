@@ -613,7 +613,7 @@ def test_a_bundle_of_an_image(podman: Podman, oci: str, kind: str, tmp_path: Pat
     where = podman.ok("image", "mount", IMAGE)
     for form in ("docker-archive", "oci-archive", "oci-dir"):
         podman.ok("save", "--format", form, "--output", tmp_path / form, IMAGE)
-        subprocess.run([oci, "bundle", tmp_path / form, tmp_path / f"{form}-bundle"], check=True)
+        subprocess.run([oci, "bundle", "--copy", tmp_path / form, tmp_path / f"{form}-bundle"], check=True)
         look = "find . ! -path ./run* -printf '%p %y %m %U %G %s %l\\n' | sort"
         trees = [
             subprocess.run(["sh", "-c", look], cwd=folder, capture_output=True, text=True, check=True).stdout
