@@ -18,6 +18,8 @@ make -C "$checkout" --no-print-directory install DESTDIR="$root" PREFIX=/usr LIB
 find "$root/usr/lib/pyrun" \( -name __pycache__ -o -path '*/dependencies/*/tests' -o -path '*/dependencies/*/benchmarks' \) \
     -prune -exec rm -r {} +
 rm -f "$root"/usr/lib/pyrun/*/dependencies/*.dist-info/RECORD
+# Modules that are imported, and yet name an interpreter that Debian has not.
+find "$root"/usr/lib/pyrun/*/dependencies -name '*.py' -exec sed -i '1{/^#!/d}' {} +
 find "$root/usr/lib/pyrun" -name '*.so' -exec strip --strip-unneeded {} +
 ln -sfn "../lib/pyrun/$(basename "$(dirname "$(readlink "$root/usr/bin/pyrun")")")/$(basename "$(readlink "$root/usr/bin/pyrun")")" \
     "$root/usr/bin/pyrun"
