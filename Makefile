@@ -19,7 +19,7 @@ MOST      = 16384
 FITS      = test $$(wc -c < $@) -lt $(MOST) || { echo "$@ is not below $(MOST) bytes" >&2; rm -f $@; exit 1; }
 
 BUILD_NEEDS = gcc libc6-dev libcap-dev libseccomp2 python3-dev python3-venv
-TEST_NEEDS  = busybox-static chromium crun dbus golang-github-opencontainers-specs-dev iproute2 iptables pipx procps qemu-user-static runc strace systemd time uidmap util-linux
+TEST_NEEDS  = busybox-static chromium crun dbus gnupg gpgv golang-github-opencontainers-specs-dev iproute2 iptables pipx procps qemu-user-static runc strace systemd time uidmap util-linux
 ifneq ($(shell uname -m),aarch64)
 TEST_NEEDS += gcc-aarch64-linux-gnu
 endif

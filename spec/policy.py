@@ -28,11 +28,12 @@ HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "post
 
 class Subject(NamedTuple):
     """What is judged. bundle: its directory. image: the digest of the config of the image that it was made of, "": not
-    known. partial: of a container that is there, only what is changed."""
+    known; signer: the key that has signed it. partial: of a container that is there, only what is changed."""
 
     config: Config
     bundle: str
     image: str = ""
+    signer: str = ""
     partial: bool = False
 
     @property
@@ -233,11 +234,22 @@ def pids(subject: Subject, most: int) -> Iterator[Fault]:
 
 def images(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
     """Digests of the configs of images: `pyrun bundle` has made the bundle of one of them, and its root is that."""
-    root = os.path.join(subject.bundle, subject.config.get("root", {}).get("path", ""))
     if subject.image not in allowed:
         yield Fault("/root/path", f"{subject.image or 'what it is of'} is not one of the images that may be run")
-    elif os.path.realpath(root) != os.path.realpath(f"{subject.bundle}/rootfs"):
+    yield from _root_of_image(subject)
+
+
+def _root_of_image(subject: Subject) -> Iterator[Fault]:
+    root = os.path.join(subject.bundle, subject.config.get("root", {}).get("path", ""))
+    if os.path.realpath(root) != os.path.realpath(f"{subject.bundle}/rootfs"):
         yield Fault("/root/path", "is not that of the image")
+
+
+def signers(subject: Subject, allowed: list[str]) -> Iterator[Fault]:
+    """Fingerprints of keys: one of them has signed the image that `pyrun bundle` has made the bundle of."""
+    if subject.signer.upper() not in [name.replace(" ", "").upper() for name in allowed] or not subject.signer:
+        yield Fault("/root/path", f"is of an image that {subject.signer or 'nobody'} has signed")
+    yield from _root_of_image(subject)
 
 
 class Rule(NamedTuple):
@@ -265,6 +277,7 @@ RULES = {
     "readonlyRoot": Rule(bool, read_only_root),
     "roots": Rule(list, roots),
     "seccomp": Rule(bool, seccomp),
+    "signers": Rule(list, signers),
     "sysctl": Rule(list, sysctl),
 }
 # null, zero, full, random, urandom, tty, console, ptmx, and the pseudo terminals (config-linux.md "Default Devices")

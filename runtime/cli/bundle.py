@@ -8,8 +8,10 @@ from pyrun.cgroups.host import host
 from pyrun.cli._screen import Screen
 from pyrun.cli.parse import UsageError
 from pyrun.container.bundle import absolute
+from pyrun.errors import Error
 from pyrun.images import bundle
 from pyrun.images.layers import NoOverlayError, Store
+from pyrun.images.signature import signer
 from pyrun.images.source import Image
 from pyrun.spec.example import example
 
@@ -57,11 +59,17 @@ def _make(context: Context, values: Values, arguments: list[str], store: str) ->
         if screen.terminal:
             os.write(2, f"{_CLEAR}{words}".encode())
 
+    image = Image.at(absolute(name))
+    signed = bool(values["signature"])
+    if signed != bool(values["keyring"]):
+        raise Error("--signature takes a --keyring to judge it by, and the other way round")
+    by = signer(absolute(values.text("signature")), values.text("keyring"), image.manifest) if signed else ""
+
     def made(store: str) -> None:
         config = example(os.geteuid() != 0, host().mode == "v2", os.geteuid(), os.getegid())
         config["process"]["terminal"] = values.flag("tty")
         try:
-            bundle.make(Image.at(absolute(name)), absolute(directory), args, config, store, say)
+            bundle.make(image, absolute(directory), args, config, store, say, by)
         finally:
             say("")
 

@@ -229,6 +229,12 @@ COMMANDS = {
         ("--tty -t", "", "its program gets a terminal"),
         ("--copy", "", "the bundle has a copy of all, and shares no layers"),
         ("--layers", "STORE", "directory of shared layers (default: /var/lib/pyrun/layers)"),
+        (
+            "--signature",
+            "FILE",
+            "signed claim that the image is this one (podman push --sign-by, skopeo standalone-sign)",
+        ),
+        ("--keyring", "FILE", "OpenPGP keys that may have signed it"),
         ("--rm", "", "remove the bundle in DIR, and what was written to its root"),
         ("--mount", "", "mount the root of the bundle in DIR again, after a restart of the machine"),
         ("--prune", "", "remove layers that no bundle is made of"),

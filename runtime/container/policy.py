@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pyrun.errors import ConfigError, Error
-from pyrun.images.layers import image_of
+from pyrun.images.layers import origin
 from pyrun.kernel.files import read_document
 from pyrun.spec.faults import Invalid
 from pyrun.spec.policy import Policy, Subject
@@ -30,7 +30,7 @@ def read(path: str) -> Policy:
 
 def faults(path: str, config: Config, bundle: str) -> list[Fault]:
     """What of a bundle breaks the policy in that file. Raises Error."""
-    return read(path).faults(Subject(config, bundle, image_of(bundle)))
+    return read(path).faults(Subject(config, bundle, *origin(bundle)))
 
 
 def enforce(path: str, config: Config, bundle: str) -> None:

@@ -30,10 +30,13 @@ _CONFIG = "config.json"
 _PARTS = (layers.ROOT, layers.UPPER, layers.WORK, _CONFIG, layers.RECORD)
 
 
-def make(image: Image, directory: str, args: Sequence[str], config: Config, store: str, say: Say) -> None:
+def make(
+    image: Image, directory: str, args: Sequence[str], config: Config, store: str, say: Say, signer: str = ""
+) -> None:
     """Make the root in DIRECTORY/rootfs, and write config.json beside it: `config`, with what the image says. The
     directory must not be there, or be empty. store: where layers are shared, and the root is an overlay; "": it holds
-    a copy of all. say: is told what is being done. Raises Error, and leaves nothing behind."""
+    a copy of all. say: is told what is being done. signer: who has signed the image, for the record. Raises Error, and
+    leaves nothing behind."""
     root = f"{directory}/{layers.ROOT}"
     try:
         os.makedirs(directory, exist_ok=True)
@@ -42,13 +45,13 @@ def make(image: Image, directory: str, args: Sequence[str], config: Config, stor
         if os.listdir(directory):
             raise Error("make the bundle", detail=f"{directory} is not empty", hint="name a new directory")
         os.chmod(directory, 0o700)  # what an image has of setuid programs and devices is not for others
-        layers.write_record(directory, image.digest, None)
+        layers.write_record(directory, image.digest, signer, None)
         os.mkdir(root, 0o755)
     except OSError as e:
         raise Error("make the bundle", call=f"mkdir {directory}", errno=e.errno) from None
     try:
         if store and image.layers:
-            _share(image, directory, store, say)
+            _share(image, directory, store, say, signer)
         else:
             for layer in image.layers:
                 _unpack(image, say, layer, root, "")
@@ -62,7 +65,7 @@ def make(image: Image, directory: str, args: Sequence[str], config: Config, stor
         raise
 
 
-def _share(image: Image, directory: str, path: str, say: Say) -> None:
+def _share(image: Image, directory: str, path: str, say: Say, signer: str) -> None:
     with Store(path) as store:
         # Whether there may be so many is known before the first is unpacked.
         layers.Overlay(path, layers.chain(image.layers)).options(
@@ -72,7 +75,7 @@ def _share(image: Image, directory: str, path: str, say: Say) -> None:
         overlay.make_upper(f"{directory}/{layers.UPPER}")
         os.mkdir(f"{directory}/{layers.WORK}", 0o700)
         store.register(directory, overlay)
-        layers.write_record(directory, image.digest, overlay)
+        layers.write_record(directory, image.digest, signer, overlay)
         layers.mount(directory, overlay)
 
 

@@ -241,19 +241,22 @@ def _unescaped(text: str) -> str:
     return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
 
 
-def write_record(directory: str, image: str, overlay: Overlay | None) -> None:
-    """What the bundle is made of. image: the digest of its config; overlay: None for a copy. It keeps the name by which
+def write_record(directory: str, image: str, signer: str, overlay: Overlay | None) -> None:
+    """What the bundle is made of. image: the digest of its config; signer: a key's fingerprint, "" when nobody has
+    signed it; overlay: None for a copy. It keeps the name by which
     the store knows it, also when it is moved."""
     layers = {"store": overlay.store, "layers": overlay.layers, "directory": directory} if overlay else {}
-    _write(f"{directory}/{RECORD}", {"image": image, **layers})
+    _write(f"{directory}/{RECORD}", {"image": image, "signer": signer, **layers})
 
 
-def image_of(directory: str) -> str:
-    """The digest of the config of the image that a bundle was made of; "" when nothing says so that can be believed."""
+def origin(directory: str) -> tuple[str, str]:
+    """The digest of the config of the image that a bundle was made of, and who has signed that; "" when nothing says so
+    that can be believed."""
     try:
-        return str(_read(directory, RECORD).get("image", ""))
+        found = _read(directory, RECORD)
     except (OSError, Error):
-        return ""
+        return "", ""
+    return found.get("image", ""), found.get("signer", "")
 
 
 def read_record(directory: str) -> tuple[Overlay | None, str]:
@@ -286,7 +289,10 @@ def _read(directory: str, name: str) -> dict[str, Any]:
         raise Error(
             f"read {directory}/{name}", detail="it is no record of a bundle", hint="nothing goes by it: remove it"
         )
-    return {"layers": layers, **{key: str(found[key]) for key in ("image", "store", "directory") if key in found}}
+    return {
+        "layers": layers,
+        **{key: str(found[key]) for key in ("image", "signer", "store", "directory") if key in found},
+    }
 
 
 def _write(path: str, content: dict[str, Any]) -> None:

@@ -44,13 +44,14 @@ class Layer:
 
 
 class Image:
-    """config: the image's (image-spec, config.md). digest: its, verified where something names it. layers: the lowest
-    first. Raises Error."""
+    """config: the image's (image-spec, config.md). digest: its, verified where something names it. manifest: the digest
+    of its manifest, "" for docker save's. layers: the lowest first. Raises Error."""
 
     def __init__(self, path: str, wanted: str = "") -> None:
         """path: the directory or the tar. wanted: the tag or the name of one of several images in it."""
         self.path = path
         self.digest = ""
+        self.manifest = ""
         self._tar: tarfile.TarFile | None = None
         self._members: dict[str, tarfile.TarInfo] = {}
         try:
@@ -131,6 +132,7 @@ class Image:
         document = self._blob(row)
         if row.get("mediaType") in _INDEXES or "manifests" in document:
             return self._manifest(document, "", depth - 1)
+        self.manifest = str(row["digest"])
         return document
 
     def _of_docker(self, wanted: str) -> tuple[dict[str, Any], list[Layer]]:
