@@ -20,7 +20,7 @@ import stat
 import struct
 import tempfile
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from errno import ENOENT, ENOTCONN
 from typing import TYPE_CHECKING
 
@@ -83,18 +83,22 @@ class Learned:
         self._seen: set[tuple[int, int]] = set()
         self._failure: BaseException | None = None
         self._init = -1
-        # Before anything is made.
-        self._output = _Output(file)
-        try:
-            self._folder = tempfile.mkdtemp(prefix="pyrun-")
-            self._heir = _Heir(self._folder, self._output.beside)
-            self._socket = socket.socket(socket.AF_UNIX)
-            self._socket.bind(f"{self._folder}/agent")
-            self._socket.listen(8)
-        except BaseException:
-            self._output.close()
-            raise
-        self._ends, self._end = os.pipe()
+        # Before anything of the container is made.
+        with ExitStack() as undo:
+            self._output = _Output(file)
+            undo.callback(self._output.close)
+            try:
+                self._folder = tempfile.mkdtemp(prefix="pyrun-")
+                undo.callback(shutil.rmtree, self._folder, ignore_errors=True)
+                self._heir = _Heir(self._folder, self._output.beside)
+                undo.callback(self._heir.dismiss)
+                self._socket = undo.enter_context(socket.socket(socket.AF_UNIX))
+                self._socket.bind(f"{self._folder}/agent")
+                self._socket.listen(8)
+                self._ends, self._end = os.pipe()
+            except OSError as e:
+                raise Error("listen for the system calls", detail=str(e), hint="TMPDIR says where") from None
+            self._undo = undo.pop_all()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -118,11 +122,9 @@ class Learned:
         """Listen no more. FILE is as it was unless `write` has said otherwise: of a run that failed it would be no
         profile."""
         self._stop()
-        self._heir.dismiss()
         if self._init >= 0:
             os.close(self._init)
-        self._output.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._undo.close()
 
     def write(self) -> None:
         """The profile of what has been seen, once the run has come to its end. Raises Error."""

@@ -9,7 +9,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,14 +42,19 @@ def compiled(container: Container, source: str, *options: str) -> None:
     container.args = ["/program"]
 
 
-def left() -> set[Path]:
-    return {path for path in Path("/tmp").glob("pyrun-*") if path.is_dir()}
+@pytest.fixture
+def tmp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where recording has its socket, whose path must be short; nobody else's is there."""
+    made = Path(tempfile.mkdtemp(prefix="t-"))
+    monkeypatch.setenv("TMPDIR", str(made))
+    yield made
+    shutil.rmtree(made)
 
 
-def test_a_profile_that_is_learned(container: Container, tmp_path: Path) -> None:
+def test_a_profile_that_is_learned(container: Container, tmp_path: Path, tmp: Path) -> None:
     """It allows what was done, also by children, and no more."""
     script = "cd /tmp && ls / > /dev/null; (sleep 0.01); echo a | cat"
-    file, before = tmp_path / "profile.json", left()
+    file = tmp_path / "profile.json"
     done = container.run(script, "--seccomp-record", str(file))
     assert (done.code, done.out, done.err) == (0, "a\n", ""), done
     profile = json.loads(file.read_text())
@@ -58,7 +65,7 @@ def test_a_profile_that_is_learned(container: Container, tmp_path: Path) -> None
     container.linux["seccomp"] = profile
     assert container.sees(script) == "a"
     assert "Operation not permitted" in container.run("mkdir /tmp/x").err
-    assert not left() - before and not [*tmp_path.glob(".profile*")]
+    assert not [*tmp.iterdir()] and not [*tmp_path.glob(".profile*")]
 
 
 def test_a_profile_of_what_fails(container: Container, tmp_path: Path) -> None:
@@ -167,11 +174,11 @@ def test_a_policy_that_asks_for_a_profile(container: Container, tmp_path: Path) 
     assert (code, out) == (0, "ran\n") and "/linux/seccomp, is not in force" in err
 
 
-def test_it_is_killed(container: Container, tmp_path: Path) -> None:
+def test_it_is_killed(container: Container, tmp_path: Path, tmp: Path) -> None:
     """The container ends with who hears its calls, and nothing is left of the recording."""
     container.sh("while true; do true; done")
     container.write()
-    file, before = tmp_path / "profile.json", left()
+    file = tmp_path / "profile.json"
     command = container.runtime.command("run", "--bundle", container.path, "--seccomp-record", file, container.id)
     quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
     process = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
@@ -191,9 +198,9 @@ def test_it_is_killed(container: Container, tmp_path: Path) -> None:
         except ProcessLookupError:
             pass
         os.close(init)
-    while (left() - before or [*tmp_path.glob(".profile*")]) and time.monotonic() < end:
+    while ([*tmp.iterdir()] or [*tmp_path.glob(".profile*")]) and time.monotonic() < end:
         continue
-    assert not left() - before and not [*tmp_path.glob(".profile*")] and not file.exists()
+    assert not [*tmp.iterdir()] and not [*tmp_path.glob(".profile*")] and not file.exists()
     container.runtime.ok("delete", "--force", container.id)
 
 
@@ -235,3 +242,12 @@ def test_a_signal_between(container: Container, tmp_path: Path) -> None:
     done = patched(container, file, "if len(calls) in (9, 12): raise InterruptedError(errno.EINTR, 'a signal')")
     assert (done.returncode, done.stdout, done.stderr) == (0, "ran\n", "")
     assert "execve" in names(file)
+
+
+def test_no_place_for_the_socket(container: Container, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    done = container.run("true", "--seccomp-record", str(tmp_path / "profile.json"))
+    assert done.code == 1 and "listen for the system calls" in done.err and "Traceback" not in done.err
+    assert not container.exists() and not [*tmp_path.glob(".profile*")] and not [*long.iterdir()]
