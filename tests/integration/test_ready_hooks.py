@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,13 @@ def pairs(host: Host) -> int:
     return len(json.loads(host("ip", "-j", "link", "show", "type", "veth").out or "[]"))
 
 
+def wait_for_pairs(host: Host, count: int) -> None:
+    """The kernel takes a namespace apart when it has time."""
+    end = time.monotonic() + 60
+    while pairs(host) != count:
+        assert time.monotonic() < end
+
+
 def test_a_network(new_container: Callable[[], Container], host: Host) -> None:
     """Each has an address of its own, a route, and reaches the bridge."""
     one, two = new_container(), new_container()
@@ -185,8 +193,7 @@ def test_there_are_so_many_addresses(
     one, two = new_container(), new_container()
     for container in (one, two):
         networked(container)
-    while pairs(host) == 5:  # the kernel takes a namespace apart when it has time
-        continue
+    wait_for_pairs(host, 4)
     done = host(*one.runtime.command("create", "--bundle", one.path, one.id), **QUIET)
     assert done.code == 0 and addresses()["10.201.7.4"] == one.id
     done = host(*two.runtime.command("create", "--bundle", two.path, two.id))
@@ -353,8 +360,7 @@ def test_a_pid_that_is_anothers_by_now(host: Host, space: Callable[..., Space]) 
     one.end()
     note.update(pid=os.getpid())
     (NOTED / "10.201.7.2").write_text(json.dumps(note))
-    while pairs(host):
-        continue
+    wait_for_pairs(host, 0)
     assert connect(host, two) == "10.201.7.2"
 
 
