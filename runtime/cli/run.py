@@ -12,6 +12,7 @@ from pyrun.kernel.signals import SIGKILL, SIGSYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pyrun.cli._learned import Learned
     from pyrun.cli.foreground import Foreground
     from pyrun.cli.main import Context
     from pyrun.cli.parse import Values
@@ -31,26 +32,30 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if values["seccomp_record"]:
         if detach:
             raise Error("--seccomp-record goes with a container that is waited for, not with --detach")
-        from pyrun.cli._learned import Learned  # lazy: only with --seccomp-record
+        from pyrun.cli._learned import Learned, refuse  # lazy: only with --seccomp-record
 
-        learned = Learned(values.text("seccomp_record"))
+        refuse(context.require)
+        learned = Learned(values.text("seccomp_record"), context.caller.log)
         try:
             options.seccomp = learned.profile
-            code = attend(create(context.root, arguments[0], options, context.caller), detach, keep, subreaper)
+            created = create(context.root, arguments[0], options, context.caller)
+            code = attend(created, detach, keep, subreaper, learned)
+            learned.write()
         finally:
             learned.close()
-        learned.write()
         return code
     return attend(create(context.root, arguments[0], options, context.caller), detach, keep, subreaper)
 
 
-def attend(created: Created, detach: bool, keep: bool, subreaper: bool) -> int:
-    """Start the container and, in the foreground, stay with it to its end."""
+def attend(created: Created, detach: bool, keep: bool, subreaper: bool, learned: Learned | None = None) -> int:
+    """Start the container and, in the foreground, stay with it to its end. learned: who hears its system calls."""
     container = created.container
     foreground = notifications = None
     # From here to the end of start it is ours alone: whatever happens, it doesn't stay.
     try:
         created.executor.close()
+        if learned:
+            learned.guard(container.state["pid"])
         if b"NOTIFY_SOCKET" in container.caller.environ:
             from pyrun.cli.service import Notifications  # lazy: only under a service manager
 

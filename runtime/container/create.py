@@ -76,6 +76,8 @@ def create(root: str, name: str, options: CreateOptions, caller: Caller) -> Crea
         caller.log.warning(str(fault))
     check_terminal(config, options)
     if options.seccomp:
+        if config.get("linux", {}).get("seccomp"):
+            caller.log.warning("the config's own profile, /linux/seccomp, is not in force: its calls are recorded")
         config.setdefault("linux", {})["seccomp"] = options.seccomp
     if caller.log.says_all:
         _tell(caller.log, config, options)

@@ -57,7 +57,10 @@ def flags(seccomp: Seccomp) -> int:
 
 def notifies(seccomp: Seccomp | None) -> bool:
     """Some calls wait for the answer of an agent."""
-    return seccomp is not None and any(rule["action"] == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", []))
+    if seccomp is None:
+        return False
+    actions = [seccomp["defaultAction"], *(rule["action"] for rule in seccomp.get("syscalls", []))]
+    return "SCMP_ACT_NOTIFY" in actions
 
 
 def refuse_unprivileged(seccomp: Seccomp) -> None:

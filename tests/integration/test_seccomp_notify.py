@@ -272,33 +272,3 @@ def test_a_filter_around_that_has_a_listener(container: Container, agent: Agent)
     assert done.code == 1
     assert "EBUSY" in done.err
     assert not container.exists()
-
-
-def test_a_profile_that_is_learned(container: Container, tmp_path: Path) -> None:
-    """It allows what was done, also by children, and no more."""
-    script = "cd /tmp && ls / > /dev/null; (sleep 0.01); echo a | cat"
-    container.sh(script)
-    file = tmp_path / "profile.json"
-    done = container.run(script, "--seccomp-record", str(file))
-    assert (done.code, done.out, done.err) == (0, "a\n", ""), done
-    profile = json.loads(file.read_text())
-    [rule] = profile["syscalls"]
-    assert rule["names"] == sorted(rule["names"]) and {"execve", "chdir", "exit_group"} <= {*rule["names"]}
-    assert not {"mkdir", "mount", "ptrace"} & {*rule["names"]}
-    container.linux["seccomp"] = profile
-    assert container.sees(script) == "a"
-    assert "Operation not permitted" in container.run("mkdir /tmp/x").err
-    assert not list(Path("/tmp").glob("pyrun-*/agent"))
-
-
-def test_a_profile_of_what_fails(container: Container, tmp_path: Path) -> None:
-    container.args = ["/nowhere"]
-    container.write()
-    file = tmp_path / "profile.json"
-    done = container.runtime("run", "--seccomp-record", file, "--bundle", container.path, container.id)
-    assert done.code == 1 and "/process/args/0" in done.err and not container.exists()
-    assert file.read_text() == ""
-    done = container.runtime("run", "--detach", "--seccomp-record", file, "--bundle", container.path, container.id)
-    assert done.code == 1 and "not with --detach" in done.err
-    done = container.runtime("run", "--seccomp-record", "/nowhere/x", "--bundle", container.path, container.id)
-    assert done.code == 1 and "open /nowhere/x: ENOENT" in done.err

@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).parents[2]
 ARROWS = {
     "above": {"kernel", "cli"},  # caller asks who we are; __main__ starts the command line
     "spec": set(),
-    "hooks": set(),
+    "hooks": {"kernel"},
     "kernel": set(),
     "machine": {"kernel"},
     "host": {"kernel", "machine"},
