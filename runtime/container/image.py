@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from pyrun.criu.messages import CGROUP_MODES, NETWORK_LOCKS
 from pyrun.errors import Error
+from pyrun.plan import devices
 from pyrun.record import Record
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.paths import clean
@@ -109,12 +111,24 @@ def _config_file(config: Config) -> str | None:
     return next((path for path in _CONFIG_FILES if os.path.exists(path)), None)
 
 
-def external_mounts(config: Config, bundle: str) -> list[str]:
-    """Binds, which are the host's: by their destinations; with a bundle, for restore, to what they are of."""
-    found = []
+def external_mounts(config: Config, bundle: str, pid: int = 0) -> list[str]:
+    """Mounts of what is the host's: by their destinations, as init `pid` has them; with a bundle, for restore, to what
+    they are of."""
+    found = {}
     for mount in config.get("mounts", []):
         if {"bind", "rbind"} & set(mount.get("options", [])):
-            destination = clean(mount["destination"])
-            source = os.path.join(bundle, mount["source"]) if bundle else destination
-            found.append(f"mnt[{destination}]:{source}")
-    return found
+            found[clean(mount["destination"])] = os.path.join(bundle, mount["source"])
+    linux = config.get("linux", {})
+    if any(row["type"] == "user" for row in linux.get("namespaces", [])):
+        # There devices are binds of the host's, and what hides files is one of them.
+        found |= {node.path: node.path for node in devices.nodes(config)}
+        masked = [clean(path) for path in linux.get("maskedPaths", [])]
+        found |= {path: "/dev/null" for path in masked if bundle or _is_device(f"/proc/{pid}/root{path}")}
+    return [f"mnt[{destination}]:{source if bundle else destination}" for destination, source in found.items()]
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.lstat(path).st_mode)
+    except OSError:
+        return False

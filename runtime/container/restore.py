@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pyrun.container.bundle import CreateOptions
     from pyrun.spec.config import Config
 
+# The first of the descriptors that CRIU inherits: our stderr, its own being for us.
+_FIRST = 4
+
 
 class RestoreOptions(ImageOptions):
     """Of restore alone."""
@@ -123,7 +126,7 @@ class _Restoring:
                 for fd in inherited:
                     os.close(fd)
             if not response.get("success"):
-                raise failure(f"restore container {container.id}", response, directories.log)
+                raise failure(f"restore container {container.id}", response, directories.log, conversation.said)
         self._is_init(response["restore"]["pid"])
         os.rmdir(CRIU_ROOT, dir_fd=container.directory.fd)
         del state["creating"]
@@ -174,8 +177,8 @@ class _Restoring:
 
 
 def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
-    """Descriptors of namespaces to join, and (key, number) of each as CRIU has it: from 4 on."""
-    fds: list[int] = []
+    """Our stderr and descriptors of namespaces to join, and (key, number) of each of these as CRIU has it."""
+    fds = [os.dup(2)]
     keys = []
     for row in config.get("linux", {}).get("namespaces", []):
         if row.get("path") and row["type"] in EXTERNAL:
@@ -183,18 +186,18 @@ def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
                 fds.append(os.open(row["path"], os.O_RDONLY | os.O_CLOEXEC))
             except OSError as e:
                 raise Error("join a namespace", call=f"open {row['path']}", errno=e.errno) from None
-            keys.append((EXTERNAL[row["type"]][1], 3 + len(fds)))
+            keys.append((EXTERNAL[row["type"]][1], _FIRST + len(fds) - 1))
     return fds, keys
 
 
 def _pipes(path: str) -> list[dict[str, Any]]:
-    """What stood for 0, 1 and 2, where it was a pipe: now it is ours."""
+    """What stood for 0, 1 and 2, where it was a pipe: now it is ours, as CRIU has it."""
     try:
         with open(path, "rb") as file:
             links = strictjson.loads(file.read())
     except (OSError, Invalid):
         return []
-    numbered = enumerate(links[:3]) if isinstance(links, list) else ()
+    numbered = zip((0, 1, _FIRST), links) if isinstance(links, list) else ()
     return [{"key": link, "fd": number} for number, link in numbered if isinstance(link, str) and "pipe:" in link]
 
 
