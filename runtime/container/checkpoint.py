@@ -47,7 +47,10 @@ def checkpoint(container: Container, options: DumpOptions) -> None:
             "evasive_devices": True,
             "link_remap": options.link_remap,
             "tcp_skip_in_flight": options.tcp_skip_in_flight,
-            "external": [*external_mounts(config, "", container.state["pid"]), *_external_namespaces(container, config)],
+            "external": [
+                *external_mounts(config, "", container.state["pid"]),
+                *_external_namespaces(container, config),
+            ],
             "parent_img": options.parent_path or None,
             "track_mem": True if options.pre_dump or options.parent_path else None,
             "status_fd": options.status_fd if options.status_fd >= 0 else None,
@@ -104,7 +107,7 @@ def _link(path: str) -> str:
 
 def _write(path: str, text: str) -> None:
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(text)
     except OSError as e:
         raise Error("write the image", call=f"open {path}", errno=e.errno) from None

@@ -92,6 +92,7 @@ class _Restoring:
         container.directory.write_file(CONFIGS[FORMAT], raw)
         container.directory.write(state)
         with Directories(options, "restore.log", make=False) as directories:
+            self._require_searchable(directories.image, options.image_path)
             inherited, keys = _inherited(self.config)
             try:
                 conversation = self._service(criu, inherited, options)
@@ -133,6 +134,12 @@ class _Restoring:
         container.directory.write(state)
         if self.bundle.pid_file:
             write_pid_file(self.bundle.pid_file, state["pid"])
+
+    def _require_searchable(self, image: int, path: str) -> None:
+        """Root of a user namespace looks for what an image need not have."""
+        if self.container.has_userns and not os.fstat(image).st_mode & stat.S_IXOTH:
+            detail = f"{path} can't be searched by root of the user namespace"
+            raise Error("restore", detail=detail, hint=f"chmod o+x {path}")
 
     def _service(self, criu: str, inherited: list[int], options: RestoreOptions) -> Service:
         directory, state = self.container.directory, self.container.state
@@ -197,16 +204,17 @@ def _pipes(path: str) -> list[dict[str, Any]]:
             links = strictjson.loads(file.read())
     except (OSError, Invalid):
         return []
-    numbered = zip((0, 1, _FIRST), links) if isinstance(links, list) else ()
+    numbered = zip((0, 1, _FIRST), links, strict=False) if isinstance(links, list) else ()
     return [{"key": link, "fd": number} for number, link in numbered if isinstance(link, str) and "pipe:" in link]
 
 
 def _cgroup_roots(pid: int) -> list[dict[str, str]]:
-    """For version 1: where the cgroups of the image are to be. On version 2 it is where CRIU is itself."""
+    """Where the cgroups of the image are to be: where CRIU is itself. Version 2 has no controller's name."""
     found = []
     for line in _text(f"/proc/{pid}/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        found += [{"ctrl": name.removeprefix("name="), "path": path} for name in controllers.split(",") if name]
+        names = [name.removeprefix("name=") for name in controllers.split(",")]
+        found += [{"ctrl": name, "path": path} if name else {"path": path} for name in names]
     return found
 
 

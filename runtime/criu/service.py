@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _DIRECTORIES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin:/usr/local/bin"
 _LARGEST = 1 << 16
+_CHECK_SECONDS = 20
 # A line of CRIU's log: (seconds) [pid:] Error (file:line): words
 _ERROR = re.compile(r"^(?:\(\d+\.\d+\)\s+)?(?:\d+: )?Error \([^)]*\): (.*)")
 
@@ -34,8 +35,8 @@ def find(path: str = "") -> str:
 
 
 class Service:
-    """CRIU as a child of ours, with our stdin and stdout. command: what is run. inherited: descriptors that it gets, from
-    4 on. staged: it is stage.py, which hands us its end. Raises Error."""
+    """CRIU as a child of ours, with our stdin and stdout. command: what is run. inherited: descriptors that it gets,
+    from 4 on. staged: it is stage.py, which hands us its end. Raises Error."""
 
     def __init__(self, command: Sequence[str], inherited: Sequence[int] = (), *, staged: bool = False) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -90,13 +91,17 @@ class Service:
 
     def _send(self, request: Mapping[str, Any]) -> None:
         try:
-            self._socket.send(encode(request, REQUEST))
+            self._socket.send(encode(request, REQUEST), socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has ended: that is heard next
         except OSError as e:
             raise Error("speak to CRIU", call="send", errno=e.errno) from None
 
     def _heard(self) -> tuple[bytes, int]:
         try:
             raw, ancillary, flags, _ = self._socket.recvmsg(_LARGEST, socket.CMSG_SPACE(4))
+        except ConnectionResetError:
+            return b"", -1  # it has ended, and has not heard all
         except OSError as e:
             raise Error("hear CRIU", call="recvmsg", errno=e.errno) from None
         fds = array.array("i")
@@ -162,6 +167,31 @@ def last_error(log: str) -> str:
     except OSError:
         return ""
     return found
+
+
+def check(criu: str) -> str:
+    """What this kernel lacks of what CRIU needs, by its own word; "" for nothing. It takes root. Raises Error."""
+    import subprocess  # lazy: for doctor alone
+
+    try:
+        done = subprocess.run(
+            [criu, "check"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            timeout=_CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Error("run CRIU", detail=f"`criu check` takes more than {_CHECK_SECONDS} s") from None
+    except OSError as e:
+        raise Error("run CRIU", call=f"execve {criu}", errno=e.errno) from None
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    errors = [_without_place(line) for line in lines if _ERROR.match(line)]
+    return (errors or lines or [f"it ends with status {done.returncode}"])[-1].strip()
 
 
 def version(criu: str) -> tuple[int, int, int]:

@@ -7,13 +7,14 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-SECONDS = 60  # of an emulated machine
+SECONDS = 40  # of an emulated machine
 CGROUPS = Path("/sys/fs/cgroup")
 # What counts shows that it is the same process: it begins once, and goes on from where it was.
 COUNT = "echo begun >> /tmp/begun; i=0; while :; do i=$((i+1)); echo $i > /tmp/.n; mv /tmp/.n /tmp/n; sleep 0.05; done"
@@ -32,6 +33,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if only := item.get_closest_marker("pyrun_only"):
                 item.add_marker(pytest.mark.skip(only.args[0]))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """An emulated machine takes minutes for all: each failure is said at once."""
+    if report.failed:
+        print(f"\n{report.nodeid}\n{report.longreprtext[-3000:]}", file=sys.__stderr__, flush=True)
 
 
 def until(what: str, holds: Any) -> Any:
@@ -76,13 +83,14 @@ class Box:
             others = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, **others}
             done = subprocess.run([self.runtime, *map(str, arguments)], cwd=self.folder, timeout=SECONDS * 2, **others)
         said = self.stderr.read_text()
-        assert (done.returncode != 0) == fails, (arguments, done.returncode, said, self.log())
+        if (done.returncode != 0) != fails:
+            pytest.fail(f"{arguments}: {done.returncode}\n{said}\n{self.log()}", pytrace=False)
         return said
 
     def log(self) -> str:
         """What went wrong, as CRIU's logs have it."""
         lines = [line for path in self.work.glob("*.log") for line in path.read_text(errors="replace").splitlines()]
-        return "\n".join([*(line for line in lines if "Error" in line or "Warn" in line), *lines[-5:]])
+        return "\n".join([line for line in lines if "Error" in line or "Warn" in line][-20:])
 
     def run(self, name: str = "c", **others: Any) -> None:
         (self.folder / "config.json").write_text(json.dumps(self.config))
@@ -131,7 +139,7 @@ class Box:
 
     def remnants(self, name: str = "c") -> list[str]:
         """What is left of a container that is to be gone."""
-        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "criu" in line]
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "criu-root" in line]
         cgroups = [str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"{name}-x")]
         stores = [path for path in (f"/run/pyrun/{name}", f"/run/runc/{name}") if os.path.exists(path)]
         return [*mounts, *cgroups, *stores, *(str(pid) for pid in self.processes())]

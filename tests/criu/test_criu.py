@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import stat
 import subprocess
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,7 @@ def test_it_goes_on(box: Box) -> None:
     assert box.remnants() == []
     assert box.restore() == ""
     box.went_on(before)
-    assert box.execute("echo", "inside") == "inside\n" if (box.root / "bin/echo").exists() else True
+    assert box.execute("sh", "-c", "echo inside") == "inside\n"
     assert box.status() == "running"
     assert box.cgroup().endswith("/c")
     assert str(box.state()["pid"]) in (CGROUPS / box.cgroup()[1:] / "cgroup.procs").read_text().split()
@@ -71,7 +73,7 @@ def test_another_id_cgroup_and_limits(box: Box) -> None:
     assert box.cgroup("d") == "/second/d"
     assert (CGROUPS / "second/d/pids.max").read_text() == "77\n"
     assert not (CGROUPS / "first/c").exists()
-    refused = box.execute("sh", "-c", "mknod /tmp/kmsg c 1 11; (cat /tmp/kmsg | head -c 1) 2>&1", name="d")
+    refused = box.execute("sh", "-c", "mknod /tmp/kmsg c 1 11 2>&1 || :", name="d")
     assert "not permitted" in refused
     box.execute("sh", "-c", "echo > /dev/null", name="d")
     box.call("delete", "--force", "d")
@@ -174,12 +176,10 @@ def test_file_without_a_name(box: Box) -> None:
     box.checkpoint(fails=True)
     box.checkpoint("--link-remap")
     before = int(box.text("n"))
-    box.restore("--link-remap")
+    box.restore()
     box.went_on(before)
     box.counts("other", above=before)
-    assert sorted(os.listdir(box.root / "tmp")) == sorted(["begun", "n", "other", *(
-        name for name in os.listdir(box.root / "tmp") if name == ".n"
-    )])
+    assert {*os.listdir(box.root / "tmp")} - {".n"} == {"begun", "n", "other"}
 
 
 def test_user_namespace(box: Box) -> None:
@@ -259,7 +259,6 @@ def test_network_namespace_by_path(box: Box) -> None:
 
 def test_pipes_as_stdio(box: Box) -> None:
     """What it writes after restore comes to the pipes of that."""
-    box.config["process"]["args"][2] = "while cat; do :; done; i=0; while :; do i=$((i+1)); echo $i; echo $i >&2; sleep 0.05; done"
     box.config["process"]["args"][2] = "i=0; while :; do i=$((i+1)); echo out$i; echo err$i >&2; sleep 0.05; done"
     ends = [os.pipe() for _ in range(4)]
 
@@ -313,7 +312,7 @@ TERMINAL = "stty -echo 2>/dev/null; while read line; do echo heard $line; done"
 def test_terminal_by_console_socket(box: Box) -> None:
     box.config["process"].update(terminal=True, args=["sh", "-c", TERMINAL])
     first, second = Console(box.folder, "first"), Console(box.folder, "second")
-    box.run(*(), **{}) if False else None
+    box.run(*()) if False else None
     (box.folder / "config.json").write_text(json.dumps(box.config))
     null = subprocess.DEVNULL
     box.call("--log", box.folder / "log", "run", "-d", "--console-socket", first.path, "c", stdout=null, stderr=null)
@@ -440,17 +439,20 @@ def test_pyrun_is_killed(box: Box, at: int) -> None:
             command[command.index("--image-path") + 1] = box.image
             box.call("delete", "--force", "c")
             assert box.remnants() == []
+        shutil.rmtree(box.work)
         with subprocess.Popen(command, cwd=box.folder, stdin=subprocess.DEVNULL) as running:
-            log = box.work / ("dump.log" if verb == "checkpoint" else "restore.log")
-            log.unlink(missing_ok=True)
             # As many lines into its log as that; whatever it is doing then.
-            until("a line", lambda: running.poll() is not None or (at == 0) or _lines(log) >= at * 60)
+            until("so many lines", partial(_has_come_to, running, box.work, at * 60))
             running.kill()
         until("CRIU's end", lambda: not _criu())
         if verb == "checkpoint" and box.status() == "running":
             box.counts()
     box.call("delete", "--force", "c")
     until("nothing left", lambda: not box.remnants())
+
+
+def _has_come_to(running: subprocess.Popen[bytes], work: Path, lines: int) -> bool:
+    return running.poll() is not None or max((_lines(path) for path in work.glob("*.log")), default=0) >= lines
 
 
 def _lines(path: Path) -> int:
@@ -473,7 +475,7 @@ def test_criu_is_killed(box: Box) -> None:
     stop = threading.Event()
 
     def kill() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.01):
             log = box.work / "dump.log"
             if _lines(log) > 20:
                 for pid in _criu():
