@@ -144,7 +144,7 @@ class _Restoring:
     def _service(self, criu: str, inherited: list[int], options: RestoreOptions) -> Service:
         directory, state = self.container.directory, self.container.state
         os.mkdir(CRIU_ROOT, 0o700, dir_fd=directory.fd)
-        needed = [_destination(mount) for mount in self.config.get("mounts", [])]
+        needed = [_destination(mount, self.bundle.bundle) for mount in self.config.get("mounts", [])]
         arguments = [state["rootfs"], f"{directory.path}/{CRIU_ROOT}", options.image_path, options.work_path, criu]
         command = [sys.executable, "-IS", stage.__file__, *arguments, *filter(None, needed)]
         return Service(command, inherited, staged=True)
@@ -218,12 +218,12 @@ def _cgroup_roots(pid: int) -> list[dict[str, str]]:
     return found
 
 
-def _destination(mount: Any) -> str:
+def _destination(mount: Any, bundle: str) -> str:
     """What a mount is made on, for criu/stage.py; "" for what is not made."""
     if not {"bind", "rbind"} & set(mount.get("options", [])):
         return f"{clean(mount['destination'])}/"
     try:
-        directory = stat.S_ISDIR(os.stat(mount["source"]).st_mode)
+        directory = stat.S_ISDIR(os.stat(os.path.join(bundle, mount["source"])).st_mode)
     except OSError:
         return ""
     return clean(mount["destination"]) + "/" * directory

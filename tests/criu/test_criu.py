@@ -439,7 +439,7 @@ def test_pyrun_is_killed(box: Box, at: int) -> None:
             command[command.index("--image-path") + 1] = box.image
             box.call("delete", "--force", "c")
             assert box.remnants() == []
-        shutil.rmtree(box.work)
+        shutil.rmtree(box.work, ignore_errors=True)
         with subprocess.Popen(command, cwd=box.folder, stdin=subprocess.DEVNULL) as running:
             # As many lines into its log as that; whatever it is doing then.
             until("so many lines", partial(_has_come_to, running, box.work, at * 60))

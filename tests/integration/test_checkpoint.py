@@ -185,6 +185,48 @@ def test_what_restore_is_told(container: Container, criu: Criu, call: Any, tmp_p
     container.delete("--force")
 
 
+def test_what_mounts_need_is_made(container: Container, criu: Criu, call: Any) -> None:
+    """In the root, by no symlink out of it; a source may be relative to the bundle."""
+    (container.path / "folder").mkdir()
+    (container.path / "file").touch()
+    container.mount("/one/folder", "bind", "folder", "bind")
+    container.mount("/two/file", "bind", "file", "bind")
+    container.mount("/away/three", "tmpfs")
+    container.up()
+    call("checkpoint")
+    root = container.path / "rootfs"
+    (root / "one/folder").rmdir()
+    (root / "two/file").unlink()
+    (root / "away/three").rmdir()
+    (root / "away").rmdir()
+    (root / "away").symlink_to("/one")
+    assert call("restore") == (0, [])
+    assert (root / "one/folder").is_dir()
+    assert (root / "two/file").is_file()
+    assert (root / "one/three").is_dir()
+    assert not os.path.exists("/one")
+    container.delete("--force")
+
+
+def test_mounts_below_a_bind(container: Container, criu: Criu, call: Any, tmp_path: Path) -> None:
+    """They come with it, unasked; but not what the config mounts there itself."""
+    source = tmp_path / "a source"
+    (source / "below").mkdir(parents=True)
+    (source / "own").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", source / "below"], check=True)
+    try:
+        container.mount("/data", "bind", str(source), "rbind")
+        container.mount("/data/own", "tmpfs")
+        container.up()
+        call("checkpoint")
+        assert criu.told()["external"] == ["mnt[/data]:/data", "mnt[/data/below]:/data/below"]
+        call("restore")
+        assert criu.told()["external"] == [f"mnt[/data]:{source}", f"mnt[/data/below]:{source}/below"]
+        container.delete("--force")
+    finally:
+        subprocess.run(["umount", source / "below"], check=True)
+
+
 def test_user_namespace(container: Container, criu: Criu, call: Any) -> None:
     """What is bound in place of device nodes is the host's."""
     container.user_namespace()
