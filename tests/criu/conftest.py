@@ -22,6 +22,7 @@ COUNT = "echo begun >> /tmp/begun; i=0; while :; do i=$((i+1)); echo $i > /tmp/.
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runtime", default="/usr/local/bin/pyrun")
+    parser.addoption("--systemd-cgroup", action="store_true")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,8 +54,8 @@ def until(what: str, holds: Any) -> Any:
 class Box:
     """A bundle, its containers, and images of them."""
 
-    def __init__(self, folder: Path, runtime: str) -> None:
-        self.folder, self.runtime = folder, runtime
+    def __init__(self, folder: Path, runtime: str, *options: str) -> None:
+        self.folder, self.runtime, self.options = folder, runtime, options
         self.root, self.image, self.work = folder / "rootfs", folder / "image", folder / "work"
         self.stderr = folder / "stderr"
         for name in ("bin", "tmp", "dev", "proc", "sys", "usr"):
@@ -67,6 +68,7 @@ class Box:
         self.config["process"].update(terminal=False, args=["sh", "-c", COUNT])
         self.config["root"]["readonly"] = False
         self.linux = self.config["linux"]
+        self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/box/c"
 
     def python(self, program: str) -> None:
         """The program, by the guest's Python."""
@@ -81,8 +83,11 @@ class Box:
         """Run the runtime. Returns what it says, on both."""
         with self.stderr.open("wb") as file:
             others = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, **others}
-            done = subprocess.run([self.runtime, *map(str, arguments)], cwd=self.folder, timeout=SECONDS * 2, **others)
-        said = self.stderr.read_text()
+            done = subprocess.run(
+                [self.runtime, *self.options, *map(str, arguments)], cwd=self.folder, timeout=SECONDS * 2, **others
+            )
+        own = self.folder / "log"
+        said = self.stderr.read_text() + (own.read_text() if own.exists() else "")
         if (done.returncode != 0) != fails:
             pytest.fail(f"{arguments}: {done.returncode}\n{said}\n{self.log()}", pytrace=False)
         return said
@@ -96,6 +101,7 @@ class Box:
         (self.folder / "config.json").write_text(json.dumps(self.config))
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.call("--log", self.folder / "log", "run", "-d", name, **{**null, **others})
+        (self.folder / "log").unlink(missing_ok=True)
 
     def checkpoint(self, *options: object, name: str = "c", image: str = "image", **others: Any) -> str:
         paths = ("--image-path", self.folder / image, "--work-path", self.work)
@@ -140,7 +146,9 @@ class Box:
     def remnants(self, name: str = "c") -> list[str]:
         """What is left of a container that is to be gone."""
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "criu-root" in line]
-        cgroups = [str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"{name}-x")]
+        cgroups = [
+            str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"box-{name}.scope")
+        ]
         stores = [path for path in (f"/run/pyrun/{name}", f"/run/runc/{name}") if os.path.exists(path)]
         return [*mounts, *cgroups, *stores, *(str(pid) for pid in self.processes())]
 
@@ -168,7 +176,8 @@ class Box:
 
 @pytest.fixture
 def box(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
-    made = Box(tmp_path, request.config.getoption("runtime"))
+    options = ["--systemd-cgroup"] if request.config.getoption("systemd_cgroup") else []
+    made = Box(tmp_path, request.config.getoption("runtime"), *options)
     yield made
     made.clean()
     until("the end of its processes", lambda: not made.processes())

@@ -28,7 +28,7 @@ def test_it_goes_on(box: Box) -> None:
     box.went_on(before)
     assert box.execute("sh", "-c", "echo inside") == "inside\n"
     assert box.status() == "running"
-    assert box.cgroup().endswith("/c")
+    assert box.cgroup() in ("/box/c", "/system.slice/box-c.scope")
     assert str(box.state()["pid"]) in (CGROUPS / box.cgroup()[1:] / "cgroup.procs").read_text().split()
     box.call("delete", "--force", "c")
     assert box.remnants() == []
@@ -57,6 +57,8 @@ def test_left_running(box: Box) -> None:
 
 def test_another_id_cgroup_and_limits(box: Box) -> None:
     """What holds for it is the config that it is restored by."""
+    if box.options:
+        pytest.skip("by paths")
     box.linux["cgroupsPath"] = "/first/c"
     box.run()
     box.counts(above=2)
