@@ -27,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pyrun_only(reason): about what only pyrun does, or does so")
+    config.addinivalue_line("markers", "beyond(reason): what runc 1.1 and crun 1.21 can't do")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,6 +35,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if only := item.get_closest_marker("pyrun_only"):
                 item.add_marker(pytest.mark.skip(only.args[0]))
+            if beyond := item.get_closest_marker("beyond"):
+                item.add_marker(pytest.mark.xfail(reason=beyond.args[0]))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
