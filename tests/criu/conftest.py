@@ -107,6 +107,7 @@ class Box:
         (self.folder / "log").unlink(missing_ok=True)
 
     def checkpoint(self, *options: object, name: str = "c", image: str = "image", **others: Any) -> str:
+        self.work.mkdir(exist_ok=True)  # crun asks for it
         paths = ("--image-path", self.folder / image, "--work-path", self.work)
         return self.call("checkpoint", *paths, *options, name, **others)
 
