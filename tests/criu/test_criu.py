@@ -82,7 +82,7 @@ def test_another_id_cgroup_and_limits(box: Box) -> None:
     assert "not permitted" in refused
     box.execute("sh", "-c", "echo > /dev/null", name="d")
     box.call("delete", "--force", "d")
-    assert not (CGROUPS / "second").exists()
+    assert not (CGROUPS / "second/d").exists()
 
 
 def test_chain_of_dumps(box: Box) -> None:
