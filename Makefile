@@ -35,7 +35,7 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest trial trial-guest conformance conformance-guest conformance-all lint bench plots docs pictures install uninstall deb test-deb wheel test-wheel test-musl sbom clean
+.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest test-criu trial trial-guest conformance conformance-guest conformance-all lint bench plots docs pictures install uninstall deb test-deb wheel test-wheel test-musl sbom clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun build/release/version.py
@@ -229,6 +229,10 @@ test-guest: $(FORM)
 # All of conformance/, on cgroup v2.
 conformance-guest: $(FORM)
 	$(IN_GUEST) -- $(VENV)/python -m conformance run pyrun $(CURDIR)/$(TESTED) --tb=short --color=no -p no:cacheprovider
+
+# checkpoint and restore with CRIU, which takes a kernel that has all it asks for: in an emulated PC, with Debian's.
+test-criu: build
+	tests/guest/criu $(if $(filter-out pyrun,$(RUNTIME)),--runtime=/usr/bin/$(RUNTIME))
 
 # make conformance RUNTIME=pyrun (or runc, crun, a path); RUNTIME_TOOLS=DIR: OCI runtime-tools' programs, built there.
 conformance: $(FORM)

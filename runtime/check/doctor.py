@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from pyrun.cgroups.host import TOP, detect
 from pyrun.check import subids
+from pyrun.criu import service
+from pyrun.errors import Error
 from pyrun.host import lsm
 from pyrun.host.seccomp import library_version
 from pyrun.kernel import privilege
@@ -50,9 +52,10 @@ class Finding(Record):
 class Patient:
     """What the checks look at."""
 
-    def __init__(self, caller: Caller, root: str) -> None:
+    def __init__(self, caller: Caller, root: str, criu: str = "") -> None:
         self.caller = caller
         self.root = root
+        self.criu = criu
         self.uid = os.geteuid()
         self.nested = privilege.nested()
         self.capabilities = privilege.own_capabilities()
@@ -60,9 +63,10 @@ class Patient:
         self.kernel = tuple(int(part) for part in os.uname().release.replace("-", ".").split(".")[:2] if part.isdigit())
 
 
-def examine(caller: Caller, root: str) -> list[Finding]:
-    """All findings, in an order to be read in. root: the directory of containers' states."""
-    patient = Patient(caller, root)
+def examine(caller: Caller, root: str, criu: str = "") -> list[Finding]:
+    """All findings, in an order to be read in. root: the directory of containers' states. criu: CRIU's executable, ""
+    for what is found."""
+    patient = Patient(caller, root, criu)
     return [finding for check in CHECKS for finding in check(patient)]
 
 
@@ -264,14 +268,43 @@ def store(patient: Patient) -> Iterator[Finding]:
 def tools(patient: Patient) -> Iterator[Finding]:
     if exists("/sys/fs/resctrl/tasks"):
         yield Finding(about="resctrl", level="ok", says="mounted: linux.intelRdt works")
-    if criu := _program("criu"):
-        yield Finding(about="criu", level="ok", says=criu)
     try:
         import prctl  # noqa: F401  # lazy: a wheel does not bring it
     except ImportError:
         cost = "`run` does not adopt processes that outlive an init without a pid namespace of its own"
         mend = 'pip install "pyrun-oci[prctl]"'
         yield Finding(about="prctl", level="limited", says="python-prctl is not installed", cost=cost, mend=mend)
+
+
+_CRIU = {"mem_track": "--pre-dump", "lazy_pages": "--lazy-pages"}
+
+
+def criu(patient: Patient) -> Iterator[Finding]:
+    """What checkpoint and restore are done by."""
+    try:
+        path = service.find(patient.criu)
+    except Error:
+        cost, mend = "no checkpoint, no restore", "install criu"
+        yield Finding(about="criu", level="limited", says="it is not installed", cost=cost, mend=mend)
+        return
+    try:
+        says = f"CRIU {'.'.join(map(str, service.version(path)))}"
+        if patient.uid:
+            yield Finding(about="criu", level="limited", says=says, cost="checkpoint and restore take root")
+            return
+        if lacks := service.check(path):
+            cost, mend = "no checkpoint, no restore", "a kernel with what CRIU needs (criu.org/Linux_kernel)"
+            yield Finding(about="criu", level="limited", says=f"{says}: {lacks}", cost=cost, mend=mend)
+            return
+        without = [name for name in _CRIU if not service.has_feature(path, name)]
+    except Error as e:
+        yield Finding(about="criu", level="limited", says=str(e), cost="no checkpoint, no restore", mend="install criu")
+        return
+    has = [name for name in _CRIU if name not in without]
+    cost = f"no {', '.join(_CRIU[name] for name in without)}" if without else ""
+    says = f"{says}: {', '.join(has)}" if has else says
+    mend = "a kernel with CONFIG_MEM_SOFT_DIRTY and userfaultfd(2)" if without else ""
+    yield Finding(about="criu", level="limited" if without else "ok", says=says, cost=cost, mend=mend)
 
 
 CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
@@ -285,6 +318,7 @@ CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     security,
     settings,
     store,
+    criu,
     tools,
 )
 

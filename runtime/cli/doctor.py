@@ -16,7 +16,7 @@ _COLOURS = {"ok": GREEN, "limited": YELLOW, "missing": RED}
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
-    findings = examine(context.caller, context.root)
+    findings = examine(context.caller, context.root, context.criu)
     if values["json"]:
         names = ("about", "level", "says", "cost", "mend")
         print(strictjson.dumps([{name: getattr(row, name) for name in names} for row in findings], indent=2))

@@ -47,23 +47,35 @@ def checkpoint(container: Container, options: DumpOptions) -> None:
             "evasive_devices": True,
             "link_remap": options.link_remap,
             "tcp_skip_in_flight": options.tcp_skip_in_flight,
-            "external": [*external_mounts(config, ""), *_external_namespaces(container, config)],
+            "external": [
+                *external_mounts(config, "", container.state["pid"]),
+                *_external_namespaces(container, config),
+            ],
             "parent_img": options.parent_path or None,
             "track_mem": True if options.pre_dump or options.parent_path else None,
             "status_fd": options.status_fd if options.status_fd >= 0 else None,
             "ps": _page_server(options.page_server),
-            "freeze_cgroup": _to_freeze(container, status),
+            # CRIU leaves one that is frozen already, a paused container's, as it finds it.
+            "freeze_cgroup": container.state.get("freezer") or None,
         }
         descriptors = [_link(f"/proc/{container.state['pid']}/fd/{number}") for number in range(3)]
         _write(f"{options.image_path}/{DESCRIPTORS}", strictjson.dumps(descriptors))
-        conversation = Service([criu, "swrk", "3"])
         try:
-            kind = PRE_DUMP if options.pre_dump else DUMP
-            response = conversation.ask({"type": kind, "opts": asked})
+            _ask(criu, {"type": PRE_DUMP if options.pre_dump else DUMP, "opts": asked}, container.id, directories.log)
         finally:
-            conversation.end()
-        if not response.get("success"):
-            raise failure(f"checkpoint container {container.id}", response, directories.log)
+            # A CRIU that is killed leaves it frozen.
+            if status == "running" and container.status == "paused":
+                container.resume()
+
+
+def _ask(criu: str, request: dict[str, Any], name: str, log: str) -> None:
+    conversation = Service([criu, "swrk", "3"])
+    try:
+        response = conversation.ask(request)
+    finally:
+        conversation.end()
+    if not response.get("success"):
+        raise failure(f"checkpoint container {name}", response, log, conversation.said)
 
 
 def _external_namespaces(container: Container, config: Config) -> list[str]:
@@ -75,11 +87,6 @@ def _external_namespaces(container: Container, config: Config) -> list[str]:
             inode = os.stat(f"/proc/{container.state['pid']}/ns/{kind}").st_ino
             found.append(f"{kind}[{inode}]:{key}")
     return found
-
-
-def _to_freeze(container: Container, status: str) -> str | None:
-    """What CRIU freezes the container by; one that is paused is frozen."""
-    return container.state.get("freezer") or None if status == "running" else None
 
 
 def _page_server(text: str) -> dict[str, Any] | None:
@@ -100,7 +107,7 @@ def _link(path: str) -> str:
 
 def _write(path: str, text: str) -> None:
     try:
-        with open(path, "w", encoding="utf-8") as file:
+        with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(text)
     except OSError as e:
         raise Error("write the image", call=f"open {path}", errno=e.errno) from None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from typing import TYPE_CHECKING, Any
 
 from pyrun.criu.messages import CGROUP_MODES, NETWORK_LOCKS
 from pyrun.errors import Error
+from pyrun.plan import devices
 from pyrun.record import Record
 from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.paths import clean
@@ -22,6 +25,7 @@ EXTERNAL = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 _CONFIG_ANNOTATION = "org.criu.config"
 _CONFIG_FILES = ("/etc/criu/pyrun.conf", "/etc/criu/runc.conf")
 _DEBUG = 4
+_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc_pid_mountinfo(5): spaces, and the like
 
 
 class ImageOptions(Record):
@@ -54,7 +58,8 @@ class Directories:
         self.image = self.work = -1
         try:
             for path in (options.image_path, options.work_path) if make else (options.work_path,):
-                os.makedirs(path, 0o700, exist_ok=True)
+                # Root of a user namespace searches it too; what CRIU puts there only root may read.
+                os.makedirs(path, 0o711, exist_ok=True)
             self.image = os.open(options.image_path, os.O_RDONLY | os.O_DIRECTORY)
             self.work = os.open(options.work_path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as e:
@@ -109,12 +114,37 @@ def _config_file(config: Config) -> str | None:
     return next((path for path in _CONFIG_FILES if os.path.exists(path)), None)
 
 
-def external_mounts(config: Config, bundle: str) -> list[str]:
-    """Binds, which are the host's: by their destinations; with a bundle, for restore, to what they are of."""
-    found = []
+def external_mounts(config: Config, bundle: str, pid: int = 0) -> list[str]:
+    """Mounts of what is the host's: by their destinations, as init `pid` has them; with a bundle, for restore, to what
+    they are of. CRIU does not mind one that is not there."""
+    found = {}
+    own = {clean(mount["destination"]) for mount in config.get("mounts", [])}
+    points = _mount_points("self" if bundle else str(pid))
     for mount in config.get("mounts", []):
-        if {"bind", "rbind"} & set(mount.get("options", [])):
-            destination = clean(mount["destination"])
-            source = os.path.join(bundle, mount["source"]) if bundle else destination
-            found.append(f"mnt[{destination}]:{source}")
-    return found
+        options = {*mount.get("options", [])}
+        if {"bind", "rbind"} & options:
+            destination, source = clean(mount["destination"]), os.path.join(bundle, mount["source"])
+            found[destination] = source
+            if "rbind" in options:
+                above = os.path.realpath(source) if bundle else destination
+                rests = {point[len(above) :] for point in points if point.startswith(f"{above}/".replace("//", "/"))}
+                found |= {destination + rest: source + rest for rest in rests if destination + rest not in own}
+    linux = config.get("linux", {})
+    if any(row["type"] == "user" for row in linux.get("namespaces", [])):
+        # There devices are binds of the host's, and what hides files is one of them.
+        found |= {node.path: node.path for node in devices.nodes(config)}
+        masked = [clean(path) for path in linux.get("maskedPaths", [])]
+        found |= {path: "/dev/null" for path in masked if bundle or _is_device(f"/proc/{pid}/root{path}")}
+    return [f"mnt[{destination}]:{source if bundle else destination}" for destination, source in found.items()]
+
+
+def _mount_points(pid: str) -> list[str]:
+    with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        return [_ESCAPE.sub(lambda match: chr(int(match[1], 8)), line.split(" ", 5)[4]) for line in file]
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.lstat(path).st_mode)
+    except OSError:
+        return False

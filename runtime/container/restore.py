@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pyrun.container.bundle import CreateOptions
     from pyrun.spec.config import Config
 
+# The first of the descriptors that CRIU inherits: our stderr, its own being for us.
+_FIRST = 4
+
 
 class RestoreOptions(ImageOptions):
     """Of restore alone."""
@@ -89,6 +92,7 @@ class _Restoring:
         container.directory.write_file(CONFIGS[FORMAT], raw)
         container.directory.write(state)
         with Directories(options, "restore.log", make=False) as directories:
+            self._require_searchable(directories.image, options.image_path)
             inherited, keys = _inherited(self.config)
             try:
                 conversation = self._service(criu, inherited, options)
@@ -123,7 +127,7 @@ class _Restoring:
                 for fd in inherited:
                     os.close(fd)
             if not response.get("success"):
-                raise failure(f"restore container {container.id}", response, directories.log)
+                raise failure(f"restore container {container.id}", response, directories.log, conversation.said)
         self._is_init(response["restore"]["pid"])
         os.rmdir(CRIU_ROOT, dir_fd=container.directory.fd)
         del state["creating"]
@@ -131,10 +135,16 @@ class _Restoring:
         if self.bundle.pid_file:
             write_pid_file(self.bundle.pid_file, state["pid"])
 
+    def _require_searchable(self, image: int, path: str) -> None:
+        """Root of a user namespace looks for what an image need not have."""
+        if self.container.has_userns and not os.fstat(image).st_mode & stat.S_IXOTH:
+            detail = f"{path} can't be searched by root of the user namespace"
+            raise Error("restore", detail=detail, hint=f"chmod o+x {path}")
+
     def _service(self, criu: str, inherited: list[int], options: RestoreOptions) -> Service:
         directory, state = self.container.directory, self.container.state
         os.mkdir(CRIU_ROOT, 0o700, dir_fd=directory.fd)
-        needed = [_destination(mount) for mount in self.config.get("mounts", [])]
+        needed = [_destination(mount, self.bundle.bundle) for mount in self.config.get("mounts", [])]
         arguments = [state["rootfs"], f"{directory.path}/{CRIU_ROOT}", options.image_path, options.work_path, criu]
         command = [sys.executable, "-IS", stage.__file__, *arguments, *filter(None, needed)]
         return Service(command, inherited, staged=True)
@@ -174,8 +184,8 @@ class _Restoring:
 
 
 def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
-    """Descriptors of namespaces to join, and (key, number) of each as CRIU has it: from 4 on."""
-    fds: list[int] = []
+    """Our stderr and descriptors of namespaces to join, and (key, number) of each of these as CRIU has it."""
+    fds = [os.dup(2)]
     keys = []
     for row in config.get("linux", {}).get("namespaces", []):
         if row.get("path") and row["type"] in EXTERNAL:
@@ -183,36 +193,37 @@ def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
                 fds.append(os.open(row["path"], os.O_RDONLY | os.O_CLOEXEC))
             except OSError as e:
                 raise Error("join a namespace", call=f"open {row['path']}", errno=e.errno) from None
-            keys.append((EXTERNAL[row["type"]][1], 3 + len(fds)))
+            keys.append((EXTERNAL[row["type"]][1], _FIRST + len(fds) - 1))
     return fds, keys
 
 
 def _pipes(path: str) -> list[dict[str, Any]]:
-    """What stood for 0, 1 and 2, where it was a pipe: now it is ours."""
+    """What stood for 0, 1 and 2, where it was a pipe: now it is ours, as CRIU has it."""
     try:
         with open(path, "rb") as file:
             links = strictjson.loads(file.read())
     except (OSError, Invalid):
         return []
-    numbered = enumerate(links[:3]) if isinstance(links, list) else ()
+    numbered = zip((0, 1, _FIRST), links, strict=False) if isinstance(links, list) else ()
     return [{"key": link, "fd": number} for number, link in numbered if isinstance(link, str) and "pipe:" in link]
 
 
 def _cgroup_roots(pid: int) -> list[dict[str, str]]:
-    """For version 1: where the cgroups of the image are to be. On version 2 it is where CRIU is itself."""
+    """Where the cgroups of the image are to be: where CRIU is itself. Version 2 has no controller's name."""
     found = []
     for line in _text(f"/proc/{pid}/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        found += [{"ctrl": name.removeprefix("name="), "path": path} for name in controllers.split(",") if name]
+        names = [name.removeprefix("name=") for name in controllers.split(",")]
+        found += [{"ctrl": name, "path": path} if name else {"path": path} for name in names]
     return found
 
 
-def _destination(mount: Any) -> str:
+def _destination(mount: Any, bundle: str) -> str:
     """What a mount is made on, for criu/stage.py; "" for what is not made."""
     if not {"bind", "rbind"} & set(mount.get("options", [])):
         return f"{clean(mount['destination'])}/"
     try:
-        directory = stat.S_ISDIR(os.stat(mount["source"]).st_mode)
+        directory = stat.S_ISDIR(os.stat(os.path.join(bundle, mount["source"])).st_mode)
     except OSError:
         return ""
     return clean(mount["destination"]) + "/" * directory

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 _DIRECTORIES = "/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin:/usr/local/bin"
 _LARGEST = 1 << 16
+_CHECK_SECONDS = 20
 # A line of CRIU's log: (seconds) [pid:] Error (file:line): words
-_ERROR = re.compile(r"^\(\d+\.\d+\)\s+(?:\d+: )?Error \([^)]*\): (.*)")
+_ERROR = re.compile(r"^(?:\(\d+\.\d+\)\s+)?(?:\d+: )?Error \([^)]*\): (.*)")
 
 
 def find(path: str = "") -> str:
@@ -34,19 +35,14 @@ def find(path: str = "") -> str:
 
 
 class Service:
-    """CRIU as a child of ours. command: what is run. inherited: descriptors that it gets, from 4 on. stdio: what it and
-    all that it restores get for 0, 1 and 2. staged: it is stage.py, which hands us its end. Raises Error."""
+    """CRIU as a child of ours, with our stdin and stdout. command: what is run. inherited: descriptors that it gets,
+    from 4 on. staged: it is stage.py, which hands us its end. Raises Error."""
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        inherited: Sequence[int] = (),
-        stdio: Sequence[int] = (0, 1, 2),
-        *,
-        staged: bool = False,
-    ) -> None:
+    def __init__(self, command: Sequence[str], inherited: Sequence[int] = (), *, staged: bool = False) -> None:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        fds = [*stdio, theirs.fileno(), *inherited]
+        # What it says before it has a log, and of conversations that end: for us, not for the caller.
+        self._stderr = os.memfd_create("stderr")
+        fds = [0, 1, self._stderr, theirs.fileno(), *inherited]
         actions: list[Any] = []
         # First out of the way: a number may be both one that is wanted and one that is asked for.
         copies = [os.dup(fd) for fd in fds]
@@ -57,12 +53,15 @@ class Service:
         try:
             self.pid = os.posix_spawn(command[0], list(command), _environment(), file_actions=actions)
         except OSError as e:
+            self._socket.close()
+            os.close(self._stderr)
             raise Error("run CRIU", call=f"execve {command[0]}", errno=e.errno) from None
         finally:
             for fd in copies:
                 os.close(fd)
             theirs.close()
         self._ended = False
+        self.said = ""  # once it has ended: the last line that it has written to its stderr
         if staged:
             self._take()
 
@@ -70,7 +69,7 @@ class Service:
         raw, fd = self._heard()
         if fd < 0:
             self.end()
-            raise Error("run CRIU", detail=raw.decode(errors="replace") or "it has ended")
+            raise Error("run CRIU", detail=raw.decode(errors="replace") or self.said or "it has ended")
         self._socket.close()
         self._socket = socket.socket(fileno=fd)
 
@@ -92,13 +91,17 @@ class Service:
 
     def _send(self, request: Mapping[str, Any]) -> None:
         try:
-            self._socket.send(encode(request, REQUEST))
+            self._socket.send(encode(request, REQUEST), socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it has ended: that is heard next
         except OSError as e:
             raise Error("speak to CRIU", call="send", errno=e.errno) from None
 
     def _heard(self) -> tuple[bytes, int]:
         try:
             raw, ancillary, flags, _ = self._socket.recvmsg(_LARGEST, socket.CMSG_SPACE(4))
+        except ConnectionResetError:
+            return b"", -1  # it has ended, and has not heard all
         except OSError as e:
             raise Error("hear CRIU", call="recvmsg", errno=e.errno) from None
         fds = array.array("i")
@@ -112,7 +115,8 @@ class Service:
         raw, fd = self._heard()
         if not raw:
             code = self.end()
-            raise Error("hear CRIU", detail=f"it has ended with status {code}, and without an answer")
+            said = f": {self.said}" if self.said else ""
+            raise Error("hear CRIU", detail=f"it has ended with status {code}, and without an answer{said}")
         try:
             return decode(raw, RESPONSE), fd
         except ValueError as e:
@@ -124,7 +128,11 @@ class Service:
         if self._ended:
             return 0
         self._ended = True
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        lines = os.pread(self._stderr, _LARGEST, 0).decode(errors="replace").split("\n")
+        self.said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        os.close(self._stderr)
+        return code
 
 
 def _environment() -> dict[str, str]:
@@ -132,13 +140,20 @@ def _environment() -> dict[str, str]:
     return {"PATH": _DIRECTORIES}
 
 
-def failure(what: str, response: Mapping[str, Any], log: str) -> Error:
-    """The Error of a response that is no success: by the last thing that went wrong as CRIU's log has it."""
-    words = response.get("cr_errmsg", "").strip().split("\n")[-1] or last_error(log)
+def failure(what: str, response: Mapping[str, Any], log: str, said: str = "") -> Error:
+    """The Error of a response that is no success: by the last thing that went wrong as CRIU's log has it. said: what it
+    has said elsewhere."""
+    told = response.get("cr_errmsg", "").strip().split("\n")[-1] or last_error(log) or said
+    words = _without_place(told)
     number = response.get("cr_errno", 0)
     return Error(
         what, detail=f"CRIU says: {words}" if words else "CRIU does not say why", errno=number, hint=f"see {log}"
     )
+
+
+def _without_place(line: str) -> str:
+    match = _ERROR.match(line)
+    return match[1].strip() if match else line
 
 
 def last_error(log: str) -> str:
@@ -152,6 +167,31 @@ def last_error(log: str) -> str:
     except OSError:
         return ""
     return found
+
+
+def check(criu: str) -> str:
+    """What this kernel lacks of what CRIU needs, by its own word; "" for nothing. It takes root. Raises Error."""
+    import subprocess  # lazy: for doctor alone
+
+    try:
+        done = subprocess.run(
+            [criu, "check"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            timeout=_CHECK_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise Error("run CRIU", detail=f"`criu check` takes more than {_CHECK_SECONDS} s") from None
+    except OSError as e:
+        raise Error("run CRIU", call=f"execve {criu}", errno=e.errno) from None
+    if done.returncode == 0:
+        return ""
+    lines = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    errors = [_without_place(line) for line in lines if _ERROR.match(line)]
+    return (errors or lines or [f"it ends with status {done.returncode}"])[-1].strip()
 
 
 def version(criu: str) -> tuple[int, int, int]:

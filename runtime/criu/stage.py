@@ -22,7 +22,7 @@ import sys
 IMAGE, WORK = 100, 101
 
 _CLONE_NEWNS = 0x20000
-_MS_BIND, _MS_REC, _MS_PRIVATE, _MS_SLAVE = 0x1000, 0x4000, 0x40000, 0x80000
+_MS_BIND, _MS_REC, _MS_SLAVE = 0x1000, 0x4000, 0x80000
 
 
 def main(root: str, point: str, image: str, work: str, criu: str, *destinations: str) -> None:
@@ -57,9 +57,9 @@ def _mount(root: str, point: str) -> None:
 
     call("unshare", libc.unshare(_CLONE_NEWNS))
     call("make / a slave", libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None))
+    # It receives what the host mounts below, as at create: CRIU gives the container's mounts what this one has of that.
     target = os.fsencode(point)
     call(f"bind {root}", libc.mount(os.fsencode(root), target, None, _MS_BIND | _MS_REC, None))
-    call("make the root private", libc.mount(None, target, None, _MS_REC | _MS_PRIVATE, None))
 
 
 def _make(point: str, destinations: tuple[str, ...]) -> None:

@@ -23,9 +23,10 @@ def features() -> dict[str, Any]:
         unsafe_annotations=["bundle", "org.systemd.property.", "run.oci."],
         annotations={
             "org.pyrun.version": VERSION,
+            # runc's names
+            "org.opencontainers.runc.checkpoint.enabled": "true",
             **({"org.pyrun.commit": COMMIT} if COMMIT else {}),
             "org.pyrun.python": sys.version.split()[0],
-            # runc's name for it
             **({"io.github.seccomp.libseccomp.version": libseccomp} if libseccomp else {}),
         },
     )

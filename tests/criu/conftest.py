@@ -1,0 +1,187 @@
+"""Containers that are written to files and made anew: `tests/guest/criu` runs these where CRIU can be used."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECONDS = 40  # of an emulated machine
+CGROUPS = Path("/sys/fs/cgroup")
+# What counts shows that it is the same process: it begins once, and goes on from where it was.
+COUNT = "echo begun >> /tmp/begun; i=0; while :; do i=$((i+1)); echo $i > /tmp/.n; mv /tmp/.n /tmp/n; sleep 0.05; done"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--runtime", default="/usr/local/bin/pyrun")
+    parser.addoption("--systemd-cgroup", action="store_true")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "pyrun_only(reason): about what only pyrun does, or does so")
+    config.addinivalue_line("markers", "beyond(reason): what runc 1.1 and crun 1.21 can't do")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if Path(config.getoption("runtime")).name != "pyrun":
+        for item in items:
+            if only := item.get_closest_marker("pyrun_only"):
+                item.add_marker(pytest.mark.skip(only.args[0]))
+            if beyond := item.get_closest_marker("beyond"):
+                item.add_marker(pytest.mark.xfail(reason=beyond.args[0]))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """An emulated machine takes minutes for all: each failure is said at once."""
+    if report.failed:
+        print(f"\n{report.nodeid}\n{report.longreprtext[-3000:]}", file=sys.__stderr__, flush=True)
+
+
+def until(what: str, holds: Any) -> Any:
+    """What `holds` returns, once that is true."""
+    end = time.monotonic() + SECONDS
+    while not (found := holds()):
+        assert time.monotonic() < end, f"in {SECONDS} s: not {what}"
+        time.sleep(0.05)
+    return found
+
+
+class Box:
+    """A bundle, its containers, and images of them."""
+
+    def __init__(self, folder: Path, runtime: str, *options: str) -> None:
+        self.folder, self.runtime, self.options = folder, runtime, options
+        self.root, self.image, self.work = folder / "rootfs", folder / "image", folder / "work"
+        self.stderr = folder / "stderr"
+        for name in ("bin", "tmp", "dev", "proc", "sys", "usr"):
+            (self.root / name).mkdir(parents=True)
+        shutil.copy("/bin/busybox", self.root / "bin/busybox")
+        for name in ("sh", "sleep", "cat", "mv", "ls", "mknod", "head"):
+            (self.root / "bin" / name).symlink_to("busybox")
+        subprocess.run([runtime, "spec"], cwd=folder, check=True)
+        self.config = json.loads((folder / "config.json").read_text())
+        self.config["process"].update(terminal=False, args=["sh", "-c", COUNT])
+        self.config["root"]["readonly"] = False
+        self.linux = self.config["linux"]
+        self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/box/c"
+
+    def python(self, program: str) -> None:
+        """The program, by the guest's Python."""
+        for name in ("lib", "lib64"):
+            (self.root / name).symlink_to(f"usr/{name}")
+        self.config["mounts"].append(
+            {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}
+        )
+        self.config["process"]["args"] = ["/usr/bin/python3", "-c", program]
+
+    def call(self, *arguments: object, fails: bool = False, **others: Any) -> str:
+        """Run the runtime. Returns what it says, on both."""
+        with self.stderr.open("wb") as file:
+            others = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": file, **others}
+            done = subprocess.run(
+                [self.runtime, *self.options, *map(str, arguments)], cwd=self.folder, timeout=SECONDS * 2, **others
+            )
+        own = self.folder / "log"
+        said = self.stderr.read_text() + (own.read_text() if own.exists() else "")
+        if (done.returncode != 0) != fails:
+            pytest.fail(f"{arguments}: {done.returncode}\n{said}\n{self.log()}", pytrace=False)
+        return said
+
+    def log(self) -> str:
+        """What went wrong, as CRIU's logs have it."""
+        lines = [line for path in self.work.glob("*.log") for line in path.read_text(errors="replace").splitlines()]
+        return "\n".join([line for line in lines if "Error" in line or "Warn" in line][-20:])
+
+    def run(self, name: str = "c", **others: Any) -> None:
+        (self.folder / "config.json").write_text(json.dumps(self.config))
+        null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self.call("--log", self.folder / "log", "run", "-d", name, **{**null, **others})
+        (self.folder / "log").unlink(missing_ok=True)
+
+    def checkpoint(self, *options: object, name: str = "c", image: str = "image", **others: Any) -> str:
+        self.work.mkdir(exist_ok=True)  # crun asks for it
+        paths = ("--image-path", self.folder / image, "--work-path", self.work)
+        return self.call("checkpoint", *paths, *options, name, **others)
+
+    def restore(self, *options: object, name: str = "c", image: str = "image", **others: Any) -> str:
+        paths = ("--image-path", self.folder / image, "--work-path", self.work)
+        return self.call("restore", "-d", *paths, *options, name, **others)
+
+    def state(self, name: str = "c") -> dict[str, Any]:
+        """{} for one that is not there."""
+        done = subprocess.run([self.runtime, "state", name], capture_output=True, timeout=SECONDS)
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+
+    def status(self, name: str = "c") -> str:
+        return self.state(name).get("status", "")
+
+    def execute(self, *arguments: str, name: str = "c") -> str:
+        return subprocess.run(
+            [self.runtime, "exec", name, *arguments], check=True, capture_output=True, text=True, timeout=SECONDS
+        ).stdout
+
+    def text(self, name: str) -> str:
+        try:
+            return (self.root / "tmp" / name).read_text()
+        except OSError:
+            return ""
+
+    def counts(self, name: str = "n", above: int = -1) -> int:
+        """Wait until the counter is above that, or has gone on. Returns it."""
+        floor = above if above >= 0 else int(self.text(name) or 0)
+        return until(f"{name} above {floor}", lambda: int(self.text(name) or 0) > floor and int(self.text(name)))
+
+    def went_on(self, before: int) -> None:
+        """It counts on from there, and has begun once."""
+        self.counts(above=before)
+        assert self.text("begun") == "begun\n"
+
+    def cgroup(self, name: str = "c") -> str:
+        return Path(f"/proc/{self.state(name)['pid']}/cgroup").read_text().strip().removeprefix("0::")
+
+    def remnants(self, name: str = "c") -> list[str]:
+        """What is left of a container that is to be gone."""
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "criu-root" in line]
+        cgroups = [
+            str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"box-{name}.scope")
+        ]
+        stores = [path for path in (f"/run/pyrun/{name}", f"/run/runc/{name}") if os.path.exists(path)]
+        return [*mounts, *cgroups, *stores, *(str(pid) for pid in self.processes())]
+
+    def processes(self) -> list[int]:
+        """Those whose root or program is this bundle's, or that are CRIU."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                if entry.name.isdigit() and (
+                    os.readlink(entry / "root").startswith(str(self.root))
+                    or (entry / "comm").read_text().strip() == "criu"
+                    or os.stat(entry / "root/bin/busybox").st_ino == (self.root / "bin/busybox").stat().st_ino
+                ):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    def clean(self) -> None:
+        for name in ("c", "d"):
+            subprocess.run([self.runtime, "delete", "--force", name], capture_output=True, timeout=SECONDS)
+        for pid in self.processes():
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def box(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    options = ["--systemd-cgroup"] if request.config.getoption("systemd_cgroup") else []
+    made = Box(tmp_path, request.config.getoption("runtime"), *options)
+    yield made
+    made.clean()
+    until("the end of its processes", lambda: not made.processes())
