@@ -9,6 +9,7 @@ from pyrun.cgroups.cgroup import Cgroup
 from pyrun.cgroups.controller import Wanted
 from pyrun.cgroups.controllers import controllers
 from pyrun.cgroups.host import host as hierarchies_of_host
+from pyrun.check.content import content
 from pyrun.spec.faults import Fault, Invalid
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def _missing(cgroup: Cgroup, write: Write, root: bool) -> str:
     where all are there, and where there is no other cgroup to look at."""
     v2 = cgroup.mode == "v2"
     own = [d for d in cgroup.directories if v2 or write.controller in d.controllers]
-    there = set(_text(f"{own[0].top}/cgroup.controllers").split()) if own and v2 else {write.controller}
+    there = set(content(f"{own[0].top}/cgroup.controllers").split()) if own and v2 else {write.controller}
     if not own or write.controller not in there | {""}:
         return f"this host has no cgroup controller {write.controller}"
     if not root:
@@ -62,7 +63,7 @@ def _missing(cgroup: Cgroup, write: Write, root: bool) -> str:
     # A cgroup that is there, not the top one: some files are not in that.
     for name in os.listdir(own[0].top):
         here = f"{own[0].top}/{name}"
-        enabled = not v2 or not write.controller or write.controller in _text(f"{here}/cgroup.controllers").split()
+        enabled = not v2 or not write.controller or write.controller in content(f"{here}/cgroup.controllers").split()
         if enabled and os.path.exists(f"{here}/cgroup.procs"):
             files = [write.file, *([write.otherwise.file] if write.otherwise else [])]
             there_is = any(os.path.exists(f"{here}/{file}") for file in files)
@@ -96,12 +97,4 @@ def _delegated(directory: Directory) -> list[str]:
         if not os.access(f"{path}/cgroup.subtree_control", os.W_OK):
             break
         given = path
-    return _text(f"{given}/cgroup.controllers").split()
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
+    return content(f"{given}/cgroup.controllers").split()

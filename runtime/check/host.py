@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyrun.cgroups.host import host as hierarchies_of_host
 from pyrun.check import cgroups, parameters, subids
+from pyrun.check.content import content
 from pyrun.errors import Error
 from pyrun.host import lsm
 from pyrun.kernel.constants import NS_GET_NSTYPE
@@ -278,7 +279,7 @@ def cpus(host: Host) -> Iterator[Fault]:
 
 
 def _numbers(text: str, at: str, kind: str) -> Iterator[Fault]:
-    online = set(ranges.parse(_text(f"/sys/devices/system/{kind}/online").strip() or "0"))
+    online = set(ranges.parse(content(f"/sys/devices/system/{kind}/online").strip() or "0"))
     absent = [number for number in ranges.parse(text) if number not in online]
     if absent:
         yield Fault(at, f"this host has no {kind} {absent[0]}")
@@ -297,7 +298,7 @@ def capabilities(host: Host) -> Iterator[Fault]:
 
 def file_systems(host: Host) -> Iterator[Fault]:
     """Their types are known."""
-    known = {line.split()[-1] for line in _text("/proc/filesystems").splitlines() if line}
+    known = {line.split()[-1] for line in content("/proc/filesystems").splitlines() if line}
     for i, mount in enumerate(host.config.get("mounts", [])):
         kind, options = mount.get("type", ""), mount.get("options", [])
         if kind and kind not in known and not {"bind", "rbind", "remount"} & set(options):
@@ -335,14 +336,6 @@ def _there(path: str) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path) as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 ERRORS: tuple[Callable[[Host], Iterator[Fault]], ...] = (
