@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyrun.spec import strictjson
 from pyrun.spec.capabilities import SETS
+from pyrun.spec.checks.document import HOOKS
+from pyrun.spec.devices import DEFAULT_DEVICES
 from pyrun.spec.faults import Fault, Invalid, escape, show
 from pyrun.spec.mount_options import MOUNT_ATTR_RDONLY, MountOptions, parse
-from pyrun.spec.paths import clean
+from pyrun.spec.paths import clean, is_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pyrun.spec.config import Config, Device, Mount, Process
-
-HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 
 
 class Subject(NamedTuple):
@@ -280,11 +280,11 @@ RULES = {
     "signers": Rule(list, signers),
     "sysctl": Rule(list, sysctl),
 }
-# null, zero, full, random, urandom, tty, console, ptmx, and the pseudo terminals (config-linux.md "Default Devices")
-_DEFAULT_DEVICES: set[tuple[str, int | None, int | None]] = {("c", 1, minor) for minor in (3, 5, 7, 8, 9)} | {
-    ("c", 5, minor) for minor in (0, 1, 2)
+# And the console, ptmx, and the pseudo terminals, whatever their minor number.
+_DEFAULT_DEVICES: set[tuple[str, int | None, int | None]] = {
+    *((kind, major, minor) for _, kind, major, minor in DEFAULT_DEVICES),
+    *(("c", 5, 1), ("c", 5, 2), ("c", 136, None), ("c", 136, -1)),
 }
-_DEFAULT_DEVICES |= {("c", 136, None), ("c", 136, -1)}
 
 
 class Policy:
@@ -303,6 +303,8 @@ class Policy:
                 faults.append(Fault(at, f"must be {_KINDS[rule.kind]}, not {show(said)}"))
             elif isinstance(said, list) and not all(isinstance(entry, str) for entry in said):
                 faults.append(Fault(at, "must be an array of strings"))
+            elif name == "hooks":
+                faults += [Fault(f"{at}/{i}", "is no command line: a quote is open") for i in _open_quotes(said)]
         if faults:
             raise Invalid(faults)
         self.rules: dict[str, Any] = value
@@ -328,8 +330,15 @@ _KINDS = {list: "an array of strings", bool: "true or false", int: "a number"}
 
 
 def _within(path: str, above: str) -> bool:
-    above = clean(above)
-    return above == "/" or path == above or path.startswith(f"{above}/")
+    return is_below(path, (clean(above),))
+
+
+def _open_quotes(lines: Any) -> Iterator[int]:
+    for i, line in enumerate(lines):
+        try:
+            shlex.split(line)
+        except ValueError:
+            yield i
 
 
 def _listed(names: list[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyrun.kernel.files import read
+from pyrun.kernel.files import read, unescaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def detect(mountinfo: str, own: str) -> Hierarchies:
         root, mountpoint = fields.split(" ", 5)[3:5]
         fstype, _, options = tail.split(" ", 2)
         if "\\" in line:
-            root, mountpoint = _unescape(root), _unescape(mountpoint)
+            root, mountpoint = unescaped(root), unescaped(mountpoint)
         if mountpoint == TOP:  # hides whatever was mounted there or below before
             mounts = [mount for mount in mounts if mount[0] != TOP and not mount[0].startswith(TOP + "/")]
         if fstype == "cgroup2" or fstype == "cgroup":
@@ -92,7 +92,3 @@ def detect(mountinfo: str, own: str) -> Hierarchies:
 def host() -> Hierarchies:
     """The hierarchies of the calling process. Raises OSError when /proc can't be read."""
     return detect(read("/proc/self/mountinfo"), read("/proc/self/cgroup"))
-
-
-def _unescape(text: str) -> str:
-    return text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")

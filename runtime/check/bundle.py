@@ -12,6 +12,7 @@ from pyrun.check.executable import trouble
 from pyrun.container.bundle import CreateOptions
 from pyrun.container.gather import layout
 from pyrun.errors import Error
+from pyrun.images.layers import RECORD
 from pyrun.machine.launch import FIRST_FD
 from pyrun.plan import rootfs
 from pyrun.plan.create import compile_container
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _ANY_CGROUP = [("", "/sys/fs/cgroup", "/check")]
 _MOST_SYMLINKS = 40
-_RECORD = "bundle.json"  # of what `pyrun bundle` makes (images/layers.py)
 
 
 def errors(config: Config, options: CreateOptions, *, sound: bool = True) -> list[Fault]:
@@ -56,7 +56,7 @@ def root_directory(config: Config, options: CreateOptions) -> Iterator[Fault]:
     if not os.path.isdir(root):
         what = "is not a directory" if os.path.exists(root) else "does not exist"
         yield Fault("/root/path", f"{show(root)} {what}", "MUST 46", "a relative path begins at the bundle")
-    elif os.path.exists(f"{options.bundle}/{_RECORD}") and not os.listdir(root):
+    elif os.path.exists(f"{options.bundle}/{RECORD}") and not os.listdir(root):
         hint = f"pyrun bundle --mount {options.bundle}"
         yield Fault("/root/path", f"{show(root)} is empty: its layers are not mounted", "MUST 46", hint)
 

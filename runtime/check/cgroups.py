@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pyrun.spec.config import Linux
 
 
-def faults(linux: Linux, root: bool) -> Iterator[Fault]:
-    """MUST 30, 110, 111. root: the caller is."""
+def faults(linux: Linux, root: bool, manager: str = "") -> Iterator[Fault]:
+    """MUST 30, 110, 111. root: the caller is. manager: of --cgroup-manager, "" for the default."""
     resources = linux.get("resources", {})
     try:
         cgroup = Cgroup(hierarchies_of_host(), "check", linux.get("cgroupsPath"))
@@ -29,7 +29,7 @@ def faults(linux: Linux, root: bool) -> Iterator[Fault]:
     except Invalid as e:
         yield from e.faults
         return
-    if root and (denied := next(filter(None, map(_denied, cgroup.directories)), "")):
+    if root and manager in ("", "cgroupfs") and (denied := next(filter(None, map(_denied, cgroup.directories)), "")):
         yield Fault("/linux/cgroupsPath", denied, hint="or --cgroup-manager disabled, without limits")
         return
     wanted = Wanted(resources, v2=cgroup.mode == "v2")  # type: ignore[arg-type]

@@ -214,7 +214,7 @@ def ids(host: Host) -> Iterator[Fault]:
 
 def limits_of_cgroups(host: Host) -> Iterator[Fault]:
     """The cgroup can be made, and has what limits ask for (MUST 30, 110, 111)."""
-    yield from cgroups.faults(host.linux, host.root)
+    yield from cgroups.faults(host.linux, host.root, host.options.cgroup_manager)
 
 
 def sysctl(host: Host) -> Iterator[Fault]:

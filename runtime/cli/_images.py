@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyrun.cli.parse import Values
 
 _SWITCHES = (
-    "tcp_established", "tcp_skip_in_flight", "tcp_close", "ext_unix_sk", "shell_job", "file_locks", "link_remap",
+    "tcp_established", "tcp_close", "ext_unix_sk", "shell_job", "file_locks", "link_remap",
     "auto_dedup", "lazy_pages",
 )  # fmt: skip
 

@@ -23,7 +23,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     if rule := values.text("explain"):
         return _explain(rule)
     where = arguments[0] if arguments else values.text("bundle") or "."
-    options = CreateOptions(bundle=absolute(where), config=values.text("config"))
+    options = CreateOptions(bundle=absolute(where), config=values.text("config"), cgroup_manager=context.cgroup_manager)
     found = audit(read_raw(options))
     if found.config is not None:
         found.errors += bundle.errors(found.config, options, sound=not found.errors)

@@ -17,6 +17,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
         parent_path=values.text("parent_path"),
         leave_running=values.flag("leave_running"),
         pre_dump=values.flag("pre_dump"),
+        tcp_skip_in_flight=values.flag("tcp_skip_in_flight"),
         page_server=values.text("page_server"),
         status_fd=number(values, "status_fd"),
     )

@@ -52,7 +52,7 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     except (network.NetworkError, ValueError) as e:
         raise Error("set up the network", detail=str(e)) from None
     except OSError as e:
-        raise Error("set up the network", call=f"open {e.filename}", errno=e.errno) from None
+        raise Error("set up the network", call=f"open {e.filename}" if e.filename else "", errno=e.errno) from None
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from pyrun.cli._duration import seconds
+from pyrun.container.policy import enforce
 from pyrun.errors import Error
 from pyrun.library.bundle import Bundle
 from pyrun.library.minimize import minimize
@@ -21,8 +22,13 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     bundle = Bundle.load(os.path.abspath(arguments[0] if arguments else values.text("bundle") or "."))
     if "process" not in bundle.config:
         raise Error("run the program", pointer="/process", detail="the bundle has none")
+    if context.cgroup_manager == "disabled":
+        raise Error("minimize runs containers in cgroups of their own", hint="without --cgroup-manager disabled")
+    if context.require:
+        enforce(context.require, bundle.config, bundle.path)
     found = []
-    for trial in minimize(bundle, timeout=seconds(values.text("timeout") or "1m", "--timeout"), root=context.root):
+    limit, systemd = seconds(values.text("timeout") or "1m", "--timeout"), context.cgroup_manager == "systemd"
+    for trial in minimize(bundle, timeout=limit, root=context.root, systemd=systemd):
         found.append(trial)
         if not values["json"]:
             words = f"needed: {trial.how} without it{f': {printable(trial.why)}' if trial.why else ''}"

@@ -23,6 +23,7 @@ class DumpOptions(ImageOptions):
     leave_running: bool = False
     pre_dump: bool = False
     page_server: str = ""
+    tcp_skip_in_flight: bool = False
     status_fd: int = -1
 
 
@@ -68,10 +69,10 @@ def checkpoint(container: Container, options: DumpOptions) -> None:
                 container.resume()
 
 
-def _ask(criu: str, request: dict[str, Any], name: str, log: str) -> None:
+def _ask(criu: str, asked: dict[str, Any], name: str, log: str) -> None:
     conversation = Service([criu, "swrk", "3"])
     try:
-        response = conversation.ask(request)
+        response = conversation.ask(asked)
     finally:
         conversation.end()
     if not response.get("success"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from typing import TYPE_CHECKING, Any
 
 from pyrun.criu.messages import CGROUP_MODES, NETWORK_LOCKS
 from pyrun.errors import Error
+from pyrun.kernel.files import unescaped
 from pyrun.plan import devices
 from pyrun.record import Record
 from pyrun.spec.namespaces import NAMESPACES
@@ -25,7 +25,6 @@ EXTERNAL = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
 _CONFIG_ANNOTATION = "org.criu.config"
 _CONFIG_FILES = ("/etc/criu/pyrun.conf", "/etc/criu/runc.conf")
 _DEBUG = 4
-_ESCAPE = re.compile(r"\\([0-7]{3})")  # proc_pid_mountinfo(5): spaces, and the like
 
 
 class ImageOptions(Record):
@@ -34,7 +33,6 @@ class ImageOptions(Record):
     image_path: str = ""
     work_path: str = ""
     tcp_established: bool = False
-    tcp_skip_in_flight: bool = False
     tcp_close: bool = False
     ext_unix_sk: bool = False
     shell_job: bool = False
@@ -76,6 +74,7 @@ class Directories:
 
 
 def request(options: ImageOptions, config: Config, directories: Directories) -> dict[str, Any]:
+    """What both tell CRIU: members of criu_opts (criu/messages.py). Raises Error."""
     mode = options.manage_cgroups_mode or "soft"
     if mode not in CGROUP_MODES:
         raise Error(f"--manage-cgroups-mode is {', '.join(CGROUP_MODES)}, not {mode}")
@@ -140,7 +139,7 @@ def external_mounts(config: Config, bundle: str, pid: int = 0) -> list[str]:
 
 def _mount_points(pid: str) -> list[str]:
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        return [_ESCAPE.sub(lambda match: chr(int(match[1], 8)), line.split(" ", 5)[4]) for line in file]
+        return [unescaped(line.split(" ", 5)[4]) for line in file]
 
 
 def _is_device(path: str) -> bool:

@@ -20,9 +20,8 @@ from pyrun.container.undo import Undo
 from pyrun.criu import stage
 from pyrun.criu.messages import RESTORE
 from pyrun.criu.service import Service, failure, find
-from pyrun.errors import Error
-from pyrun.kernel.process import start_time
-from pyrun.kernel.signals import SIGKILL
+from pyrun.errors import ConfigError, Error
+from pyrun.kernel.process import end_child, start_time
 from pyrun.plan.create import compile_device_filter
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -67,7 +66,7 @@ def restore(
                 caller.log.warning(f"clean-up incomplete, run `delete --force`: {e}")
             directory.close()
             if isinstance(error, Invalid):
-                raise Error(str(error)) from None
+                raise ConfigError(error.faults) from None
             raise
         return restoring.container, restoring.console
     finally:
@@ -97,7 +96,6 @@ class _Restoring:
             try:
                 conversation = self._service(criu, inherited, options)
                 try:
-                    self.undo.push(lambda: _end(conversation))
                     writes = cgroup.writes(gather.resources(self.config, cgroup))  # type: ignore[arg-type]
                     cgroup.create(conversation.pid if cgroup.needs_process else 0)
                     state["cgroup"], state["freezer"] = cgroup.to_state(), cgroup.freezer
@@ -174,7 +172,7 @@ class _Restoring:
                 keep_terminal(fd)
         elif script == "setup-namespaces":
             self._is_init(pid)
-            self.undo.push(lambda: _kill(pid))
+            self.undo.push(lambda: end_child(pid))
             if self.config.get("hooks"):
                 from pyrun.container.hooks import run_hooks  # lazy: only with hooks
 
@@ -232,17 +230,3 @@ def _destination(mount: Any, bundle: str) -> str:
 def _text(path: str) -> str:
     with open(path, encoding="utf-8") as file:
         return file.read()
-
-
-def _end(conversation: Service) -> None:
-    _kill(conversation.pid)
-    conversation.end()
-
-
-def _kill(pid: int) -> None:
-    """What is a child of ours."""
-    try:
-        os.kill(pid, SIGKILL)
-        os.waitpid(pid, 0)
-    except (ChildProcessError, ProcessLookupError):
-        pass

@@ -39,9 +39,8 @@ def make(
     leaves nothing behind."""
     root = f"{directory}/{layers.ROOT}"
     try:
-        os.makedirs(directory, exist_ok=True)
         # Who can rename a directory above it decides where it is: what is written, mounted, and removed in case.
-        os.close(open_owned(directory))
+        os.close(open_owned(directory, make=True))
         if os.listdir(directory):
             raise Error("make the bundle", detail=f"{directory} is not empty", hint="name a new directory")
         os.chmod(directory, 0o700)  # what an image has of setuid programs and devices is not for others

@@ -23,6 +23,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pyrun.errors import Error
+from pyrun.kernel.files import unescaped
 from pyrun.kernel.ownership import open_file, open_owned
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -221,7 +222,7 @@ def user_of(directory: str) -> int:
     for pid, text in mount_tables():
         for line in text.splitlines():
             _, _, device, path, point, *_ = line.split()
-            if point == "/" and (device, _unescaped(path)) == here:
+            if point == "/" and (device, unescaped(path)) == here:
                 return pid
     return 0
 
@@ -230,21 +231,16 @@ def _of_device(table: str, path: str) -> tuple[str, str]:
     """(device, path within it) of what is at a path."""
     path = os.path.realpath(path)
     rows = [line.split() for line in table.splitlines()]
-    over = [(_unescaped(row[4]), row[2], _unescaped(row[3])) for row in rows]
+    over = [(unescaped(row[4]), row[2], unescaped(row[3])) for row in rows]
     above = [row for row in over if row[0] == "/" or path == row[0] or path.startswith(f"{row[0]}/")]
     point, device, root = max(enumerate(above), key=lambda item: (len(item[1][0]), item[0]))[1]
     below = path[len(point.rstrip("/")) :]
     return device, (root.rstrip("/") + below) or "/"
 
 
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
-
-
 def write_record(directory: str, image: str, signer: str, overlay: Overlay | None) -> None:
     """What the bundle is made of. image: the digest of its config; signer: a key's fingerprint, "" when nobody has
-    signed it; overlay: None for a copy. It keeps the name by which
-    the store knows it, also when it is moved."""
+    signed it; overlay: None for a copy. It keeps the name by which the store knows it, also when it is moved."""
     layers = {"store": overlay.store, "layers": overlay.layers, "directory": directory} if overlay else {}
     _write(f"{directory}/{RECORD}", {"image": image, "signer": signer, **layers})
 

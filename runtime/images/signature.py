@@ -32,9 +32,12 @@ def signer(claim: str, keyring: str, manifest: str) -> str:
         payload = f"{directory}/payload"
         # A keyring without a slash in its name would be looked for in a directory of GnuPG's.
         command = [program, "--status-fd", "1", "--keyring", os.path.abspath(keyring), "--output", payload, claim]
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_SECONDS, stdin=subprocess.DEVNULL
-        )
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=_SECONDS, stdin=subprocess.DEVNULL
+            )
+        except subprocess.TimeoutExpired:
+            raise Error(what, detail=f"gpgv has not ended within {_SECONDS} s") from None
         rows = [line.split() for line in done.stdout.splitlines()]
         valid = [row for row in rows if row[:2] == ["[GNUPG:]", "VALIDSIG"]]
         if done.returncode or len(valid) != 1:

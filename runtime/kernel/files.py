@@ -82,6 +82,11 @@ def write(path: str, value: str | bytes) -> None:
         posix.close(fd)
 
 
+def unescaped(text: str) -> str:
+    """A field of mountinfo, in which blanks, newlines and backslashes have numbers (proc_pid_mountinfo(5))."""
+    return text.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n").replace("\\134", "\\")
+
+
 def number(path: str, key: str = "") -> int | None:
     """The number in a file ("max": None), or that after the key in a file of "key number" lines."""
     text = read(path)

@@ -30,23 +30,23 @@ class Trial(NamedTuple):
     why: str
 
 
-def minimize(bundle: Bundle, *, timeout: float | None = None, root: str = "") -> Iterator[Trial]:
+def minimize(bundle: Bundle, *, timeout: float | None = None, root: str = "", systemd: bool = False) -> Iterator[Trial]:
     """Run the bundle's program as it is, then without each of its capabilities. In the end the config of `bundle`, but
     not its file, has only those that are needed. Each run starts from the files that the last one left.
 
-    timeout: of one run, in seconds. Raises Error for a program that can't be run, or does not end by itself, or not
-    twice in the same way."""
+    timeout: of one run, in seconds. root, systemd: as of Container.create. Raises Error for a program that can't be
+    run, or does not end by itself, or not twice in the same way."""
     with TemporaryDirectory(prefix="pyrun-") as directory:
         tried = bundle.copy(directory)
         tried.config["process"]["terminal"] = False
-        yield from _trials(tried, timeout, root)
+        yield from _trials(tried, timeout, root, systemd)
     if "capabilities" in bundle.config["process"]:
         bundle.config["process"]["capabilities"] = tried.config["process"]["capabilities"]
 
 
-def _trials(bundle: Bundle, timeout: float | None, root: str) -> Iterator[Trial]:
+def _trials(bundle: Bundle, timeout: float | None, root: str, systemd: bool) -> Iterator[Trial]:
     try:
-        wanted, again = (_status(bundle, timeout, root) for _ in range(2))
+        wanted, again = (_status(bundle, timeout, root, systemd) for _ in range(2))
     except TimeoutError:
         hint = "let it run its tests in place of its service"
         raise Error("run the program", detail=f"it has not ended within {timeout:g} s", hint=hint) from None
@@ -59,7 +59,7 @@ def _trials(bundle: Bundle, timeout: float | None, root: str) -> Iterator[Trial]
             if kind in sets:
                 sets[kind] = [name for name in sets[kind] if name != capability]
         try:
-            how, why = _status(without, timeout, root)
+            how, why = _status(without, timeout, root, systemd)
         except TimeoutError:
             how, why = "no end", ""
         except Error as e:
@@ -74,11 +74,13 @@ def _names(bundle: Bundle) -> list[str]:
     return sorted({name for kind in SETS for name in sets.get(kind, ())})
 
 
-def _status(bundle: Bundle, timeout: float | None, root: str) -> tuple[str, str]:
+def _status(bundle: Bundle, timeout: float | None, root: str, systemd: bool) -> tuple[str, str]:
     """How it ended, by which two runs are compared, and the last line that it wrote to stderr, which may hold the time
     of day. Of what it writes no more is kept."""
     null = subprocess.DEVNULL
-    with Container.create(bundle, root=root, stdin=null, stdout=null, stderr=subprocess.PIPE) as container:
+    with Container.create(
+        bundle, root=root, systemd=systemd, stdin=null, stdout=null, stderr=subprocess.PIPE
+    ) as container:
         container.start()
         init = container.init
         assert init and init.stderr

@@ -58,7 +58,7 @@ def test_left_running(box: Box) -> None:
 def test_another_id_cgroup_and_limits(box: Box) -> None:
     """What holds for it is the config that it is restored by."""
     if box.options:
-        pytest.skip("by paths")
+        pytest.skip("cgroupsPath is a path here; systemd has names of units")
     box.linux["cgroupsPath"] = "/first/c"
     box.run()
     box.counts(above=2)

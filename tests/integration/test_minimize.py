@@ -63,3 +63,14 @@ def test_a_program_that_never_stops_writing(container: Container) -> None:
     done = container.runtime("minimize", "--timeout", "1s", container.path)
     assert done.code == 1 and "it has not ended within 1 s" in done.err
     assert container.runtime.ids() == []
+
+
+def test_a_policy_holds_for_it(container: Container) -> None:
+    (container.path / "policy").write_text('{"nonRoot": true}')
+    container.args = ["true"]
+    container.write()
+    options = ("--require", str(container.path / "policy"))
+    done = container.runtime("minimize", container.path, options=options)
+    assert done.code == 1 and "/process/user/uid: must not be 0" in done.err
+    done = container.runtime("minimize", container.path, options=("--cgroup-manager", "disabled"))
+    assert done.code == 1 and "in cgroups of their own" in done.err

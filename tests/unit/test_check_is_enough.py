@@ -156,7 +156,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_check_takes_any_mutation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No traceback, and what load() refuses `check` does too."""
-    context: Any = SimpleNamespace(caller=Caller(), require="")
+    context: Any = SimpleNamespace(caller=Caller(), require="", cgroup_manager="cgroupfs")
     told = Values(bundle=str(folder), config="", json=True, host=True, explain="")
     bases: tuple[Any, ...] = (example(), example(rootless=True), WHOLE)
     for seed in range(MUTATIONS):

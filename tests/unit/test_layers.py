@@ -27,7 +27,7 @@ ARROWS = {
     "criu": set(),
     "images": {"kernel"},
     "library": {"machine", "cgroups", "plan", "container", "check", "images"},
-    "check": {"kernel", "machine", "host", "cgroups", "plan", "container", "criu"},
+    "check": {"kernel", "machine", "host", "cgroups", "plan", "container", "images", "criu"},
     "cli": {
         "kernel",
         "machine",

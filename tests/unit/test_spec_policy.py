@@ -194,6 +194,7 @@ def test_images(tmp_path: Path) -> None:
         ('{"nonRoot": 1}', "/nonRoot"),
         ('{"nonRoot": true, "nonRoot": false}', "/nonRoot"),
         ('{"hooks": null}', "/hooks"),
+        ('{"hooks": ["/a", "/b \\"c"]}', "/hooks/1"),
     ],
 )
 def test_what_is_no_policy(text: str, pointer: str) -> None:
