@@ -97,10 +97,17 @@ def reap(pid: int) -> int | None:
 
 
 def end_child(pid: int) -> int | None:
-    """Kill a child of ours (0: none) and wait for it; its wait status, or None when there is none to be waited for."""
+    """Kill a child of ours (0: none), with the process group that it may lead, and wait for it; its wait status, or
+    None when there is none to be waited for.
+
+    With its group, for it may have become a program that has children, and we not have heard of its execve yet."""
     if not pid or not is_child(pid):
         return None
-    posix.kill(pid, SIGKILL)  # ours, and not waited for: nobody else has its number
+    posix.kill(pid, SIGKILL)  # ours, and not waited for: nobody else has its number, nor its group's
+    try:
+        posix.kill(-pid, SIGKILL)
+    except ProcessLookupError:
+        pass  # it leads none
     return reap(pid)
 
 
