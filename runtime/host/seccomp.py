@@ -23,19 +23,24 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ctypes
     from collections.abc import Iterator
+    from typing import Any
 
     from pyrun.log import Log
-    from pyrun.spec.config import Seccomp, Syscall
+    from pyrun.spec.config import Seccomp
+
+    # What seccomp_rule_add_array(3) takes, with the rule's pointer and the call's name before it.
+    _Rule = tuple[str, str, int, int, int, ctypes.Array[Any]]
 
 POINTER = "/linux/seccomp"
 
 # The cache: a file a profile, a checksum and the program. More than a machine's managers have profiles are not kept.
-_FORMAT, _CHECK, _MOST_KEPT = 2, 16, 64
+_FORMAT, _CHECK, _MOST_KEPT = 3, 16, 64
 
 _TSYNC, _WAIT_KILLABLE_RECV = 0x01, 0x20
-_EPERM, _ENOSYS, _EEXIST = 1, 38, 17
+_EPERM, _ENOSYS = 1, 38
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
-_X32_BIT = 0x40000000
+# libseccomp's tokens, of which the first is the kernel's AUDIT_ARCH_X86_64 (seccomp(2))
+_X86_64, _X32, _X32_BIT = 0xC000003E, 0x4000003E, 0x40000000
 _MOST_CALLS = 1024  # numbers grow slowly: below 500 by 2026
 
 # struct sock_filter: code, where to go when true and when false, constant
@@ -138,33 +143,72 @@ def _keep(directory: int, digest: str, compiled: bytes, log: Log) -> None:
 
 
 def compile_filter(seccomp: Seccomp, log: Log, strict: bool = False) -> bytes:
-    """Raises Error, with the pointer of the rule that libseccomp refuses."""
+    """Raises Error, with the pointer of the rule that libseccomp refuses.
+
+    Each architecture is compiled by itself: what libseccomp takes for a filter grows with the square of its length."""
     library = _library()
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
+    tokens = [*_architectures(library, seccomp)]
+    rules = [*_rules(library, seccomp, default, log, strict)]
+    prefix = b""
+    if seccomp["defaultAction"] in DENYING:  # see _newer
+        prefix = _newer({token: _last(library, token, seccomp) for token in tokens})
+    return prefix + _joined({token: _compiled(library, token, default, rules) for token in tokens})
+
+
+def _architectures(library: ctypes.CDLL, seccomp: Seccomp) -> Iterator[int]:
+    """libseccomp's tokens: that of this machine, and the profile's."""
+    seen = {native := library.seccomp_arch_native()}
+    yield native
+    for i, name in enumerate(seccomp.get("architectures", [])):
+        token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+        if not token:
+            raise Error("compile the seccomp profile", pointer=f"{POINTER}/architectures/{i}", detail=f"no {name} here")
+        if token not in seen:
+            seen.add(token)
+            yield token
+
+
+def _compiled(library: ctypes.CDLL, token: int, default: int, rules: list[_Rule]) -> bytes:
+    """The filter for one architecture, which refuses the calls of all others."""
     context = library.seccomp_init(default)
     if not context:
         raise Error("compile the seccomp profile", pointer=f"{POINTER}/defaultAction", detail="libseccomp refuses it")
     try:
-        tokens = [library.seccomp_arch_native()]
-        for i, name in enumerate(seccomp.get("architectures", [])):
-            token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
-            result = library.seccomp_arch_add(context, token) if token else -1
-            if result not in (0, -_EEXIST):
-                raise Error(
-                    "compile the seccomp profile", pointer=f"{POINTER}/architectures/{i}", detail=f"no {name} here"
-                )
-            if token not in tokens:
-                tokens.append(token)
+        native = library.seccomp_arch_native()
+        if token != native:
+            result = library.seccomp_arch_add(context, token) or library.seccomp_arch_remove(context, native)
+            if result:
+                raise Error("compile the seccomp profile", pointer=f"{POINTER}/architectures", errno=-result)
         # A tree of comparisons for large profiles; older libraries don't know it, and that is all the same.
         library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_OPTIMIZE, 2)
-        for i, rule in enumerate(seccomp.get("syscalls", [])):
-            _add(library, context, rule, default, f"{POINTER}/syscalls/{i}", log, strict)
-        prefix = b""
-        if seccomp["defaultAction"] in DENYING:  # see _newer
-            prefix = _newer({token: _last(library, token, seccomp) for token in tokens})
-        return prefix + _export(library, context)
+        for pointer, name, action, number, count, comparisons in rules:
+            result = library.seccomp_rule_add_array(context, action, number, count, comparisons)
+            if result:
+                raise Error("compile the seccomp profile", pointer=pointer, call=f"rule for {name}", errno=-result)
+        return _export(library, context)
     finally:
         library.seccomp_release(context)
+
+
+def _joined(programs: dict[int, bytes]) -> bytes:
+    """One program of those of several architectures. Before each but the last stands what goes past it with a call that
+    is not for it. That is for speed alone: each of them refuses what is not its own."""
+    *others, last = programs
+    return b"".join(_going_past(token, programs) + programs[token] for token in others) + programs[last]
+
+
+def _going_past(token: int, programs: dict[int, bytes]) -> bytes:
+    past = (_JA, 0, 0, len(programs[token]) // _SOCK_FILTER.size)
+    if token not in (_X86_64, _X32) or _X32 not in programs:
+        return _packed((_LD_ABS, 0, 0, _ARCH_AT), (_JEQ, 1, 0, token), past)
+    # The kernel has one number for both architectures: a bit of the call's number is what tells them apart.
+    large = (_JGE, 0, 1, _X32_BIT) if token == _X86_64 else (_JGE, 1, 0, _X32_BIT)
+    return _packed((_LD_ABS, 0, 0, _ARCH_AT), (_JEQ, 0, 2, _X86_64), (_LD_ABS, 0, 0, _NUMBER_AT), large, past)
+
+
+def _packed(*code: tuple[int, int, int, int]) -> bytes:
+    return b"".join(_SOCK_FILTER.pack(*step) for step in code)
 
 
 def _action(name: str, number: int | None) -> int:
@@ -174,9 +218,8 @@ def _action(name: str, number: int | None) -> int:
     return value
 
 
-def _add(
-    library: ctypes.CDLL, context: object, rule: Syscall, default: int, pointer: str, log: Log, strict: bool
-) -> None:
+def _rules(library: ctypes.CDLL, seccomp: Seccomp, default: int, log: Log, strict: bool) -> Iterator[_Rule]:
+    """The profile's rules as libseccomp takes them, a call each."""
     import ctypes  # lazy: only when a profile is compiled
 
     class Comparison(ctypes.Structure):
@@ -189,31 +232,32 @@ def _add(
             ("datum_b", ctypes.c_uint64),
         ]
 
-    action = _action(rule["action"], rule.get("errnoRet"))
-    if action == default:
-        return  # libseccomp refuses a rule that changes nothing
-    comparisons = [
-        Comparison(a["index"], OPERATORS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in rule.get("args", [])
-    ]
-    # Two conditions on one argument can't be in one rule; runc takes each for a rule of its own, and so do we.
-    if len({c.arg for c in comparisons}) < len(comparisons):
-        groups = [[c] for c in comparisons]
-    else:
-        groups = [comparisons]
-    for i, name in enumerate(rule["names"]):
-        number = library.seccomp_syscall_resolve_name(name.encode())
-        if number == -1:
-            if strict:
-                hint = f"the annotation {FAIL_UNKNOWN_SYSCALL} asks for it"
-                where, detail = f"{pointer}/names/{i}", f"no system call {name} here"
-                raise Error("compile the seccomp profile", pointer=where, detail=detail, hint=hint)
-            log.debug(f"{pointer}/names/{i}: no system call {name} here")
-            continue
-        for group in groups:
-            array = (Comparison * len(group))(*group)
-            result = library.seccomp_rule_add_array(context, action, number, len(group), array)
-            if result:
-                raise Error("compile the seccomp profile", pointer=pointer, call=f"rule for {name}", errno=-result)
+    for i, rule in enumerate(seccomp.get("syscalls", [])):
+        pointer = f"{POINTER}/syscalls/{i}"
+        action = _action(rule["action"], rule.get("errnoRet"))
+        if action == default:
+            continue  # libseccomp refuses a rule that changes nothing
+        comparisons = [
+            Comparison(a["index"], OPERATORS[a["op"]], a["value"], a.get("valueTwo", 0)) for a in rule.get("args", [])
+        ]
+        # Two conditions on one argument can't be in one rule; runc takes each for a rule of its own, and so do we.
+        if len({c.arg for c in comparisons}) < len(comparisons):
+            groups = [[c] for c in comparisons]
+        else:
+            groups = [comparisons]
+        arrays = [(len(group), (Comparison * len(group))(*group)) for group in groups]
+        for j, name in enumerate(rule["names"]):
+            number = library.seccomp_syscall_resolve_name(name.encode())
+            if number == -1:
+                where = f"{pointer}/names/{j}"
+                if strict:
+                    hint = f"the annotation {FAIL_UNKNOWN_SYSCALL} asks for it"
+                    detail = f"no system call {name} here"
+                    raise Error("compile the seccomp profile", pointer=where, detail=detail, hint=hint)
+                log.debug(f"{where}: no system call {name} here")
+                continue
+            for count, array in arrays:
+                yield pointer, name, action, number, count, array
 
 
 def _last(library: ctypes.CDLL, token: int, seccomp: Seccomp) -> int:
@@ -236,7 +280,7 @@ def _newer(last: dict[int, int]) -> bytes:
                 (_JGT, 0, 1, number),
                 (_RET, 0, 0, ACTIONS["SCMP_ACT_ERRNO"] | _ENOSYS),
             ]
-    return b"".join(_SOCK_FILTER.pack(*step) for step in code)
+    return _packed(*code)
 
 
 def _export(library: ctypes.CDLL, context: object) -> bytes:
@@ -329,6 +373,7 @@ def _library() -> ctypes.CDLL:
     library.seccomp_arch_native.restype = ctypes.c_uint32
     library.seccomp_arch_resolve_name.restype = ctypes.c_uint32
     library.seccomp_arch_add.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    library.seccomp_arch_remove.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
     library.seccomp_attr_set.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_uint32]
     library.seccomp_syscall_resolve_name_arch.argtypes = [ctypes.c_uint32, ctypes.c_char_p]
     library.seccomp_rule_add_array.argtypes = [

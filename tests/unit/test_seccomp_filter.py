@@ -16,11 +16,12 @@ from pyrun.log import Log
 from pyrun.machine.program import STORE, Buffer, Program
 from pyrun.plan import seccomp as plan
 from pyrun.spec.seccomp import ACTIONS
+from tests.docker_profile import profile
 
 pytestmark = pytest.mark.skipif(here() != "x86_64", reason="the numbers below are x86_64's")
 
 ALLOW, ENOSYS, EPERM = 0x7FFF0000, 0x00050000 | 38, 0x00050000 | 1
-X86_64, I386 = 0xC000003E, 0x40000003
+X86_64, I386, AARCH64, X32_BIT = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000000
 # x86_64
 READ, OPENAT, MKDIR, EXECVE, CLONE3, FUTEX_WAITV = 0, 257, 83, 59, 435, 449
 
@@ -87,6 +88,41 @@ def test_other_architectures() -> None:
     assert answer(program, 11, arch=I386) == ALLOW  # execve there
     assert answer(program, 400, arch=I386) == ENOSYS
     assert answer(compiled("SCMP_ACT_ERRNO", rule), 11, arch=I386) == 0  # killed: not an architecture of the profile
+
+
+def at_once(profile: Any) -> bytes:
+    """The profile by libseccomp, all architectures in one filter."""
+    library, default = seccomp._library(), ACTIONS[profile["defaultAction"]]
+    context = library.seccomp_init(default)
+    for name in profile["architectures"]:
+        token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+        library.seccomp_arch_add(context, token)
+    for _, _, action, number, count, comparisons in seccomp._rules(library, profile, default, Log(), strict=False):
+        assert library.seccomp_rule_add_array(context, action, number, count, comparisons) == 0
+    found = seccomp._export(library, context)
+    library.seccomp_release(context)
+    return found
+
+
+@pytest.mark.parametrize("names", [["X86_64", "X86", "X32"], ["X32", "AARCH64", "X86"], ["X86"], []])
+def test_it_answers_as_one_that_is_compiled_at_once(names: list[str]) -> None:
+    """Docker's profile, as a list of exceptions from what is logged, so that nothing stands before it: each call of
+    x86's architectures, some of others, and those that look at arguments with values around theirs."""
+    architectures = [f"SCMP_ARCH_{name}" for name in names]
+    asked: Any = {"defaultAction": "SCMP_ACT_LOG", "syscalls": profile()["syscalls"], "architectures": architectures}
+    programs = compiled("SCMP_ACT_LOG", *asked["syscalls"], architectures=architectures), at_once(asked)
+    compared = [row["args"][0]["value"] for row in asked["syscalls"] if "args" in row]
+    values = {0, 1, 39, 40, 1 << 17, 1 << 40, *compared, *(value | 1 << 32 for value in compared)}
+    differ = 0
+    for arch in (X86_64, I386, AARCH64, 0x4000003E, 0):
+        step = 1 if arch in (X86_64, I386) else 31
+        for number in (*range(0, 500, step), *range(X32_BIT - 1, X32_BIT + 560, step), 0xF0005, -1):
+            looks = {answer(programs[1], number, (value, value), arch) for value in (0, 40, 1 << 25)}
+            differ += len(looks) > 1
+            for value in values if len(looks) > 1 else (0,):
+                one, other = (answer(program, number, (value, value), arch) for program in programs)
+                assert one == other, (hex(arch), number, value)
+    assert differ >= 3  # clone, personality and socket
 
 
 @pytest.mark.parametrize(
