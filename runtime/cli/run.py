@@ -123,12 +123,13 @@ def _attended(container: Container, foreground: Foreground, keep: bool) -> int:
 
 def _adopt_orphans(container: Container) -> None:
     """Processes that outlive init in a shared pid namespace become our children, not those of whoever called us."""
+    if container.has_own_pids:
+        return  # there nothing does
     try:
-        import prctl  # lazy: only in the foreground
+        import prctl  # lazy: only in the foreground, and it takes a millisecond
     except ImportError:
-        if not container.has_own_pids:
-            container.caller.log.warning(
-                "python-prctl is not installed: processes that outlive the container's init are not adopted"
-            )
+        container.caller.log.warning(
+            "python-prctl is not installed: processes that outlive the container's init are not adopted"
+        )
         return
     prctl.set_child_subreaper(1)
