@@ -35,7 +35,7 @@ export GUEST_CACHE
 FORM   ?= checkout
 TESTED  = build/$(if $(filter installed,$(FORM)),stage/bin/)pyrun
 
-.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest test-criu trial trial-guest conformance conformance-guest conformance-all lint bench plots docs pictures install uninstall deb test-deb wheel test-wheel test-musl sbom clean
+.PHONY: build checkout installed image-aarch64 setup setup-tests run test unit test-here all-guest test-guest test-managers test-managers-guest test-criu trial trial-guest conformance conformance-guest conformance-all lint bench bench-managers plots docs pictures install uninstall deb test-deb wheel test-wheel test-musl sbom clean
 .DELETE_ON_ERROR:
 
 build: $(EXECUTOR) build/editable build/pyrun build/release/version.py
@@ -253,6 +253,12 @@ lint: build
 bench: build
 	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
 	unshare -m $(PYTHON) -m bench.bench --pyrun build/stage/bin/pyrun --rounds $(ROUNDS) $(BENCH)
+
+# How long Podman, ctr and a kubelet's execs take with each runtime. With BENCH=--record a part of bench/RESULTS.md: before it.
+bench-managers: build build/venv/managers
+	@$(MAKE) --no-print-directory setup NEEDS="$(BUILD_NEEDS) $(TEST_NEEDS) $(MANAGERS)"
+	@$(MAKE) --no-print-directory install PREFIX=$(CURDIR)/build/stage
+	ROUNDS=$(ROUNDS) BENCH=$(BENCH) unshare -m $(VENV)/python -m pytest -s tests/managers/speed.py
 
 build/venv/plots: build/venv/ready
 	$(REQUIREMENTS) plots > build/requirements-plots.txt

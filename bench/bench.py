@@ -26,6 +26,7 @@ from bench.runtimes import TRIES, Bundle, Runtime, on_tmpfs, tidy
 from bench.scenes import Samples
 
 HERE = Path(__file__).parent
+MANAGERS = HERE / "managers.json"
 TIMED = (scenes.verbs, scenes.pauses, scenes.docker_profile, scenes.binds)
 
 
@@ -82,7 +83,7 @@ putting another process into a cgroup, is spared to those who come just after on
 Machine: {", ".join(_machine(runtimes))}.
 
 {_times([row for scene in TIMED for row in samples[scene.__name__].items()], wanted)}
-Many at once:
+{_managers(wanted)}Many at once:
 
 {_times([(listed, samples["crowd"][listed])], wanted)}
 {_table(["with 1,000 others (peers: 500), against alone (median)", *wanted], alone)}
@@ -100,6 +101,17 @@ The first three are by the launcher, which starts what has no image.
 """,
         samples,
     )
+
+
+def _managers(names: list[str]) -> str:
+    """What `make bench-managers` has recorded, if it has."""
+    if not MANAGERS.exists():
+        return ""
+    found = json.loads(MANAGERS.read_text())
+    return f"""Managers, end to end, `make bench-managers BENCH=--record`, {found["date"]}, {found["rounds"]} rounds:
+
+{_times([*found["times"].items()], names)}
+"""
 
 
 def _times(rows: Sequence[tuple[str, dict[str, list[float]]]], names: list[str]) -> str:

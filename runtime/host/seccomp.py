@@ -148,38 +148,40 @@ def compile_filter(seccomp: Seccomp, log: Log, strict: bool = False) -> bytes:
     Each architecture is compiled by itself: what libseccomp takes for a filter grows with the square of its length."""
     library = _library()
     default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
-    tokens = [*_architectures(library, seccomp)]
+    tokens = _architectures(library, seccomp)
     rules = [*_rules(library, seccomp, default, log, strict)]
     prefix = b""
     if seccomp["defaultAction"] in DENYING:  # see _newer
         prefix = _newer({token: _last(library, token, seccomp) for token in tokens})
-    return prefix + _joined({token: _compiled(library, token, default, rules) for token in tokens})
+    return prefix + _joined(
+        {token: _compiled(library, token, absent, default, rules) for token, absent in tokens.items()}
+    )
 
 
-def _architectures(library: ctypes.CDLL, seccomp: Seccomp) -> Iterator[int]:
-    """libseccomp's tokens: that of this machine, and the profile's."""
-    seen = {native := library.seccomp_arch_native()}
-    yield native
+def _architectures(library: ctypes.CDLL, seccomp: Seccomp) -> dict[int, Error | None]:
+    """libseccomp's tokens: that of this machine, and the profile's with what to say where it can't be compiled for."""
+    found: dict[int, Error | None] = {library.seccomp_arch_native(): None}
     for i, name in enumerate(seccomp.get("architectures", [])):
+        pointer = f"{POINTER}/architectures/{i}"
+        absent = Error("compile the seccomp profile", pointer=pointer, detail=f"no {name} here")
         token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
         if not token:
-            raise Error("compile the seccomp profile", pointer=f"{POINTER}/architectures/{i}", detail=f"no {name} here")
-        if token not in seen:
-            seen.add(token)
-            yield token
+            raise absent
+        found.setdefault(token, absent)
+    return found
 
 
-def _compiled(library: ctypes.CDLL, token: int, default: int, rules: list[_Rule]) -> bytes:
+def _compiled(library: ctypes.CDLL, token: int, absent: Error | None, default: int, rules: list[_Rule]) -> bytes:
     """The filter for one architecture, which refuses the calls of all others."""
     context = library.seccomp_init(default)
     if not context:
         raise Error("compile the seccomp profile", pointer=f"{POINTER}/defaultAction", detail="libseccomp refuses it")
     try:
-        native = library.seccomp_arch_native()
-        if token != native:
-            result = library.seccomp_arch_add(context, token) or library.seccomp_arch_remove(context, native)
-            if result:
-                raise Error("compile the seccomp profile", pointer=f"{POINTER}/architectures", errno=-result)
+        if absent and (
+            library.seccomp_arch_add(context, token)
+            or library.seccomp_arch_remove(context, library.seccomp_arch_native())
+        ):
+            raise absent
         # A tree of comparisons for large profiles; older libraries don't know it, and that is all the same.
         library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_OPTIMIZE, 2)
         for pointer, name, action, number, count, comparisons in rules:

@@ -133,7 +133,7 @@ def archive(rootfs_tar: Path) -> Callable[[str, list[str]], Path]:
 def containerd(
     oci: str, kind: str, archive: Callable[[str, list[str]], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Containerd]:
-    made = Containerd(oci, kind, tmp_path_factory.mktemp("containerd"))
+    made = Containerd({kind: oci}, tmp_path_factory.mktemp("containerd"))
     made.daemon.start()
     try:
         made.ok("image", "import", archive(IMAGE, ["sh"]))

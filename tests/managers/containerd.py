@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from managers import CGROUPS, Client, Daemon
@@ -23,15 +24,18 @@ stream_server_address = "127.0.0.1"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "/etc/cni/net.d"
+[plugins."io.containerd.internal.v1.opt"]
+path = "/run/containerd/opt"
 [plugins."io.containerd.grpc.v1.cri".containerd]
 default_runtime_name = "KIND"
+"""
+
+HANDLER = """
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.KIND]
 runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.KIND.options]
 BinaryName = "PATH"
 SystemdCgroup = SYSTEMD
-[plugins."io.containerd.internal.v1.opt"]
-path = "/run/containerd/opt"
 """
 
 NETWORK = """
@@ -41,13 +45,16 @@ NETWORK = """
 
 
 class Containerd(Client):
-    def __init__(self, oci: str, kind: str, folder: Path) -> None:
+    """runtimes: name of the handler -> path; ctr runs the first."""
+
+    def __init__(self, runtimes: Mapping[str, str], folder: Path) -> None:
         self.address = folder / "containerd.sock"
-        config, by_systemd = CONFIG, str(CGROUPS == "systemd").lower()
-        words = {"ADDRESS": str(self.address), "PAUSE": PAUSE, "KIND": kind, "PATH": oci, "SYSTEMD": by_systemd}
-        for word, value in words.items():
-            config = config.replace(word, value)
-        (folder / "config.toml").write_text(config)
+        config = CONFIG.replace("ADDRESS", str(self.address)).replace("PAUSE", PAUSE)
+        by_systemd = str(CGROUPS == "systemd").lower()
+        for kind, path in runtimes.items():
+            config += HANDLER.replace("PATH", path).replace("SYSTEMD", by_systemd).replace("KIND", kind)
+        oci = next(iter(runtimes.values()))
+        (folder / "config.toml").write_text(config.replace("KIND", next(iter(runtimes))))
         networks = Path("/etc/cni/net.d")
         networks.mkdir(parents=True)
         (networks / "pods.conflist").write_text(NETWORK)
