@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from containerd import IMAGE, PAUSE, Containerd
+from containerd import Containerd
 from harness import APPLETS, CHECKOUT, PYRUN, libc
 from managers import NAT
 
@@ -133,12 +133,5 @@ def archive(rootfs_tar: Path) -> Callable[[str, list[str]], Path]:
 def containerd(
     oci: str, kind: str, archive: Callable[[str, list[str]], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Containerd]:
-    made = Containerd({kind: oci}, tmp_path_factory.mktemp("containerd"))
-    made.daemon.start()
-    try:
-        made.ok("image", "import", archive(IMAGE, ["sh"]))
-        made.ok("--namespace", "k8s.io", "image", "import", archive(IMAGE, ["sh"]))
-        made.ok("--namespace", "k8s.io", "image", "import", archive(PAUSE, ["sleep", "100000"]))
+    with Containerd({kind: oci}, tmp_path_factory.mktemp("containerd")).serving(archive) as made:
         yield made
-    finally:
-        made.daemon.stop()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from managers import CGROUPS, Client, Daemon
@@ -61,3 +62,15 @@ class Containerd(Client):
         self.daemon = Daemon(["containerd", "--config", folder / "config.toml"], folder / "log", self.address)
         self.command = ["ctr", "--address", self.address]
         self.flags = ["--runc-binary", oci]
+
+    @contextmanager
+    def serving(self, archive: Callable[[str, list[str]], Path]) -> Iterator[Containerd]:
+        """It runs, and has images, for ctr and for the CRI; archive: makes one."""
+        self.daemon.start()
+        try:
+            self.ok("image", "import", archive(IMAGE, ["sh"]))
+            self.ok("--namespace", "k8s.io", "image", "import", archive(IMAGE, ["sh"]))
+            self.ok("--namespace", "k8s.io", "image", "import", archive(PAUSE, ["sleep", "100000"]))
+            yield self
+        finally:
+            self.daemon.stop()

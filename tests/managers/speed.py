@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from conftest import STAGE
-from containerd import IMAGE, PAUSE, Containerd
+from containerd import IMAGE, Containerd
 from cri import Kubelet
 from harness import CHECKOUT
 from managers import eventually
@@ -38,15 +38,8 @@ ROWS = ("podman run --rm", "ctr run --rm", f"{EXECS} execs by CRI")
 @pytest.fixture
 def handlers(archive: Callable[[str, list[str]], Path], tmp_path: Path) -> Iterator[Containerd]:
     """A containerd with a handler for each runtime."""
-    made = Containerd(RUNTIMES, tmp_path)
-    made.daemon.start()
-    try:
-        made.ok("image", "import", archive(IMAGE, ["sh"]))
-        made.ok("--namespace", "k8s.io", "image", "import", archive(IMAGE, ["sh"]))
-        made.ok("--namespace", "k8s.io", "image", "import", archive(PAUSE, ["sleep", "100000"]))
+    with Containerd(RUNTIMES, tmp_path).serving(archive) as made:
         yield made
-    finally:
-        made.daemon.stop()
 
 
 def milliseconds(call: Callable[[], object]) -> float:
