@@ -113,6 +113,16 @@ def _config_file(config: Config) -> str | None:
     return next((path for path in _CONFIG_FILES if os.path.exists(path)), None)
 
 
+def terminal(seen: os.stat_result) -> str:
+    """CRIU's name for a terminal that is not the container's (criu(8), --external)."""
+    return f"tty[{seen.st_rdev:x}:{seen.st_dev:x}]"
+
+
+def is_terminal(name: str) -> bool:
+    """It is one of these."""
+    return name.startswith("tty[")
+
+
 def external_mounts(config: Config, bundle: str, pid: int = 0) -> list[str]:
     """Mounts of what is the host's: by their destinations, as init `pid` has them; with a bundle, for restore, to what
     they are of. CRIU does not mind one that is not there."""

@@ -12,7 +12,15 @@ from pyrun.container import gather
 from pyrun.container.bundle import read_config
 from pyrun.container.container import Container
 from pyrun.container.create import first_state
-from pyrun.container.image import DESCRIPTORS, EXTERNAL, Directories, ImageOptions, external_mounts, request
+from pyrun.container.image import (
+    DESCRIPTORS,
+    EXTERNAL,
+    Directories,
+    ImageOptions,
+    external_mounts,
+    is_terminal,
+    request,
+)
 from pyrun.container.pid_file import write_pid_file
 from pyrun.container.state import CONFIGS, FORMAT
 from pyrun.container.store import CRIU_ROOT, ContainerDir
@@ -117,7 +125,7 @@ class _Restoring:
                         "lsm_profile": options.lsm_profile or None,
                         "lsm_mount_context": options.lsm_mount_context or None,
                     }
-                    asked["inherit_fd"] += _pipes(f"{options.image_path}/{DESCRIPTORS}")
+                    asked["inherit_fd"] += _streams(f"{options.image_path}/{DESCRIPTORS}")
                     response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice)
                 finally:
                     conversation.end()
@@ -195,15 +203,19 @@ def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
     return fds, keys
 
 
-def _pipes(path: str) -> list[dict[str, Any]]:
-    """What stood for 0, 1 and 2, where it was a pipe: now it is ours, as CRIU has it."""
+def _streams(path: str) -> list[dict[str, Any]]:
+    """What stood for 0, 1 and 2, where it was a pipe, or a terminal of the caller's: now it is ours, as CRIU has it."""
     try:
         with open(path, "rb") as file:
             links = strictjson.loads(file.read())
     except (OSError, Invalid):
         return []
     numbered = zip((0, 1, _FIRST), links, strict=False) if isinstance(links, list) else ()
-    return [{"key": link, "fd": number} for number, link in numbered if isinstance(link, str) and "pipe:" in link]
+    found: dict[str, int] = {}
+    for number, link in numbered:
+        if isinstance(link, str) and ("pipe:" in link or is_terminal(link)):
+            found.setdefault(link, number)
+    return [{"key": link, "fd": number} for link, number in found.items()]
 
 
 def _cgroup_roots(pid: int) -> list[dict[str, str]]:

@@ -73,14 +73,28 @@ class Box:
         self.linux = self.config["linux"]
         self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/box/c"
 
-    def python(self, program: str) -> None:
+    def python(self, program: str, how: str = "bind") -> None:
         """The program, by the guest's Python."""
         for name in ("lib", "lib64"):
             (self.root / name).symlink_to(f"usr/{name}")
-        self.config["mounts"].append(
-            {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}
-        )
+        self.config["mounts"].append({"destination": "/usr", "type": "bind", "source": "/usr", "options": [how, "ro"]})
         self.config["process"]["args"] = ["/usr/bin/python3", "-c", program]
+
+    def counting(self, before: str, step: str = "pass", how: str = "bind") -> None:
+        """A program in Python that counts as COUNT does: statements before it begins, and one at each step."""
+        self.python(
+            f"import os, socket, time\n{before}\ni = 0; open('/tmp/begun', 'a').write('begun\\n')\nwhile True:\n"
+            f"    {step}\n    i += 1; open('/tmp/.n', 'w').write(str(i)); os.rename('/tmp/.n', '/tmp/n')\n"
+            "    time.sleep(0.05)\n",
+            how,
+        )
+
+    def lets_go(self, *options: object) -> int:
+        """Run, written, and where it had come to."""
+        self.run()
+        self.counts(above=2)
+        self.checkpoint(*options)
+        return int(self.text("n"))
 
     def call(self, *arguments: object, fails: bool = False, **others: Any) -> str:
         """Run the runtime. Returns what it says, on both."""
@@ -100,8 +114,11 @@ class Box:
         lines = [line for path in self.work.glob("*.log") for line in path.read_text(errors="replace").splitlines()]
         return "\n".join([line for line in lines if "Error" in line or "Warn" in line][-20:])
 
-    def run(self, name: str = "c", **others: Any) -> None:
+    def write(self) -> None:
         (self.folder / "config.json").write_text(json.dumps(self.config))
+
+    def run(self, name: str = "c", **others: Any) -> None:
+        self.write()
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.call("--log", self.folder / "log", "run", "-d", name, **{**null, **others})
         (self.folder / "log").unlink(missing_ok=True)

@@ -120,7 +120,6 @@ def test_what_dump_is_told(container: Container, criu: Criu, call: Any, tmp_path
         (("--pre-dump",), {"track_mem": True}),
         (("--parent-path", "../before"), {"parent_img": "../before", "track_mem": True}),
         (("--page-server", "10.0.0.1:99"), {"ps": {"address": "10.0.0.1", "port": 99}}),
-        (("--status-fd", "7"), {"status_fd": 7}),
         (("--manage-cgroups-mode", "strict"), {"manage_cgroups_mode": 5}),
         (("--manage-cgroups-mode", "full"), {"manage_cgroups_mode": 4}),
         (("--manage-cgroups-mode", "ignore"), {"manage_cgroups_mode": 0}),
@@ -370,6 +369,9 @@ def test_terminal(container: Container, criu: Criu, call: Any, tmp_path: Path) -
         ("checkpoint", ("--empty-ns", "pid"), "--empty-ns takes network, not pid"),
         ("checkpoint", ("--page-server", "99"), "--page-server is ADDRESS:PORT, not 99"),
         ("checkpoint", ("--status-fd", "x"), "--status-fd takes a number, not 'x'"),
+        ("checkpoint", ("--status-fd", "1"), "--status-fd takes --lazy-pages"),
+        ("checkpoint", ("--lazy-pages", "--status-fd", "3"), "--status-fd 3 is not open"),
+        ("checkpoint", ("--lazy-pages", "--status-fd", "9" * 20), "is not open"),
         ("restore", ("--network-lock", "yes"), "--network-lock is iptables, nftables, skip, not yes"),
         ("restore", ("--image-path", "/nowhere"), "open /nowhere: ENOENT"),
         ("restore", ("--lsm-mount-context",), "flag needs an argument"),
@@ -443,6 +445,46 @@ def test_an_id_that_is_taken(container: Container, criu: Criu, call: Any) -> Non
     assert "already exists" in lines[0]
     assert container.status == "running"
     container.delete("--force")
+
+
+def test_a_status_descriptor_for_reading(container: Container, criu: Criu, call: Any) -> None:
+    container.up()
+    read, write = os.pipe()
+    try:
+        code, lines = call("checkpoint", "--lazy-pages", "--status-fd", read, pass_fds=(read,))
+    finally:
+        os.close(read)
+        os.close(write)
+    assert (code, len(lines)) == (1, 1)
+    assert f"--status-fd {read} can't be written to" in lines[0]
+    assert not criu.asked()
+    container.delete("--force")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_memory_can_be_asked_for(container: Container, criu: Criu, call: Any, gone: bool) -> None:
+    """The descriptor hears one byte, and is closed; that nobody reads it is a warning."""
+    container.up()
+    criu.plays("success", "status-ready")
+    read, status = os.pipe()
+    try:
+        if gone:
+            os.close(read)
+        code, lines = call("checkpoint", "--lazy-pages", "--status-fd", status, pass_fds=(status,))
+        os.close(status)
+        status = -1
+        assert (code, len(lines)) == (0, int(gone)), lines
+        if gone:
+            assert "Broken pipe" in lines[0]
+        else:
+            with open(read, "rb", closefd=False) as file:
+                assert file.read() == b"\0"
+    finally:
+        for fd in (status, *(() if gone else (read,))):
+            if fd >= 0:
+                os.close(fd)
+    assert {"notice": "status-ready", "success": True} in criu.asked()
+    assert not container.exists()
 
 
 def test_podman_asks(runtime: Runtime) -> None:
