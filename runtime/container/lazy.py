@@ -42,14 +42,19 @@ class LazyPages:
         if script == "status-ready":
             self.served = True
             self._container.unlock()
-            if self._status >= 0:
-                try:
-                    os.write(self._status, b"\0")
-                except OSError as e:
-                    self._container.caller.log.warning(f"--status-fd {self._status}: {e.strerror}")
-                os.close(self._status)
 
     def wait(self, fd: int) -> None:
         """Until CRIU says more. While memory is served this may be interrupted; before that it does not take long."""
         if self.served:
+            self._tell()
             self._container.caller.wait_for(fd)
+
+    def _tell(self) -> None:
+        """Once CRIU has been answered, and serves whatever becomes of us."""
+        if self._status >= 0:
+            try:
+                os.write(self._status, b"\0")
+            except OSError as e:
+                self._container.caller.log.warning(f"--status-fd {self._status}: {e.strerror}")
+            os.close(self._status)
+            self._status = -1

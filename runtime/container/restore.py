@@ -29,7 +29,8 @@ from pyrun.criu import stage
 from pyrun.criu.messages import RESTORE
 from pyrun.criu.service import Service, failure, find
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.process import end_child, start_time
+from pyrun.kernel.process import children, start_time
+from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.plan.create import compile_device_filter
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
@@ -125,8 +126,14 @@ class _Restoring:
                         "lsm_profile": options.lsm_profile or None,
                         "lsm_mount_context": options.lsm_mount_context or None,
                     }
-                    asked["inherit_fd"] += _streams(f"{options.image_path}/{DESCRIPTORS}")
-                    response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice)
+                    streams = _streams(f"{options.image_path}/{DESCRIPTORS}")
+                    asked["inherit_fd"] += streams
+                    if any(is_terminal(row["key"]) for row in streams):
+                        asked["shell_job"] = False  # with which CRIU looks for 0, and has put that away already
+                    self.undo.push(_end_children)
+                    # It may wait for ever, for `criu lazy-pages`.
+                    wait = container.caller.wait_for
+                    response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice, wait)
                 finally:
                     conversation.end()
             finally:
@@ -180,13 +187,20 @@ class _Restoring:
                 keep_terminal(fd)
         elif script == "setup-namespaces":
             self._is_init(pid)
-            self.undo.push(lambda: end_child(pid))
             if self.config.get("hooks"):
                 from pyrun.container.hooks import run_hooks  # lazy: only with hooks
 
                 self.undo.push_last(self.container.run_poststop)
                 for kind in ("prestart", "createRuntime"):
                     run_hooks(kind, self.container, "created")
+
+
+def _end_children() -> None:
+    """What CRIU has made is a child of ours, heard of or not; it has ended itself by now."""
+    for child in children(os.getpid()):
+        pidfd_send_signal(child, SIGKILL)
+        os.waitid(os.P_PIDFD, child, os.WEXITED)
+        os.close(child)
 
 
 def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import re
 import shutil
@@ -80,7 +81,7 @@ class Service:
         self,
         request: Mapping[str, Any],
         notice: Notice = lambda script, pid, fd: None,
-        wait: Callable[[int], None] = lambda fd: None,
+        wait: Callable[[int], object] = lambda fd: None,
     ) -> dict[str, Any]:
         """Send a request, let `notice` do what is asked for on the way, and return the response. What that raises ends
         the conversation. wait: is called with the socket before each word of CRIU's; what it raises ends CRIU. Raises
@@ -160,9 +161,11 @@ def failure(what: str, response: Mapping[str, Any], log: str, said: str = "") ->
     told = _last(_CAUSE, log) or response.get("cr_errmsg", "").strip().split("\n")[-1] or last_error(log) or said
     words = _without_place(told)
     number = response.get("cr_errno", 0)
-    return Error(
-        what, detail=f"CRIU says: {words}" if words else "CRIU does not say why", errno=number, hint=f"see {log}"
-    )
+    if not words and number == errno.EBADRQC:
+        return Error(what, detail="CRIU refuses the request", hint=f"is it too old for one of the options? see {log}")
+    name = errno.errorcode.get(number, str(number))
+    said = f"CRIU says: {words}" if words else "CRIU does not say why"
+    return Error(what, detail=f"{said} ({name})" if number else said, hint=f"see {log}")
 
 
 def _without_place(line: str) -> str:

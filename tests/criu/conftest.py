@@ -28,9 +28,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pyrun_only(reason): about what only pyrun does, or does so")
     config.addinivalue_line("markers", "beyond(reason): what runc 1.1 and crun 1.21 can't do")
+    config.addinivalue_line("markers", "since(version, reason): what an older CRIU can't do")
+
+
+def criu_version() -> tuple[int, ...]:
+    said = subprocess.run(["criu", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.split()[1].split("."))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    version = criu_version()
+    for item in items:
+        if (since := item.get_closest_marker("since")) and version < since.args[0]:
+            item.add_marker(pytest.mark.xfail(reason=since.args[1]))
     if Path(config.getoption("runtime")).name != "pyrun":
         for item in items:
             if only := item.get_closest_marker("pyrun_only"):
@@ -114,6 +124,13 @@ class Box:
         lines = [line for path in self.work.glob("*.log") for line in path.read_text(errors="replace").splitlines()]
         return "\n".join([line for line in lines if "Error" in line or "Warn" in line][-20:])
 
+    def log_of(self, verb: str) -> str:
+        """All that CRIU has logged; verb: dump or restore."""
+        try:
+            return (self.work / f"{verb}.log").read_text(errors="replace")
+        except OSError:
+            return ""
+
     def write(self) -> None:
         (self.folder / "config.json").write_text(json.dumps(self.config))
 
@@ -187,6 +204,10 @@ class Box:
             except OSError:
                 continue
         return found
+
+    def end_criu(self) -> None:
+        """Those that serve memory hold the processes of it."""
+        subprocess.run(["pkill", "-KILL", "-x", "criu"], check=False)
 
     def clean(self) -> None:
         for name in ("c", "d"):

@@ -452,6 +452,25 @@ def test_pyrun_is_killed(box: Box, at: int) -> None:
     until("nothing left", lambda: not box.remnants())
 
 
+@pytest.mark.pyrun_only("about what it leaves behind")
+@pytest.mark.parametrize("at", range(6))
+def test_restore_is_interrupted(box: Box, at: int) -> None:
+    """At moments of it: nothing is left, unless it has come to its end."""
+    box.lets_go()
+    shutil.rmtree(box.work)
+    command = [box.runtime, "restore", "-d", "--image-path", box.image, "--work-path", box.work, "c"]
+    with subprocess.Popen(command, cwd=box.folder, stdin=subprocess.DEVNULL) as running:
+        until("so many lines", partial(_has_come_to, running, box.work, at * 60))
+        running.terminate()
+        code = running.wait(SECONDS)
+    if code == 0:
+        assert box.status() == "running"
+        box.call("delete", "--force", "c")
+    else:
+        assert code in (128 + signal.SIGTERM, -signal.SIGTERM)  # the latter before there is anything to undo
+    until("nothing left", lambda: not box.remnants())
+
+
 def _has_come_to(running: subprocess.Popen[bytes], work: Path, lines: int) -> bool:
     return running.poll() is not None or max((_lines(path) for path in work.glob("*.log")), default=0) >= lines
 

@@ -9,6 +9,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from conftest import SECONDS, Box, until
@@ -58,6 +59,17 @@ class Dump:
 def dump(box: Box) -> Iterator[Dump]:
     """Of a container that counts; its memory can be asked for."""
     box.config["process"]["args"][2] = MEMORY
+    yield from _dumped(box)
+
+
+@pytest.fixture
+def dump_of_one(box: Box) -> Iterator[Dump]:
+    """Of a single process, which the kernel ends whoever traces it."""
+    box.counting("data = bytes(range(256)) * 1024", "assert data[i % 262144] == i % 256")
+    yield from _dumped(box)
+
+
+def _dumped(box: Box) -> Iterator[Dump]:
     box.run()
     box.counts(above=2)
     made = Dump(box)
@@ -66,6 +78,7 @@ def dump(box: Box) -> Iterator[Dump]:
         yield made
     finally:
         made.end()
+        box.end_criu()
 
 
 @contextmanager
@@ -106,31 +119,49 @@ def test_memory_comes_when_it_is_asked_for(box: Box, dump: Dump) -> None:
     assert box.stderr.read_text() == ""
 
 
-@pytest.mark.pyrun_only("the others hold their lock, or none")
+@pytest.mark.pyrun_only("the others wait for their lock, or have none")
 @pytest.mark.parametrize("verb", ["kill", "delete"])
-def test_the_source_is_ended_while_it_serves(box: Box, dump: Dump, verb: str) -> None:
+def test_the_source_is_ended_while_it_serves(box: Box, dump_of_one: Dump, verb: str) -> None:
     """At once, and the memory is there even so."""
     before = int(box.text("n"))
     box.call(*{"kill": ("kill", "c", "KILL"), "delete": ("delete", "--force", "c")}[verb])
-    assert dump.process.poll() is None
+    assert dump_of_one.process.poll() is None
     until("its end", lambda: box.status() == ("stopped" if verb == "kill" else ""))
     with fetching(box) as daemon:
         _restored_elsewhere(box)
         box.went_on(before)
         assert daemon.wait(SECONDS) == 0
-    assert dump.wait() == 0, box.log()
+    assert dump_of_one.wait() == 0, box.log()
     assert box.status() == ""
 
 
+@pytest.mark.pyrun_only("about its words")
+def test_the_source_can_not_end_while_it_serves(box: Box) -> None:
+    """Its init waits for the end of its other processes, which CRIU traces: that is said, and no memory is lost."""
+    box.config["process"]["args"][2] = f"sleep 9999 & {MEMORY}"
+    for dump in _dumped(box):
+        before = int(box.text("n"))
+        said = box.call("delete", "--force", "c", fails=True)
+        assert len(said.splitlines()) == 1
+        tracer = said.partition("container init still running: process ")[2].partition(" traces it")[0]
+        assert Path(f"/proc/{tracer}/comm").read_text() == "criu\n"
+        with fetching(box) as daemon:
+            _restored_elsewhere(box)
+            box.went_on(before)
+            assert daemon.wait(SECONDS) == 0
+        assert dump.wait() == 0, box.log()
+        assert box.status() == ""
+
+
 @pytest.mark.pyrun_only("about what it leaves behind")
-def test_another_of_that_name_meanwhile(box: Box, dump: Dump) -> None:
+def test_another_of_that_name_meanwhile(box: Box, dump_of_one: Dump) -> None:
     """It is not taken for the one that has been written."""
     box.call("delete", "--force", "c")
     box.run()
     with fetching(box) as daemon:
         _restored_elsewhere(box)
         assert daemon.wait(SECONDS) == 0
-    assert dump.wait() == 0, box.log()
+    assert dump_of_one.wait() == 0, box.log()
     assert box.status() == "running"
 
 
@@ -185,6 +216,31 @@ def test_without_who_fetches(box: Box, dump: Dump) -> None:
         assert "lazy-pages.socket" in said
         assert len(said.splitlines()) == 1
     assert box.status("d") == ""
+
+
+@pytest.mark.pyrun_only("about what it leaves behind")
+def test_restore_without_who_serves(box: Box, dump: Dump) -> None:
+    """It waits for memory that does not come, or fails: it can be interrupted, and leaves nothing."""
+    dump.process.terminate()
+    dump.wait()
+    box.call("delete", "--force", "c")
+    with fetching(box):
+        command = [
+            box.runtime,
+            "restore",
+            "-d",
+            "--lazy-pages",
+            "--image-path",
+            box.image,
+            "--work-path",
+            box.work,
+            "c",
+        ]
+        with subprocess.Popen(command, cwd=box.folder, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+            until("it waits", lambda: running.poll() is not None or "uffd" in box.log_of("restore"))
+            running.terminate()
+            assert running.wait(SECONDS) in (1, 128 + signal.SIGTERM)
+    until("nothing left", lambda: not box.remnants())
 
 
 @pytest.mark.parametrize("pre_dump", [False, True])

@@ -292,6 +292,7 @@ def test_configuration_of_criu(container: Container, criu: Criu, call: Any) -> N
     [
         ("failure", ("CRIU says: the last thing: No such device", "{work}/{log}")),
         ("errmsg", ("CRIU says: two", "{work}/{log}")),
+        ("unreachable", ("CRIU says: Can't connect to server 10.0.0.1:99", "{work}/{log}")),
         ("silent", ("CRIU does not say why", "{work}/{log}")),
         ("death", ("it has ended with status -9, and without an answer",)),
         ("deaf", ("it has ended with status 1", "the option --nonsense is none")),
