@@ -24,7 +24,12 @@ from pyrun.spec import strictjson
 
 if TYPE_CHECKING:
     from pyrun.container.container import Container
+    from pyrun.container.state import Status
     from pyrun.spec.config import Config
+
+
+# Where lazy pages are asked for unless it is said: CRIU would take any address. The port is told in its log.
+_OWN_PORT = "127.0.0.1:0"
 
 
 class DumpOptions(ImageOptions):
@@ -59,6 +64,8 @@ def _dump(container: Container, options: DumpOptions) -> None:
         raise Error("checkpoint", detail="CRIU takes root")
     if options.status_fd >= 0 and not options.lazy_pages:
         raise Error("--status-fd takes --lazy-pages")
+    if options.lazy_pages and options.pre_dump:
+        raise Error("--pre-dump writes memory, and takes no --lazy-pages")
     lazy = LazyPages(container, options.status_fd)
     config, criu = container.config(), find(options.criu)
     for feature, wanted in (("mem_track", options.pre_dump), ("lazy_pages", options.lazy_pages)):
@@ -79,7 +86,7 @@ def _dump(container: Container, options: DumpOptions) -> None:
             ],
             "parent_img": options.parent_path or None,
             "track_mem": True if options.pre_dump or options.parent_path else None,
-            "ps": _page_server(options.page_server),
+            "ps": _page_server(options.page_server or _OWN_PORT * options.lazy_pages),
             # CRIU leaves one that is frozen already, a paused container's, as it finds it.
             "freeze_cgroup": container.state.get("freezer") or None,
         }
@@ -92,11 +99,17 @@ def _dump(container: Container, options: DumpOptions) -> None:
             response = conversation.ask({"type": kind, "opts": asked}, lazy.notice, lazy.wait)
         finally:
             conversation.end()
-            # A CRIU that is killed leaves it frozen, if it has not come to serving memory.
-            if status == "running" and not lazy.served and container.status == "paused":
-                container.resume()
+            _as_before(container, status, served=lazy.served)
         if not response.get("success"):
             raise failure(f"checkpoint container {container.id}", response, directories.log, conversation.said)
+
+
+def _as_before(container: Container, status: Status, *, served: bool) -> None:
+    """A CRIU that is killed leaves it frozen; or, while it serves memory, thawed."""
+    if status == "running" and not served and container.status == "paused":
+        container.resume()
+    elif status == "paused" and container.status == "running":
+        container.cgroup().freeze()
 
 
 def _external_namespaces(container: Container, config: Config) -> list[str]:

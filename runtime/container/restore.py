@@ -15,9 +15,11 @@ from pyrun.container.create import first_state
 from pyrun.container.image import (
     DESCRIPTORS,
     EXTERNAL,
+    SETUP_HOOKS,
     Directories,
     ImageOptions,
     external_mounts,
+    has_empty_network,
     is_terminal,
     request,
 )
@@ -31,7 +33,9 @@ from pyrun.criu.service import Service, failure, find
 from pyrun.errors import ConfigError, Error
 from pyrun.kernel.process import children, start_time
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
+from pyrun.machine.launch import execute
 from pyrun.plan.create import compile_device_filter
+from pyrun.plan.namespaces import compile_loopback
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 from pyrun.spec.paths import clean
@@ -91,9 +95,11 @@ class _Restoring:
         self.bundle = bundle
         self.undo = undo
         self.console = -1
+        self.empty_network = False
 
     def run(self, raw: bytes, criu: str, options: RestoreOptions) -> None:
         container, state, caller = self.container, self.container.state, self.container.caller
+        self.empty_network = has_empty_network(options, self.config)
         cgroup = gather.own_cgroup(self.bundle, host(), container.id, self.config, caller)
         cgroup.foresee()
         state["cgroup"] = cgroup.to_state()
@@ -167,8 +173,6 @@ class _Restoring:
             self.container.id, self.config, self.bundle, host(), cgroup, self.container.caller, cache=False
         )
         if facts.device_filter:
-            from pyrun.machine.launch import execute  # lazy: only on v2
-
             execute(compile_device_filter(facts), self.container.caller, "set the device filter", cgroup.path)
 
     def _is_init(self, pid: int) -> None:
@@ -187,12 +191,21 @@ class _Restoring:
                 keep_terminal(fd)
         elif script == "setup-namespaces":
             self._is_init(pid)
+            if self.empty_network:
+                self._set_up_loopback(pid)
             if self.config.get("hooks"):
                 from pyrun.container.hooks import run_hooks  # lazy: only with hooks
 
                 self.undo.push_last(self.container.run_poststop)
-                for kind in ("prestart", "createRuntime"):
+                for kind in SETUP_HOOKS:
                     run_hooks(kind, self.container, "created")
+
+    def _set_up_loopback(self, pid: int) -> None:
+        """In a network namespace of its own, as at create."""
+        rows = self.config.get("linux", {}).get("namespaces", [])
+        if any(row["type"] == "network" and not row.get("path") for row in rows):
+            where = f"/proc/{pid}/ns/net"
+            execute(compile_loopback(pid), self.container.caller, "set up the loopback device", where)
 
 
 def _end_children() -> None:

@@ -184,11 +184,12 @@ class Box:
     def remnants(self, name: str = "c") -> list[str]:
         """What is left of a container that is to be gone."""
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "criu-root" in line]
-        cgroups = [
-            str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"box-{name}.scope")
-        ]
         stores = [path for path in (f"/run/pyrun/{name}", f"/run/runc/{name}") if os.path.exists(path)]
-        return [*mounts, *cgroups, *stores, *(str(pid) for pid in self.processes())]
+        return [*mounts, *self.cgroups(name), *stores, *(str(pid) for pid in self.processes())]
+
+    def cgroups(self, name: str) -> list[str]:
+        """Those of a container."""
+        return [str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"box-{name}.scope")]
 
     def processes(self) -> list[int]:
         """Those whose root or program is this bundle's, or that are CRIU."""
@@ -214,6 +215,12 @@ class Box:
             subprocess.run([self.runtime, "delete", "--force", name], capture_output=True, timeout=SECONDS)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
+        for name in ("c", "d"):
+            for path in self.cgroups(name):
+                try:
+                    os.rmdir(path)  # for what comes after, whoever has left it
+                except OSError:
+                    continue
 
 
 @pytest.fixture

@@ -55,6 +55,7 @@ def test_left_running(box: Box) -> None:
     box.went_on(int(box.text("n")))
 
 
+@pytest.mark.beyond("it is in the cgroup of the image, without limits of its own")
 def test_another_id_cgroup_and_limits(box: Box) -> None:
     """What holds for it is the config that it is restored by."""
     if box.options:
@@ -146,6 +147,7 @@ def test_mounts_below_a_bind(box: Box) -> None:
     assert os.listdir(f"/proc/{box.state()['pid']}/root/usr/lib/modules")
 
 
+@pytest.mark.beyond("they have no network in the image, so no loopback device that is up")
 def test_tcp(box: Box) -> None:
     _established(box)
     before = box.lets_go("--tcp-established")

@@ -181,7 +181,9 @@ def _add_link(box: Box, name: str) -> None:
     subprocess.run([*command, "ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
 
 
-@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize(
+    "empty", [pytest.param(False, marks=pytest.mark.beyond("they have no network in the image")), True]
+)
 def test_network_devices(box: Box, empty: bool) -> None:
     """Of the image, or by hooks."""
     box.run()
@@ -195,26 +197,31 @@ def test_network_devices(box: Box, empty: bool) -> None:
     assert _links(box) == ({"lo"} if empty else {"lo", "one", "onep"})
 
 
-@pytest.mark.pyrun_only("the others run other hooks")
-def test_a_hook_sets_up_the_network(box: Box) -> None:
-    box.config["hooks"] = {
-        "createRuntime": [
-            {
-                "path": "/bin/sh",
-                "args": [
-                    "sh",
-                    "-c",
-                    "pid=$(sed -E 's/.*\"pid\": ?([0-9]+).*/\\1/');"
-                    "nsenter --net --target=$pid ip link add two type veth peer name twop",
-                ],
-                "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"],
-            }
-        ]
-    }
-    before = box.lets_go("--empty-ns", "network")
-    box.restore("--empty-ns", "network")
+@pytest.mark.parametrize("options", [(), ("--empty-ns", "network")], ids=["unasked", "asked"])
+def test_a_hook_sets_up_the_network(box: Box, options: tuple[str, ...]) -> None:
+    """As managers do: one end outside, and one inside, which is made anew."""
+    script = (
+        "pid=$(sed -E 's/.*\"pid\": ?([0-9]+).*/\\1/'); ip link add outside type veth peer name eth0 netns $pid;"
+        "nsenter --net --target=$pid ip link set eth0 up"
+    )
+    hook = {"path": "/bin/sh", "args": ["sh", "-ec", script], "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}
+    box.config["hooks"] = {"prestart": [hook]}
+    before = box.lets_go(*options)
+    until("its end outside is gone", lambda: not os.path.exists("/sys/class/net/outside"))
+    box.restore(*options)
     box.went_on(before)
-    assert _links(box) == {"lo", "two", "twop"}
+    assert _links(box) == {"lo", "eth0"}
+    assert os.path.exists("/sys/class/net/outside")
+
+
+@pytest.mark.beyond("they leave the loopback device down")
+def test_connections_in_an_empty_network(box: Box) -> None:
+    """The loopback device is up, as at create."""
+    box.counting(ESTABLISHED, "client.send(b'x'); assert peer.recv(9)")
+    options = ("--empty-ns", "network", "--tcp-established")
+    before = box.lets_go(*options)
+    box.restore(*options)
+    box.went_on(before)
 
 
 # --- --auto-dedup
@@ -247,11 +254,12 @@ def _blocks(box: Box, image: str) -> int:
 # --- --manage-cgroups-mode
 
 
+_IGNORE = pytest.param("ignore", marks=pytest.mark.beyond("runc 1.1 has no such mode"))
 _PROPERTIES = pytest.mark.since((4, 0), "CRIU 3.17 has no properties of cgroups of version 2")
 
 
 @pytest.mark.parametrize(
-    "mode", [*(pytest.param(mode, marks=_PROPERTIES) for mode in ("soft", "full", "strict")), "ignore"]
+    "mode", [*(pytest.param(mode, marks=_PROPERTIES) for mode in ("soft", "full", "strict")), _IGNORE]
 )
 def test_cgroups_of_the_image(box: Box, mode: str) -> None:
     """What the container has made below its own: it is there again, with what was set; or only its own is."""
@@ -379,6 +387,7 @@ def configured() -> Iterator[dict[str, Path]]:
             path.unlink(missing_ok=True)
 
 
+@pytest.mark.beyond("connections over the loopback device, which they leave down")
 @pytest.mark.parametrize("where", ["pyrun", "runc", "own"])
 def test_options_from_a_file(box: Box, configured: dict[str, Path], where: str) -> None:
     """Its own, runc's, or that of the annotation, which alone counts then."""

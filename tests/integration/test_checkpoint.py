@@ -115,7 +115,7 @@ def test_what_dump_is_told(container: Container, criu: Criu, call: Any, tmp_path
         (("--file-locks",), {"file_locks": True}),
         (("--link-remap",), {"link_remap": True}),
         (("--auto-dedup",), {"auto_dedup": True}),
-        (("--lazy-pages",), {"lazy_pages": True}),
+        (("--lazy-pages",), {"lazy_pages": True, "ps": {"address": "127.0.0.1", "port": 0}}),
         (("--leave-running",), {"leave_running": True}),
         (("--pre-dump",), {"track_mem": True}),
         (("--parent-path", "../before"), {"parent_img": "../before", "track_mem": True}),
@@ -348,6 +348,20 @@ def test_a_hook_that_fails(container: Container, criu: Criu, call: Any, tmp_path
     assert not container.exists()
 
 
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "poststart"])
+def test_a_network_that_hooks_set_up(container: Container, criu: Criu, call: Any, tmp_path: Path, kind: str) -> None:
+    """It is not in the image, at both ends, and the loopback device is set up where it is to be."""
+    container.hook(kind, "cat")
+    container.up()
+    call("checkpoint")
+    empty = {"empty_ns": 0x40000000} if kind != "poststart" else {}
+    assert {"empty_ns": criu.told().get("empty_ns")} == (empty or {"empty_ns": None})
+    criu.plays("success", "setup-namespaces")
+    assert call("restore") == (0, [])
+    assert {"empty_ns": criu.told().get("empty_ns")} == (empty or {"empty_ns": None})
+    container.delete("--force")
+
+
 def test_terminal(container: Container, criu: Criu, call: Any, tmp_path: Path) -> None:
     """The master that comes with a notice goes to the console socket."""
     container.up()
@@ -370,6 +384,7 @@ def test_terminal(container: Container, criu: Criu, call: Any, tmp_path: Path) -
         ("checkpoint", ("--empty-ns", "pid"), "--empty-ns takes network, not pid"),
         ("checkpoint", ("--page-server", "99"), "--page-server is ADDRESS:PORT, not 99"),
         ("checkpoint", ("--status-fd", "x"), "--status-fd takes a number, not 'x'"),
+        ("checkpoint", ("--pre-dump", "--lazy-pages"), "--pre-dump writes memory, and takes no --lazy-pages"),
         ("checkpoint", ("--status-fd", "1"), "--status-fd takes --lazy-pages"),
         ("checkpoint", ("--lazy-pages", "--status-fd", "3"), "--status-fd 3 is not open"),
         ("checkpoint", ("--lazy-pages", "--status-fd", "9" * 20), "is not open"),
