@@ -46,6 +46,8 @@ class Fake:
             for name in ("images_dir_fd", "work_dir_fd"):
                 if name in opts:
                     seen[name] = os.readlink(f"{self.peer}/{opts[name]}")
+            if opts.get("config_file", "").startswith("/proc/"):
+                seen["config_file"] = Path(opts["config_file"]).read_text()
             for row in seen.get("inherit_fd", []):
                 row["is"] = os.readlink(f"/proc/self/fd/{row['fd']}")
             with (self.folder / "asked").open("a") as file:

@@ -16,7 +16,7 @@ from pyrun.container.image import (
     request,
     terminal,
 )
-from pyrun.container.lazy import LazyPages
+from pyrun.container.lazy import LazyPages, at_address
 from pyrun.criu.messages import DUMP, PRE_DUMP
 from pyrun.criu.service import Service, failure, find, has_feature
 from pyrun.errors import DoesNotExistError, Error
@@ -93,12 +93,18 @@ def _dump(container: Container, options: DumpOptions) -> None:
         descriptors = _descriptors(container.state["pid"], options.shell_job)
         asked["external"] += sorted({*filter(is_terminal, descriptors)})
         _write(f"{options.image_path}/{DESCRIPTORS}", strictjson.dumps(descriptors))
+        address = -1
+        if options.lazy_pages:
+            address = at_address(asked["ps"]["address"], asked["config_file"])
+            asked["config_file"] = f"/proc/{os.getpid()}/fd/{address}"
         conversation = Service([criu, "swrk", "3"])
         try:
             kind = PRE_DUMP if options.pre_dump else DUMP
             response = conversation.ask({"type": kind, "opts": asked}, lazy.notice, lazy.wait)
         finally:
             conversation.end()
+            if address >= 0:
+                os.close(address)
             _as_before(container, status, served=lazy.served)
         if not response.get("success"):
             raise failure(f"checkpoint container {container.id}", response, directories.log, conversation.said)

@@ -16,6 +16,19 @@ if TYPE_CHECKING:
     from pyrun.container.container import Container
 
 
+def at_address(address: str, path: str | None) -> int:
+    """A file of CRIU's options, as a descriptor: that address, which CRIU 3.17 and 4.1 take from a request only
+    for a page server (they would serve at every one); then what the file at `path` says, which counts for more."""
+    try:
+        with open(path or os.devnull, "rb") as file:
+            theirs = file.read()
+    except OSError:
+        theirs = b""  # one that is not there is none to CRIU
+    fd = os.memfd_create("criu.conf")
+    os.write(fd, f"address {address}\n".encode() + theirs)
+    return fd
+
+
 class LazyPages:
     """One dump's. status_fd: what hears when memory can be asked for, by a byte that is zero; -1 for nobody. Raises
     Error for what can't be written to."""

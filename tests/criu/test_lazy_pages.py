@@ -142,7 +142,6 @@ def test_after_a_pre_dump(box: Box) -> None:
 
 
 @pytest.mark.pyrun_only("the others have memory asked for at any address")
-@pytest.mark.since((4, 0), "CRIU 3.17 takes no address for it")
 def test_at_a_port_of_its_own(box: Box) -> None:
     """Of this machine alone."""
     box.config["process"]["args"][2] = MEMORY

@@ -115,7 +115,10 @@ def test_what_dump_is_told(container: Container, criu: Criu, call: Any, tmp_path
         (("--file-locks",), {"file_locks": True}),
         (("--link-remap",), {"link_remap": True}),
         (("--auto-dedup",), {"auto_dedup": True}),
-        (("--lazy-pages",), {"lazy_pages": True, "ps": {"address": "127.0.0.1", "port": 0}}),
+        (
+            ("--lazy-pages",),
+            {"lazy_pages": True, "ps": {"address": "127.0.0.1", "port": 0}, "config_file": "address 127.0.0.1\n"},
+        ),
         (("--leave-running",), {"leave_running": True}),
         (("--pre-dump",), {"track_mem": True}),
         (("--parent-path", "../before"), {"parent_img": "../before", "track_mem": True}),
@@ -285,6 +288,15 @@ def test_configuration_of_criu(container: Container, criu: Criu, call: Any) -> N
     container.up()
     call("checkpoint")
     assert criu.told()["config_file"] == "/etc/my.conf"
+
+
+def test_configuration_of_criu_and_an_address(container: Container, criu: Criu, call: Any, tmp_path: Path) -> None:
+    """Lazy pages are asked for at that; what the file says counts for more, being later."""
+    (tmp_path / "my.conf").write_text("tcp-established\n")
+    container.config["annotations"] = {"org.criu.config": str(tmp_path / "my.conf")}
+    container.up()
+    assert call("checkpoint", "--lazy-pages", "--page-server", "10.0.0.1:99") == (0, [])
+    assert criu.told()["config_file"] == "address 10.0.0.1\ntcp-established\n"
 
 
 @pytest.mark.parametrize(
