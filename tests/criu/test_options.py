@@ -181,9 +181,8 @@ def _add_link(box: Box, name: str) -> None:
     subprocess.run([*command, "ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
 
 
-@pytest.mark.parametrize(
-    "empty", [pytest.param(False, marks=pytest.mark.beyond("they have no network in the image")), True]
-)
+@pytest.mark.beyond("runc has no network in the image, and crun no --empty-ns")
+@pytest.mark.parametrize("empty", [False, True])
 def test_network_devices(box: Box, empty: bool) -> None:
     """Of the image, or by hooks."""
     box.run()
@@ -197,6 +196,7 @@ def test_network_devices(box: Box, empty: bool) -> None:
     assert _links(box) == ({"lo"} if empty else {"lo", "one", "onep"})
 
 
+@pytest.mark.beyond("crun has no --empty-ns, and the network of hooks in the image")
 @pytest.mark.parametrize("options", [(), ("--empty-ns", "network")], ids=["unasked", "asked"])
 def test_a_hook_sets_up_the_network(box: Box, options: tuple[str, ...]) -> None:
     """As managers do: one end outside, and one inside, which is made anew."""
@@ -227,7 +227,7 @@ def test_connections_in_an_empty_network(box: Box) -> None:
 # --- --auto-dedup
 
 
-@pytest.mark.beyond("crun has no --auto-dedup, and runc no hole to show for it")
+@pytest.mark.beyond("crun has no --auto-dedup")
 def test_auto_dedup(box: Box) -> None:
     """What has changed since the first dump is taken out of that."""
     fill = "data = bytearray(1 << 20)\nfor at in range(0, 1 << 20, 4096): data[at] = 1"
@@ -254,13 +254,13 @@ def _blocks(box: Box, image: str) -> int:
 # --- --manage-cgroups-mode
 
 
-_IGNORE = pytest.param("ignore", marks=pytest.mark.beyond("runc 1.1 has no such mode"))
 _PROPERTIES = pytest.mark.since((4, 0), "CRIU 3.17 has no properties of cgroups of version 2")
 
 
 @pytest.mark.parametrize(
-    "mode", [*(pytest.param(mode, marks=_PROPERTIES) for mode in ("soft", "full", "strict")), _IGNORE]
+    "mode", [*(pytest.param(mode, marks=_PROPERTIES) for mode in ("soft", "full", "strict")), "ignore"]
 )
+@pytest.mark.beyond("runc 1.1 has no mode ignore, and crun's are all like it")
 def test_cgroups_of_the_image(box: Box, mode: str) -> None:
     """What the container has made below its own: it is there again, with what was set; or only its own is."""
     box.run()
@@ -421,7 +421,6 @@ def _has_apparmor() -> bool:
 
 
 @pytest.mark.skipif(not _has_apparmor(), reason="this machine has no AppArmor, or no apparmor_parser")
-@pytest.mark.beyond("crun has no --lsm-profile")
 @pytest.mark.parametrize("other", [False, True])
 def test_apparmor(box: Box, other: bool) -> None:
     """The profile is that of the image, or the one that is said."""
