@@ -21,6 +21,7 @@ from pyrun.criu.messages import DUMP, FEATURE_CHECK, NOTIFY, PRE_DUMP, REQUEST, 
 from pyrun.criu.protobuf import decode, encode
 
 _CLONE_PARENT, _SYS_CLONE = 0x8000, {"x86_64": 56, "aarch64": 220}[os.uname().machine]
+UNREACHABLE = "(00.000000) Can't connect to server 10.0.0.1:99\n"
 LOG = """(00.000001) Version: 4.1 (gitid 0)
 (00.000002) Error (criu/first.c:12): the first thing
 (00.000003)      7: Error (criu/second.c:34): the last thing: No such device
@@ -45,6 +46,8 @@ class Fake:
             for name in ("images_dir_fd", "work_dir_fd"):
                 if name in opts:
                     seen[name] = os.readlink(f"{self.peer}/{opts[name]}")
+            if opts.get("config_file", "").startswith("/proc/"):
+                seen["config_file"] = Path(opts["config_file"]).read_text()
             for row in seen.get("inherit_fd", []):
                 row["is"] = os.readlink(f"/proc/self/fd/{row['fd']}")
             with (self.folder / "asked").open("a") as file:
@@ -68,7 +71,7 @@ class Fake:
         if play == "deaf":
             sys.exit("the option --nonsense is none")
         log = Path(f"{self.peer}/{opts['work_dir_fd']}") / opts["log_file"]
-        log.write_text(LOG if play != "silent" else "")
+        log.write_text({"silent": "", "unreachable": UNREACHABLE + LOG}.get(play, LOG))
         pid = self.born() if kind == RESTORE else opts["pid"]
         for script in self.play.get("notices", []):
             self.notify(script, pid)
@@ -77,7 +80,7 @@ class Fake:
         if play == "garbage":
             self.socket.send(b"\x0b\xff")
             return
-        if play in ("failure", "silent", "errmsg"):
+        if play in ("failure", "silent", "errmsg", "unreachable"):
             said = {"cr_errmsg": "Error (criu/net.c:1): one\nError (criu/net.c:2): two\n"} if play == "errmsg" else {}
             self.say({"type": kind, "success": False, "cr_errno": 19, **said})
             return

@@ -23,6 +23,4 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
     )
     with context.open(arguments[0]).locked() as container:
         checkpoint(container, options)
-        if not options.leave_running and not options.pre_dump:
-            container.delete(force=True)
     return 0

@@ -15,7 +15,7 @@ from pyrun.container.state import CONFIGS
 from pyrun.container.store import ContainerDir, containers, ids, open_store
 from pyrun.errors import DoesNotExistError, Error, ExecutableError, InUseError, NotRunningError
 from pyrun.kernel.files import close
-from pyrun.kernel.process import has_ended, has_executed, start_time
+from pyrun.kernel.process import has_ended, has_executed, start_time, tracer
 from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
 from pyrun.spec.faults import Invalid
 from pyrun.spec.namespaces import CLONE_NEWPID, CLONE_NEWUSER
@@ -449,7 +449,7 @@ class Container:
         try:
             pidfd_send_signal(pidfd, SIGKILL)
             self._thaw(status)
-            _await_end(pidfd)
+            _await_end(pidfd, self.state["pid"])
         except ProcessLookupError:
             raise NotRunningError() from None
         finally:
@@ -543,7 +543,12 @@ def _end(pidfd: int) -> None:
     _await_end(pidfd)
 
 
-def _await_end(pidfd: int) -> None:
-    """Raises Error when the process doesn't end after a SIGKILL (uninterruptible sleep)."""
+def _await_end(pidfd: int, pid: int = 0) -> None:
+    """Raises Error when the process doesn't end after a SIGKILL: uninterruptible sleep, or it waits for the end of
+    others of its pid namespace, which is kept back by who traces them (ptrace(2)), as CRIU does that serves memory."""
     if not has_ended(pidfd, _SECONDS):
-        raise Error("container init still running", hint=f"it did not end within {_SECONDS} s of SIGKILL")
+        by = tracer(pid)
+        detail = f"process {by} traces it" if by else ""
+        raise Error(
+            "container init still running", detail=detail, hint=f"it did not end within {_SECONDS} s of SIGKILL"
+        )

@@ -15,12 +15,15 @@ from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.paths import clean
 
 if TYPE_CHECKING:
+    from pyrun.container.hooks import Kind
     from pyrun.spec.config import Config
 
 # What stood for 0, 1 and 2, as runc keeps it.
 DESCRIPTORS = "descriptors.json"
 # Which namespaces may be joined by an image: CRIU's word, and runc's key.
 EXTERNAL = {"network": ("net", "extRootNetNS"), "pid": ("pid", "extRootPidNS")}
+# Those that are run at restore, once there are namespaces.
+SETUP_HOOKS: tuple[Kind, ...] = ("prestart", "createRuntime")
 # CRIU's own options: runc's file is read where there is none of ours.
 _CONFIG_ANNOTATION = "org.criu.config"
 _CONFIG_FILES = ("/etc/criu/pyrun.conf", "/etc/criu/runc.conf")
@@ -100,9 +103,15 @@ def request(options: ImageOptions, config: Config, directories: Directories) -> 
         "manage_cgroups": True,
         "manage_cgroups_mode": CGROUP_MODES[mode],
         "network_lock": NETWORK_LOCKS.get(options.network_lock),
-        "empty_ns": NAMESPACES["network"][0] if options.empty_ns else None,
+        "empty_ns": NAMESPACES["network"][0] if has_empty_network(options, config) else None,
         "config_file": _config_file(config),
     }
+
+
+def has_empty_network(options: ImageOptions, config: Config) -> bool:
+    """What is in the network namespace is not in the image: that is asked for, or there are hooks of the kinds by which
+    managers set it up, one end of it outside, and would again at restore. (runc leaves it out always.)"""
+    return bool(options.empty_ns) or any(config.get("hooks", {}).get(kind) for kind in SETUP_HOOKS)
 
 
 def _config_file(config: Config) -> str | None:
@@ -111,6 +120,16 @@ def _config_file(config: Config) -> str | None:
     if _CONFIG_ANNOTATION in annotations:
         return annotations[_CONFIG_ANNOTATION] or None
     return next((path for path in _CONFIG_FILES if os.path.exists(path)), None)
+
+
+def terminal(seen: os.stat_result) -> str:
+    """CRIU's name for a terminal that is not the container's (criu(8), --external)."""
+    return f"tty[{seen.st_rdev:x}:{seen.st_dev:x}]"
+
+
+def is_terminal(name: str) -> bool:
+    """It is one of these."""
+    return name.startswith("tty[")
 
 
 def external_mounts(config: Config, bundle: str, pid: int = 0) -> list[str]:

@@ -12,7 +12,17 @@ from pyrun.container import gather
 from pyrun.container.bundle import read_config
 from pyrun.container.container import Container
 from pyrun.container.create import first_state
-from pyrun.container.image import DESCRIPTORS, EXTERNAL, Directories, ImageOptions, external_mounts, request
+from pyrun.container.image import (
+    DESCRIPTORS,
+    EXTERNAL,
+    SETUP_HOOKS,
+    Directories,
+    ImageOptions,
+    external_mounts,
+    has_empty_network,
+    is_terminal,
+    request,
+)
 from pyrun.container.pid_file import write_pid_file
 from pyrun.container.state import CONFIGS, FORMAT
 from pyrun.container.store import CRIU_ROOT, ContainerDir
@@ -21,8 +31,11 @@ from pyrun.criu import stage
 from pyrun.criu.messages import RESTORE
 from pyrun.criu.service import Service, failure, find
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.process import end_child, start_time
+from pyrun.kernel.process import children, start_time
+from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
+from pyrun.machine.launch import execute
 from pyrun.plan.create import compile_device_filter
+from pyrun.plan.namespaces import compile_loopback
 from pyrun.spec import strictjson
 from pyrun.spec.faults import Invalid
 from pyrun.spec.paths import clean
@@ -82,9 +95,11 @@ class _Restoring:
         self.bundle = bundle
         self.undo = undo
         self.console = -1
+        self.empty_network = False
 
     def run(self, raw: bytes, criu: str, options: RestoreOptions) -> None:
         container, state, caller = self.container, self.container.state, self.container.caller
+        self.empty_network = has_empty_network(options, self.config)
         cgroup = gather.own_cgroup(self.bundle, host(), container.id, self.config, caller)
         cgroup.foresee()
         state["cgroup"] = cgroup.to_state()
@@ -117,8 +132,14 @@ class _Restoring:
                         "lsm_profile": options.lsm_profile or None,
                         "lsm_mount_context": options.lsm_mount_context or None,
                     }
-                    asked["inherit_fd"] += _pipes(f"{options.image_path}/{DESCRIPTORS}")
-                    response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice)
+                    streams = _streams(f"{options.image_path}/{DESCRIPTORS}")
+                    asked["inherit_fd"] += streams
+                    if any(is_terminal(row["key"]) for row in streams):
+                        asked["shell_job"] = False  # with which CRIU looks for 0, and has put that away already
+                    self.undo.push(_end_children)
+                    # It may wait for ever, for `criu lazy-pages`.
+                    wait = container.caller.wait_for
+                    response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice, wait)
                 finally:
                     conversation.end()
             finally:
@@ -152,8 +173,6 @@ class _Restoring:
             self.container.id, self.config, self.bundle, host(), cgroup, self.container.caller, cache=False
         )
         if facts.device_filter:
-            from pyrun.machine.launch import execute  # lazy: only on v2
-
             execute(compile_device_filter(facts), self.container.caller, "set the device filter", cgroup.path)
 
     def _is_init(self, pid: int) -> None:
@@ -172,13 +191,29 @@ class _Restoring:
                 keep_terminal(fd)
         elif script == "setup-namespaces":
             self._is_init(pid)
-            self.undo.push(lambda: end_child(pid))
+            if self.empty_network:
+                self._set_up_loopback(pid)
             if self.config.get("hooks"):
                 from pyrun.container.hooks import run_hooks  # lazy: only with hooks
 
                 self.undo.push_last(self.container.run_poststop)
-                for kind in ("prestart", "createRuntime"):
+                for kind in SETUP_HOOKS:
                     run_hooks(kind, self.container, "created")
+
+    def _set_up_loopback(self, pid: int) -> None:
+        """In a network namespace of its own, as at create."""
+        rows = self.config.get("linux", {}).get("namespaces", [])
+        if any(row["type"] == "network" and not row.get("path") for row in rows):
+            where = f"/proc/{pid}/ns/net"
+            execute(compile_loopback(pid), self.container.caller, "set up the loopback device", where)
+
+
+def _end_children() -> None:
+    """What CRIU has made is a child of ours, heard of or not; it has ended itself by now."""
+    for child in children(os.getpid()):
+        pidfd_send_signal(child, SIGKILL)
+        os.waitid(os.P_PIDFD, child, os.WEXITED)
+        os.close(child)
 
 
 def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
@@ -195,15 +230,19 @@ def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
     return fds, keys
 
 
-def _pipes(path: str) -> list[dict[str, Any]]:
-    """What stood for 0, 1 and 2, where it was a pipe: now it is ours, as CRIU has it."""
+def _streams(path: str) -> list[dict[str, Any]]:
+    """What stood for 0, 1 and 2, where it was a pipe, or a terminal of the caller's: now it is ours, as CRIU has it."""
     try:
         with open(path, "rb") as file:
             links = strictjson.loads(file.read())
     except (OSError, Invalid):
         return []
     numbered = zip((0, 1, _FIRST), links, strict=False) if isinstance(links, list) else ()
-    return [{"key": link, "fd": number} for number, link in numbered if isinstance(link, str) and "pipe:" in link]
+    found: dict[str, int] = {}
+    for number, link in numbered:
+        if isinstance(link, str) and ("pipe:" in link or is_terminal(link)):
+            found.setdefault(link, number)
+    return [{"key": link, "fd": number} for link, number in found.items()]
 
 
 def _cgroup_roots(pid: int) -> list[dict[str, str]]:

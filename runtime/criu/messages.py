@@ -39,7 +39,6 @@ OPTIONS = {
     "freeze_cgroup": (44, str),
     "tcp_skip_in_flight": (46, bool),
     "lazy_pages": (48, bool),
-    "status_fd": (49, int),
     "orphan_pts_master": (50, bool),
     "config_file": (51, str),
     "tcp_close": (52, bool),

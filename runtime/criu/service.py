@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import array
+import errno
 import os
 import re
 import shutil
+import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ _LARGEST = 1 << 16
 _CHECK_SECONDS = 20
 # A line of CRIU's log: (seconds) [pid:] Error (file:line): words
 _ERROR = re.compile(r"^(?:\(\d+\.\d+\)\s+)?(?:\d+: )?Error \([^)]*\): (.*)")
+# What is the cause, and CRIU does not call an error: what comes of it is said after that, as one.
+_CAUSE = re.compile(r"^(?:\(\d+\.\d+\)\s+)?(Can't connect to server .*)")
 
 
 def find(path: str = "") -> str:
@@ -73,11 +77,22 @@ class Service:
         self._socket.close()
         self._socket = socket.socket(fileno=fd)
 
-    def ask(self, request: Mapping[str, Any], notice: Notice = lambda script, pid, fd: None) -> dict[str, Any]:
+    def ask(
+        self,
+        request: Mapping[str, Any],
+        notice: Notice = lambda script, pid, fd: None,
+        wait: Callable[[int], object] = lambda fd: None,
+    ) -> dict[str, Any]:
         """Send a request, let `notice` do what is asked for on the way, and return the response. What that raises ends
-        the conversation. Raises Error when CRIU ends without an answer."""
+        the conversation. wait: is called with the socket before each word of CRIU's; what it raises ends CRIU. Raises
+        Error when CRIU ends without an answer."""
         self._send(request)
         while True:
+            try:
+                wait(self._socket.fileno())
+            except BaseException:
+                os.kill(self.pid, signal.SIGKILL)  # a child of ours that has not been waited for
+                raise
             response, fd = self._receive()
             if response.get("type") != NOTIFY:
                 return response
@@ -143,12 +158,14 @@ def _environment() -> dict[str, str]:
 def failure(what: str, response: Mapping[str, Any], log: str, said: str = "") -> Error:
     """The Error of a response that is no success: by the last thing that went wrong as CRIU's log has it. said: what it
     has said elsewhere."""
-    told = response.get("cr_errmsg", "").strip().split("\n")[-1] or last_error(log) or said
+    told = _last(_CAUSE, log) or response.get("cr_errmsg", "").strip().split("\n")[-1] or last_error(log) or said
     words = _without_place(told)
     number = response.get("cr_errno", 0)
-    return Error(
-        what, detail=f"CRIU says: {words}" if words else "CRIU does not say why", errno=number, hint=f"see {log}"
-    )
+    if not words and number == errno.EBADRQC:
+        return Error(what, detail="CRIU refuses the request", hint=f"is it too old for one of the options? see {log}")
+    name = errno.errorcode.get(number, str(number))
+    said = f"CRIU says: {words}" if words else "CRIU does not say why"
+    return Error(what, detail=f"{said} ({name})" if number else said, hint=f"see {log}")
 
 
 def _without_place(line: str) -> str:
@@ -158,11 +175,15 @@ def _without_place(line: str) -> str:
 
 def last_error(log: str) -> str:
     """The last error in one of CRIU's logs; "" when there is none."""
+    return _last(_ERROR, log)
+
+
+def _last(wanted: re.Pattern[str], log: str) -> str:
     found = ""
     try:
         with open(log, encoding="utf-8", errors="replace") as file:
             for line in file:
-                if match := _ERROR.match(line):
+                if match := wanted.match(line):
                     found = match[1].strip()
     except OSError:
         return ""

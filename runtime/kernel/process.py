@@ -58,6 +58,15 @@ def parent(pid: int) -> int:
     return int(stat[stat.rindex(b")") + 2 :].split()[1])
 
 
+def tracer(pid: int) -> int:
+    """Who traces the process (ptrace(2); proc(5), TracerPid in status); 0 for nobody, or when it has ended."""
+    try:
+        status = read_bytes(f"/proc/{pid}/status")
+    except _GONE:
+        return 0
+    return int(status.partition(b"\nTracerPid:")[2].split(maxsplit=1)[0])
+
+
 def is_there(pid: int) -> bool:
     """There is a process, or a zombie, of this number (kill(2), signal 0)."""
     try:

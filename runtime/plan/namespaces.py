@@ -285,3 +285,12 @@ def loopback(p: Program) -> None:
     with p.opened(p.call("socket", AF_INET, SOCK_DGRAM, 0, result=True)) as fd:
         # A kernel without the interface has nothing to set up.
         p.call("ioctl", fd, SIOCSIFFLAGS, request, ignore=(ENODEV,))
+
+
+def compile_loopback(pid: int) -> Program:
+    """The same for the network namespace of a process that others have made."""
+    p = Program()
+    with p.opened(p.openat(AT_FDCWD, f"/proc/{pid}/ns/net", O_RDONLY)) as fd:
+        p.call("setns", fd, CLONE_NEWNET)
+    loopback(p)
+    return p

@@ -28,9 +28,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pyrun_only(reason): about what only pyrun does, or does so")
     config.addinivalue_line("markers", "beyond(reason): what runc 1.1 and crun 1.21 can't do")
+    config.addinivalue_line("markers", "since(version, reason): what an older CRIU can't do")
+
+
+def criu_version() -> tuple[int, ...]:
+    said = subprocess.run(["criu", "--version"], capture_output=True, text=True, check=True).stdout
+    return tuple(int(part) for part in said.split()[1].split("."))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    version = criu_version()
+    for item in items:
+        if (since := item.get_closest_marker("since")) and version < since.args[0]:
+            item.add_marker(pytest.mark.xfail(reason=since.args[1]))
     if Path(config.getoption("runtime")).name != "pyrun":
         for item in items:
             if only := item.get_closest_marker("pyrun_only"):
@@ -73,14 +83,28 @@ class Box:
         self.linux = self.config["linux"]
         self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/box/c"
 
-    def python(self, program: str) -> None:
+    def python(self, program: str, how: str = "bind") -> None:
         """The program, by the guest's Python."""
         for name in ("lib", "lib64"):
             (self.root / name).symlink_to(f"usr/{name}")
-        self.config["mounts"].append(
-            {"destination": "/usr", "type": "bind", "source": "/usr", "options": ["rbind", "ro"]}
-        )
+        self.config["mounts"].append({"destination": "/usr", "type": "bind", "source": "/usr", "options": [how, "ro"]})
         self.config["process"]["args"] = ["/usr/bin/python3", "-c", program]
+
+    def counting(self, before: str, step: str = "pass", how: str = "bind") -> None:
+        """A program in Python that counts as COUNT does: statements before it begins, and one at each step."""
+        self.python(
+            f"import os, socket, time\n{before}\ni = 0; open('/tmp/begun', 'a').write('begun\\n')\nwhile True:\n"
+            f"    {step}\n    i += 1; open('/tmp/.n', 'w').write(str(i)); os.rename('/tmp/.n', '/tmp/n')\n"
+            "    time.sleep(0.05)\n",
+            how,
+        )
+
+    def lets_go(self, *options: object) -> int:
+        """Run, written, and where it had come to."""
+        self.run()
+        self.counts(above=2)
+        self.checkpoint(*options)
+        return int(self.text("n"))
 
     def call(self, *arguments: object, fails: bool = False, **others: Any) -> str:
         """Run the runtime. Returns what it says, on both."""
@@ -100,8 +124,18 @@ class Box:
         lines = [line for path in self.work.glob("*.log") for line in path.read_text(errors="replace").splitlines()]
         return "\n".join([line for line in lines if "Error" in line or "Warn" in line][-20:])
 
-    def run(self, name: str = "c", **others: Any) -> None:
+    def log_of(self, verb: str) -> str:
+        """All that CRIU has logged; verb: dump or restore."""
+        try:
+            return (self.work / f"{verb}.log").read_text(errors="replace")
+        except OSError:
+            return ""
+
+    def write(self) -> None:
         (self.folder / "config.json").write_text(json.dumps(self.config))
+
+    def run(self, name: str = "c", **others: Any) -> None:
+        self.write()
         null = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.call("--log", self.folder / "log", "run", "-d", name, **{**null, **others})
         (self.folder / "log").unlink(missing_ok=True)
@@ -150,11 +184,12 @@ class Box:
     def remnants(self, name: str = "c") -> list[str]:
         """What is left of a container that is to be gone."""
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if "criu-root" in line]
-        cgroups = [
-            str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"box-{name}.scope")
-        ]
         stores = [path for path in (f"/run/pyrun/{name}", f"/run/runc/{name}") if os.path.exists(path)]
-        return [*mounts, *cgroups, *stores, *(str(pid) for pid in self.processes())]
+        return [*mounts, *self.cgroups(name), *stores, *(str(pid) for pid in self.processes())]
+
+    def cgroups(self, name: str) -> list[str]:
+        """Those of a container."""
+        return [str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"box-{name}.scope")]
 
     def processes(self) -> list[int]:
         """Those whose root or program is this bundle's, or that are CRIU."""
@@ -171,11 +206,21 @@ class Box:
                 continue
         return found
 
+    def end_criu(self) -> None:
+        """Those that serve memory hold the processes of it."""
+        subprocess.run(["pkill", "-KILL", "-x", "criu"], check=False)
+
     def clean(self) -> None:
         for name in ("c", "d"):
             subprocess.run([self.runtime, "delete", "--force", name], capture_output=True, timeout=SECONDS)
         for pid in self.processes():
             os.kill(pid, signal.SIGKILL)
+        for name in ("c", "d"):
+            for path in self.cgroups(name):
+                try:
+                    os.rmdir(path)  # for what comes after, whoever has left it
+                except OSError:
+                    continue
 
 
 @pytest.fixture

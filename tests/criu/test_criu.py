@@ -55,6 +55,7 @@ def test_left_running(box: Box) -> None:
     box.went_on(int(box.text("n")))
 
 
+@pytest.mark.beyond("it is in the cgroup of the image, without limits of its own")
 def test_another_id_cgroup_and_limits(box: Box) -> None:
     """What holds for it is the config that it is restored by."""
     if box.options:
@@ -72,7 +73,7 @@ def test_another_id_cgroup_and_limits(box: Box) -> None:
         ],
         "pids": {"limit": 77},
     }
-    (box.folder / "config.json").write_text(json.dumps(box.config))
+    box.write()
     box.restore(name="d")
     box.went_on(before)
     assert box.cgroup("d") == "/second/d"
@@ -108,14 +109,12 @@ def test_paused(box: Box) -> None:
     box.went_on(before)
 
 
-def _established(box: Box) -> None:
-    box.python(
-        "import os, socket, time\n"
+def _established(box: Box, how: str = "bind") -> None:
+    box.counting(
         "server = socket.create_server(('127.0.0.1', 99)); client = socket.create_connection(('127.0.0.1', 99))\n"
-        "peer = server.accept()[0]; i = 0; open('/tmp/begun', 'a').write('begun\\n')\n"
-        "while True:\n"
-        "    client.send(b'x'); i += len(peer.recv(9))\n"
-        "    open('/tmp/.n', 'w').write(str(i)); os.rename('/tmp/.n', '/tmp/n'); time.sleep(0.05)\n"
+        "peer = server.accept()[0]",
+        "client.send(b'x'); assert peer.recv(9)",
+        how,
     )
 
 
@@ -139,31 +138,31 @@ def test_dump_that_fails(box: Box, paused: bool) -> None:
 
 
 @pytest.mark.beyond("they don't name what is mounted below a bind")
+def test_mounts_below_a_bind(box: Box) -> None:
+    """They are the host's as well: the modules of the kernel are mounted below /usr."""
+    box.counting("", how="rbind")
+    before = box.lets_go()
+    box.restore()
+    box.went_on(before)
+    assert os.listdir(f"/proc/{box.state()['pid']}/root/usr/lib/modules")
+
+
+@pytest.mark.beyond("they have no network in the image, so no loopback device that is up")
 def test_tcp(box: Box) -> None:
     _established(box)
-    box.run()
-    box.counts(above=2)
-    box.checkpoint("--tcp-established")
-    before = int(box.text("n"))
+    before = box.lets_go("--tcp-established")
     box.restore("--tcp-established")
     box.went_on(before)
 
 
-@pytest.mark.beyond("they don't name what is mounted below a bind")
 def test_unix_sockets(box: Box) -> None:
-    box.python(
-        "import os, socket, time\n"
+    box.counting(
         "server = socket.socket(socket.AF_UNIX); server.bind('/tmp/socket'); server.listen()\n"
         "one = socket.socket(socket.AF_UNIX); one.connect('/tmp/socket'); peer = server.accept()[0]\n"
-        "a, b = socket.socketpair(); i = 0; open('/tmp/begun', 'a').write('begun\\n')\n"
-        "while True:\n"
-        "    one.send(b'x'); i += len(peer.recv(9)); a.send(b'x'); b.recv(9)\n"
-        "    open('/tmp/.n', 'w').write(str(i)); os.rename('/tmp/.n', '/tmp/n'); time.sleep(0.05)\n"
+        "a, b = socket.socketpair()",
+        "one.send(b'x'); assert peer.recv(9); a.send(b'x'); assert b.recv(9)",
     )
-    box.run()
-    box.counts(above=2)
-    box.checkpoint()
-    before = int(box.text("n"))
+    before = box.lets_go()
     box.restore()
     box.went_on(before)
 
@@ -171,13 +170,9 @@ def test_unix_sockets(box: Box) -> None:
 @pytest.mark.beyond("they have no --link-remap")
 def test_file_without_a_name(box: Box) -> None:
     """It has been removed, but has another name: --link-remap gives it one for the while."""
-    box.python(
-        "import os, time\n"
-        "file = open('/tmp/open', 'w'); os.link('/tmp/open', '/tmp/other'); os.unlink('/tmp/open'); i = 0\n"
-        "open('/tmp/begun', 'a').write('begun\\n')\n"
-        "while True:\n"
-        "    i += 1; file.seek(0); file.write(str(i)); file.flush()\n"
-        "    open('/tmp/.n', 'w').write(str(i)); os.rename('/tmp/.n', '/tmp/n'); time.sleep(0.05)\n"
+    box.counting(
+        "file = open('/tmp/open', 'w'); os.link('/tmp/open', '/tmp/other'); os.unlink('/tmp/open')",
+        "file.seek(0); file.write(str(i)); file.flush()",
     )
     box.run()
     box.counts(above=2)
@@ -321,8 +316,7 @@ TERMINAL = "stty -echo 2>/dev/null; while read line; do echo heard $line; done"
 def test_terminal_by_console_socket(box: Box) -> None:
     box.config["process"].update(terminal=True, args=["sh", "-c", TERMINAL])
     first, second = Console(box.folder, "first"), Console(box.folder, "second")
-    box.run(*()) if False else None
-    (box.folder / "config.json").write_text(json.dumps(box.config))
+    box.write()
     null = subprocess.DEVNULL
     box.call("--log", box.folder / "log", "run", "-d", "--console-socket", first.path, "c", stdout=null, stderr=null)
     terminal = first.terminal()
@@ -340,7 +334,7 @@ def test_terminal_by_console_socket(box: Box) -> None:
 def test_terminal_in_the_foreground(box: Box) -> None:
     box.config["process"].update(terminal=True, args=["sh", "-c", TERMINAL + "; exit 7"])
     console = Console(box.folder, "first")
-    (box.folder / "config.json").write_text(json.dumps(box.config))
+    box.write()
     null = subprocess.DEVNULL
     box.call("--log", box.folder / "log", "run", "-d", "--console-socket", console.path, "c", stdout=null, stderr=null)
     terminal = console.terminal()
@@ -428,7 +422,7 @@ def test_restore_that_fails(box: Box, how: str) -> None:
         (box.image / "inventory.img").unlink()
     else:
         (box.folder / "data").rmdir()
-    (box.folder / "config.json").write_text(json.dumps(box.config))
+    box.write()
     said = box.restore(fails=True)
     assert ("hook /bin/false" if how == "hook" else f"see {box.work}/restore.log") in said
     assert len(said.splitlines()) == 1
@@ -457,6 +451,25 @@ def test_pyrun_is_killed(box: Box, at: int) -> None:
         if verb == "checkpoint" and box.status() == "running":
             box.counts()
     box.call("delete", "--force", "c")
+    until("nothing left", lambda: not box.remnants())
+
+
+@pytest.mark.pyrun_only("about what it leaves behind")
+@pytest.mark.parametrize("at", range(6))
+def test_restore_is_interrupted(box: Box, at: int) -> None:
+    """At moments of it: nothing is left, unless it has come to its end."""
+    box.lets_go()
+    shutil.rmtree(box.work)
+    command = [box.runtime, "restore", "-d", "--image-path", box.image, "--work-path", box.work, "c"]
+    with subprocess.Popen(command, cwd=box.folder, stdin=subprocess.DEVNULL) as running:
+        until("so many lines", partial(_has_come_to, running, box.work, at * 60))
+        running.terminate()
+        code = running.wait(SECONDS)
+    if code == 0:
+        assert box.status() == "running"
+        box.call("delete", "--force", "c")
+    else:
+        assert code in (128 + signal.SIGTERM, -signal.SIGTERM)  # the latter before there is anything to undo
     until("nothing left", lambda: not box.remnants())
 
 

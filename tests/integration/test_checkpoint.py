@@ -115,12 +115,14 @@ def test_what_dump_is_told(container: Container, criu: Criu, call: Any, tmp_path
         (("--file-locks",), {"file_locks": True}),
         (("--link-remap",), {"link_remap": True}),
         (("--auto-dedup",), {"auto_dedup": True}),
-        (("--lazy-pages",), {"lazy_pages": True}),
+        (
+            ("--lazy-pages",),
+            {"lazy_pages": True, "ps": {"address": "127.0.0.1", "port": 0}, "config_file": "address 127.0.0.1\n"},
+        ),
         (("--leave-running",), {"leave_running": True}),
         (("--pre-dump",), {"track_mem": True}),
         (("--parent-path", "../before"), {"parent_img": "../before", "track_mem": True}),
         (("--page-server", "10.0.0.1:99"), {"ps": {"address": "10.0.0.1", "port": 99}}),
-        (("--status-fd", "7"), {"status_fd": 7}),
         (("--manage-cgroups-mode", "strict"), {"manage_cgroups_mode": 5}),
         (("--manage-cgroups-mode", "full"), {"manage_cgroups_mode": 4}),
         (("--manage-cgroups-mode", "ignore"), {"manage_cgroups_mode": 0}),
@@ -288,11 +290,21 @@ def test_configuration_of_criu(container: Container, criu: Criu, call: Any) -> N
     assert criu.told()["config_file"] == "/etc/my.conf"
 
 
+def test_configuration_of_criu_and_an_address(container: Container, criu: Criu, call: Any, tmp_path: Path) -> None:
+    """Lazy pages are asked for at that; what the file says counts for more, being later."""
+    (tmp_path / "my.conf").write_text("tcp-established\n")
+    container.config["annotations"] = {"org.criu.config": str(tmp_path / "my.conf")}
+    container.up()
+    assert call("checkpoint", "--lazy-pages", "--page-server", "10.0.0.1:99") == (0, [])
+    assert criu.told()["config_file"] == "address 10.0.0.1\ntcp-established\n"
+
+
 @pytest.mark.parametrize(
     ("play", "parts"),
     [
         ("failure", ("CRIU says: the last thing: No such device", "{work}/{log}")),
         ("errmsg", ("CRIU says: two", "{work}/{log}")),
+        ("unreachable", ("CRIU says: Can't connect to server 10.0.0.1:99", "{work}/{log}")),
         ("silent", ("CRIU does not say why", "{work}/{log}")),
         ("death", ("it has ended with status -9, and without an answer",)),
         ("deaf", ("it has ended with status 1", "the option --nonsense is none")),
@@ -348,6 +360,20 @@ def test_a_hook_that_fails(container: Container, criu: Criu, call: Any, tmp_path
     assert not container.exists()
 
 
+@pytest.mark.parametrize("kind", ["prestart", "createRuntime", "poststart"])
+def test_a_network_that_hooks_set_up(container: Container, criu: Criu, call: Any, tmp_path: Path, kind: str) -> None:
+    """It is not in the image, at both ends, and the loopback device is set up where it is to be."""
+    container.hook(kind, "cat")
+    container.up()
+    call("checkpoint")
+    empty = {"empty_ns": 0x40000000} if kind != "poststart" else {}
+    assert {"empty_ns": criu.told().get("empty_ns")} == (empty or {"empty_ns": None})
+    criu.plays("success", "setup-namespaces")
+    assert call("restore") == (0, [])
+    assert {"empty_ns": criu.told().get("empty_ns")} == (empty or {"empty_ns": None})
+    container.delete("--force")
+
+
 def test_terminal(container: Container, criu: Criu, call: Any, tmp_path: Path) -> None:
     """The master that comes with a notice goes to the console socket."""
     container.up()
@@ -370,6 +396,10 @@ def test_terminal(container: Container, criu: Criu, call: Any, tmp_path: Path) -
         ("checkpoint", ("--empty-ns", "pid"), "--empty-ns takes network, not pid"),
         ("checkpoint", ("--page-server", "99"), "--page-server is ADDRESS:PORT, not 99"),
         ("checkpoint", ("--status-fd", "x"), "--status-fd takes a number, not 'x'"),
+        ("checkpoint", ("--pre-dump", "--lazy-pages"), "--pre-dump writes memory, and takes no --lazy-pages"),
+        ("checkpoint", ("--status-fd", "1"), "--status-fd takes --lazy-pages"),
+        ("checkpoint", ("--lazy-pages", "--status-fd", "3"), "--status-fd 3 is not open"),
+        ("checkpoint", ("--lazy-pages", "--status-fd", "9" * 20), "is not open"),
         ("restore", ("--network-lock", "yes"), "--network-lock is iptables, nftables, skip, not yes"),
         ("restore", ("--image-path", "/nowhere"), "open /nowhere: ENOENT"),
         ("restore", ("--lsm-mount-context",), "flag needs an argument"),
@@ -443,6 +473,46 @@ def test_an_id_that_is_taken(container: Container, criu: Criu, call: Any) -> Non
     assert "already exists" in lines[0]
     assert container.status == "running"
     container.delete("--force")
+
+
+def test_a_status_descriptor_for_reading(container: Container, criu: Criu, call: Any) -> None:
+    container.up()
+    read, write = os.pipe()
+    try:
+        code, lines = call("checkpoint", "--lazy-pages", "--status-fd", read, pass_fds=(read,))
+    finally:
+        os.close(read)
+        os.close(write)
+    assert (code, len(lines)) == (1, 1)
+    assert f"--status-fd {read} can't be written to" in lines[0]
+    assert not criu.asked()
+    container.delete("--force")
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_memory_can_be_asked_for(container: Container, criu: Criu, call: Any, gone: bool) -> None:
+    """The descriptor hears one byte, and is closed; that nobody reads it is a warning."""
+    container.up()
+    criu.plays("success", "status-ready")
+    read, status = os.pipe()
+    try:
+        if gone:
+            os.close(read)
+        code, lines = call("checkpoint", "--lazy-pages", "--status-fd", status, pass_fds=(status,))
+        os.close(status)
+        status = -1
+        assert (code, len(lines)) == (0, int(gone)), lines
+        if gone:
+            assert "Broken pipe" in lines[0]
+        else:
+            with open(read, "rb", closefd=False) as file:
+                assert file.read() == b"\0"
+    finally:
+        for fd in (status, *(() if gone else (read,))):
+            if fd >= 0:
+                os.close(fd)
+    assert {"notice": "status-ready", "success": True} in criu.asked()
+    assert not container.exists()
 
 
 def test_podman_asks(runtime: Runtime) -> None:
