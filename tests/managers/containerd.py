@@ -49,7 +49,7 @@ class Containerd(Client):
             config = config.replace(word, value)
         (folder / "config.toml").write_text(config)
         networks = Path("/etc/cni/net.d")
-        networks.mkdir(parents=True)
+        networks.mkdir(parents=True, exist_ok=True)
         (networks / "pods.conflist").write_text(NETWORK)
         self.daemon = Daemon(["containerd", "--config", folder / "config.toml"], folder / "log", self.address)
         self.command = ["ctr", "--address", self.address]
