@@ -14,6 +14,8 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,23 @@ LOG = """(00.000001) Version: 4.1 (gitid 0)
 (00.000003)      7: Error (criu/second.c:34): the last thing: No such device
 (00.000004) Unseizing 7 into 1
 """
+# What an image has that is whole.
+WRITTEN = "inventory.img"
+
+
+@contextmanager
+def frozen(cgroup: str) -> Iterator[None]:
+    """Meanwhile, unless it is frozen already."""
+    words = {"freezer.state": ("FROZEN", "THAWED"), "cgroup.freeze": ("1", "0")}
+    found = next((Path(cgroup, name) for name in words if cgroup and Path(cgroup, name).exists()), None)
+    if not found or found.read_text().strip() == words[found.name][0]:
+        yield
+        return
+    found.write_text(words[found.name][0])
+    try:
+        yield
+    finally:
+        found.write_text(words[found.name][1])
 
 
 class Fake:
@@ -72,7 +91,18 @@ class Fake:
             sys.exit("the option --nonsense is none")
         log = Path(f"{self.peer}/{opts['work_dir_fd']}") / opts["log_file"]
         log.write_text({"silent": "", "unreachable": UNREACHABLE + LOG}.get(play, LOG))
-        pid = self.born() if kind == RESTORE else opts["pid"]
+        if kind == RESTORE:
+            pid = self.born()
+            try:
+                self.finish(kind, opts, pid)
+            except OSError:  # nobody hears it any more
+                os.kill(pid, signal.SIGKILL)
+        else:
+            with frozen(opts.get("freeze_cgroup", "")):
+                self.finish(kind, opts, opts["pid"])
+
+    def finish(self, kind: int, opts: dict[str, Any], pid: int) -> None:
+        play = self.play["play"]
         for script in self.play.get("notices", []):
             self.notify(script, pid)
         if play == "death":
@@ -84,19 +114,28 @@ class Fake:
             said = {"cr_errmsg": "Error (criu/net.c:1): one\nError (criu/net.c:2): two\n"} if play == "errmsg" else {}
             self.say({"type": kind, "success": False, "cr_errno": 19, **said})
             return
+        if kind != RESTORE:
+            Path(f"{self.peer}/{opts['images_dir_fd']}/{WRITTEN}").write_text("")
         if kind == DUMP and not opts["leave_running"]:
             os.kill(pid, signal.SIGKILL)
         self.say({"type": kind, "success": True, **({"restore": {"pid": pid}} if kind == RESTORE else {})})
 
     def born(self) -> int:
-        """A process that is no child of ours, but of who has started us."""
+        """A process that is no child of ours, but of who has started us; it has executed its program by then."""
+        executed, executes = os.pipe()
         pid: int = ctypes.CDLL(None).syscall(_SYS_CLONE, _CLONE_PARENT | signal.SIGCHLD, 0, 0, 0, 0)
         if pid == 0:
             null = os.open("/dev/null", os.O_RDWR)
             for number in range(3):
                 os.dup2(null, number)
-            os.closerange(3, 200)
+            os.closerange(3, executes)
+            os.closerange(executes + 1, 200)
             os.execv("/bin/sleep", ["sleep", "1000"])
+        os.close(executes)
+        os.read(executed, 1)
+        os.close(executed)
+        if Path(f"/proc/{pid}/cmdline").read_bytes() != b"sleep\x001000\0":
+            sys.exit("what was restored has ended")
         return pid
 
     def notify(self, script: str, pid: int) -> None:

@@ -334,7 +334,8 @@ class Container:
         if status not in ("stopped", "created") and not force:
             hint = "kill it, or use --force"
             raise Error(f"cannot delete container {self.id} that is not stopped: {status}", hint=hint)
-        if status != "stopped":
+        # What a restore has made outlives one that is killed.
+        if status != "stopped" or (self.state.get("creating") and self.is_alive):
             try:
                 self._end_init(status)
             except NotRunningError:
@@ -471,7 +472,8 @@ class Container:
 
     def remove_cgroup(self) -> None:
         """What lives in its cgroup, and the cgroup itself. Raises CgroupError."""
-        if not self.has_own_pids:
+        # Of a restore that was given up CRIU may be at work there, and what it has made, whose init nobody knows yet.
+        if not self.has_own_pids or (self.state.get("creating") and self.directory.restoring()):
             self._kill_cgroup(SIGKILL)
         cgroup = self.cgroup()
         if "device_filter" in self.state:

@@ -148,9 +148,10 @@ class _Restoring:
             if not response.get("success"):
                 raise failure(f"restore container {container.id}", response, directories.log, conversation.said)
         self._is_init(response["restore"]["pid"])
-        os.rmdir(CRIU_ROOT, dir_fd=container.directory.fd)
+        # In this order: as long as it is `creating`, that directory says how what is in its cgroup came there.
         del state["creating"]
         container.directory.write(state)
+        os.rmdir(CRIU_ROOT, dir_fd=container.directory.fd)
         if self.bundle.pid_file:
             write_pid_file(self.bundle.pid_file, state["pid"])
 
@@ -163,9 +164,9 @@ class _Restoring:
     def _service(self, criu: str, inherited: list[int], options: RestoreOptions) -> Service:
         directory, state = self.container.directory, self.container.state
         os.mkdir(CRIU_ROOT, 0o700, dir_fd=directory.fd)
-        needed = [_destination(mount, self.bundle.bundle) for mount in self.config.get("mounts", [])]
+        needed = _needed(self.config, self.bundle.bundle)
         arguments = [state["rootfs"], f"{directory.path}/{CRIU_ROOT}", options.image_path, options.work_path, criu]
-        command = [sys.executable, "-IS", stage.__file__, *arguments, *filter(None, needed)]
+        command = [sys.executable, "-IS", stage.__file__, *arguments, *needed]
         return Service(command, inherited, staged=True)
 
     def _filter_devices(self, cgroup: Any) -> None:
@@ -253,6 +254,14 @@ def _cgroup_roots(pid: int) -> list[dict[str, str]]:
         names = [name.removeprefix("name=") for name in controllers.split(",")]
         found += [{"ctrl": name, "path": path} if name else {"path": path} for name in names]
     return found
+
+
+def _needed(config: Config, bundle: str) -> list[str]:
+    """What the root must have for the mounts, for criu/stage.py; what lies below another mount is in that."""
+    mounts = config.get("mounts", [])
+    points = tuple(f"{clean(mount['destination'])}/" for mount in mounts)
+    found = [_destination(mount, bundle) for mount in mounts if not clean(mount["destination"]).startswith(points)]
+    return [path for path in found if path]
 
 
 def _destination(mount: Any, bundle: str) -> str:

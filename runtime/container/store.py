@@ -318,6 +318,10 @@ class ContainerDir:
             return False
         return True
 
+    def restoring(self) -> bool:
+        """A restore is under way, or has died half-way."""
+        return CRIU_ROOT in self._names()
+
     def open_fifo(self, name: str, flags: int) -> int:
         """open(2) of a fifo in it, with O_CLOEXEC and by no symlink. Raises OSError when it is not there, or has no
         reader (ENXIO); Error for what is no fifo."""
@@ -365,7 +369,7 @@ class ContainerDir:
             from pyrun.container.notify import remove  # lazy: only with a directory in it
 
             remove(self)
-            if CRIU_ROOT in self._names():
+            if self.restoring():
                 posix.rmdir(CRIU_ROOT, dir_fd=self.fd)
         self.forget_devices()
         for name in (config, f".{config}", *_FILES):

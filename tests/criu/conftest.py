@@ -16,6 +16,7 @@ import pytest
 
 SECONDS = 40  # of an emulated machine
 CGROUPS = Path("/sys/fs/cgroup")
+CARRIED = Path(__file__).parents[2] / "build/carried"  # what the first machine leaves for the second
 # What counts shows that it is the same process: it begins once, and goes on from where it was.
 COUNT = "echo begun >> /tmp/begun; i=0; while :; do i=$((i+1)); echo $i > /tmp/.n; mv /tmp/.n /tmp/n; sleep 0.05; done"
 
@@ -23,12 +24,14 @@ COUNT = "echo begun >> /tmp/begun; i=0; while :; do i=$((i+1)); echo $i > /tmp/.
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--runtime", default="/usr/local/bin/pyrun")
     parser.addoption("--systemd-cgroup", action="store_true")
+    parser.addoption("--second-machine", action="store_true", help="take up what was left for another machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pyrun_only(reason): about what only pyrun does, or does so")
     config.addinivalue_line("markers", "beyond(reason): what runc 1.1 and crun 1.21 can't do")
     config.addinivalue_line("markers", "since(version, reason): what an older CRIU can't do")
+    config.addinivalue_line("markers", "second_machine: takes up what was left for another machine")
 
 
 def criu_version() -> tuple[int, ...]:
@@ -37,6 +40,8 @@ def criu_version() -> tuple[int, ...]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    second = config.getoption("second_machine")
+    items[:] = [item for item in items if bool(item.get_closest_marker("second_machine")) == second]
     version = criu_version()
     for item in items:
         if (since := item.get_closest_marker("since")) and version < since.args[0]:

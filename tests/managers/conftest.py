@@ -6,16 +6,13 @@ of its own: `make test-managers`, or `pytest tests/managers --runtime=/usr/sbin/
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
-import platform
 import subprocess
-import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+import archives
 import pytest
 from containerd import Containerd
 from harness import APPLETS, CHECKOUT, PYRUN, libc
@@ -85,48 +82,13 @@ def kind(oci: str) -> str:
 @pytest.fixture(scope="session")
 def rootfs_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A busybox image's files: managers fetch nothing."""
-    folder = tmp_path_factory.mktemp("files")
-    for name in ("bin", "etc", "proc", "sys", "dev", "tmp", "root", "var"):
-        (folder / name).mkdir()
-    (folder / "bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
-    (folder / "bin/busybox").chmod(0o755)
-    names = subprocess.check_output(["/bin/busybox", "--list"], text=True).split()
-    for name in {*names, *APPLETS} - {"busybox"}:
-        (folder / "bin" / name).symlink_to("busybox")
-    (folder / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home/user:/bin/sh\n")
-    (folder / "etc/group").write_text("root:x:0:\nuser:x:1000:\n")
-    path = folder.parent / f"{folder.name}.tar"
-    with tarfile.open(path, "w") as tar:
-        tar.add(folder, ".")
-    return path
+    return archives.files(tmp_path_factory.mktemp("files"), APPLETS)
 
 
 @pytest.fixture(scope="session")
 def archive(rootfs_tar: Path) -> Callable[[str, list[str]], Path]:
     """A function that writes an archive as `docker save` does: (name, command) -> path."""
-
-    def make(name: str, command: list[str]) -> Path:
-        layer = rootfs_tar.read_bytes()
-        machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
-        config = json.dumps(
-            {
-                "architecture": machine,
-                "os": "linux",
-                "config": {"Cmd": command, "Env": ["PATH=/bin"]},
-                "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-            }
-        ).encode()
-        digest = hashlib.sha256(config).hexdigest()
-        manifest = json.dumps([{"Config": f"{digest}.json", "RepoTags": [name], "Layers": ["layer.tar"]}]).encode()
-        path = rootfs_tar.parent / f"{digest}.tar"
-        with tarfile.open(path, "w") as tar:
-            for member, content in ((f"{digest}.json", config), ("layer.tar", layer), ("manifest.json", manifest)):
-                info = tarfile.TarInfo(member)
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-        return path
-
-    return make
+    return partial(archives.archive, rootfs_tar)
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ class Containerd(Client):
         oci = next(iter(runtimes.values()))
         (folder / "config.toml").write_text(config.replace("KIND", next(iter(runtimes))))
         networks = Path("/etc/cni/net.d")
-        networks.mkdir(parents=True)
+        networks.mkdir(parents=True, exist_ok=True)
         (networks / "pods.conflist").write_text(NETWORK)
         self.daemon = Daemon(["containerd", "--config", folder / "config.toml"], folder / "log", self.address)
         self.command = ["ctr", "--address", self.address]

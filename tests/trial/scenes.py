@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from . import images
 from .world import World
 
-# Where a word is ID, the container's id comes; where it is BUNDLE, what names its bundle.
+# Where a word is ID, the container's id comes; where it is BUNDLE or IMAGE, what names its bundle or its image.
 _STEPS: dict[str, tuple[str, ...]] = {
     "create": ("create", "BUNDLE", "ID"),
     "start": ("start", "ID"),
     "pause": ("pause", "ID"),
     "kill": ("kill", "ID", "KILL"),
+    "checkpoint": ("checkpoint", "IMAGE", "ID"),
+    "restore": ("restore", "--detach", "IMAGE", "BUNDLE", "ID"),
 }
 
 
 @dataclass(frozen=True)
 class Scene:
     """before: verbs that have been there, unharmed. command: the verb under trial. after: the status of the container
-    when that says that it has worked, "" for any. brief: the program ends by itself. root: it takes a cgroup."""
+    when that says that it has worked, "" for any. brief: the program ends by itself. root: it takes a cgroup, or root.
+    failed: what is looked at when it has not worked."""
 
     before: tuple[str, ...]
     command: tuple[str, ...]
     after: str = ""
     brief: bool = False
     root: bool = False
+    failed: Callable[[World, str], None] | None = None
 
     def play(self, world: World, kind: int, **how: Any) -> None:
         """A new container, as far as `before` goes, and then the command, run in some way."""
@@ -35,6 +41,8 @@ class Scene:
         code = world.run(*world.words(name, self.command), **how)
         if code == 0 and self.after and (status := world.status(name)) != self.after:
             world.verdict.add("false success", f"it is {status}, not {self.after}")
+        if code and self.failed:
+            self.failed(world, name)
 
 
 SCENES: dict[str, Scene] = {
@@ -50,6 +58,10 @@ SCENES: dict[str, Scene] = {
     "kill": Scene(("create", "start"), _STEPS["kill"]),
     "delete": Scene(("create", "start", "kill"), ("delete", "ID"), "gone"),
     "delete --force": Scene(("create", "start"), ("delete", "--force", "ID"), "gone"),
+    "checkpoint": Scene(("create", "start"), _STEPS["checkpoint"], "gone", root=True, failed=images.goes_on),
+    "restore": Scene(
+        ("create", "start", "checkpoint"), _STEPS["restore"], "running", root=True, failed=images.can_be_had_again
+    ),
 }
 
 

@@ -21,6 +21,7 @@ from conformance.harness import MNT_DETACH, libc
 
 from . import bundles
 from .cgroups import Tree
+from .images import Images
 from .judge import Verdict, is_traceback
 from .processes import below, describe, end, reap, settle
 from .sentinels import Sentinels
@@ -34,7 +35,7 @@ class World:
     """pyrun: the program under trial. wide: options for all of its commands. user: its caller isn't root. shift: how
     far this seed's places are from another's. home: all files are in here. calls: how many system calls a scene has,
     once they were counted. call: the one to be hit, whatever the round says; 0: as that says. verdict: what is bad in
-    the present round. spared: processes that stay."""
+    the present round. spared: processes that stay. images: of checkpoint, and the CRIU that makes them."""
 
     def __init__(self, pyrun: str, *, wide: tuple[str, ...] = (), user: bool = False, seed: int = 1) -> None:
         self.pyrun = pyrun
@@ -72,6 +73,7 @@ class World:
             self.tree.make()
             bundles.image(self.home / "bundle/rootfs")
             self.root.mkdir(mode=0o700)
+            self.images = Images(self.home / "criu")
             if self.user:
                 for path in (self.home, self.root):
                     os.chown(path, bundles.NOBODY, bundles.NOBODY)
@@ -118,7 +120,7 @@ class World:
 
     def words(self, name: str, words: tuple[str, ...]) -> tuple[str, ...]:
         """A command line with ID and BUNDLE filled in."""
-        filled = {"ID": (name,), "BUNDLE": self.bundle(name)}
+        filled = {"ID": (name,), "BUNDLE": self.bundle(name), "IMAGE": ("--image-path", str(self.images.path(name)))}
         return tuple(part for word in words for part in filled.get(word, (word,)))
 
     def run(
@@ -132,7 +134,8 @@ class World:
     ) -> int:
         """Run a command to its end; what is bad about that goes to the verdict. before: words of a program that starts
         it. plain: what the process does to itself before. within: what is so meanwhile."""
-        line = [*before, self.pyrun, "--root", str(self.root), *self.wide, *words]
+        wide = ("--root", str(self.root), "--criu", str(self.images.criu), *self.wide)
+        line = [*before, self.pyrun, *wide, *words]
         out = self.home / f"out-{threading.get_ident()}"
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, **self._identity}
         with open(out, "wb") as file, within or contextlib.nullcontext():
@@ -208,6 +211,7 @@ class World:
             if self.run("delete", "--force", name):
                 self.verdict.add("leftovers", f"delete --force {name} fails")
             (self.home / f"{name}.json").unlink(missing_ok=True)
+            self.images.forget(name)
         self.ids = []
 
     def _leftovers(self, knows: bool) -> Iterator[str]:
