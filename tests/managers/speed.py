@@ -21,7 +21,7 @@ from containerd import IMAGE, Containerd
 from cri import Kubelet
 from harness import CHECKOUT
 from managers import eventually
-from test_cri import Pod
+from test_cri import Pod, remove_parent
 from test_podman import IMAGE as FILES
 from test_podman import Podman
 
@@ -81,6 +81,7 @@ def test_end_to_end(handlers: Containerd, rootfs_tar: Path, tmp_path: Path) -> N
     finally:
         for pod in pods.values():
             pod.close()
+        remove_parent()
     for row, times in found.items():
         print(row, {name: (min(taken), statistics.median(taken)) for name, taken in times.items()})
     if RECORD:

@@ -76,6 +76,11 @@ def pod(kubelet: Kubelet, kind: str, tmp_path: Path) -> Iterator[Pod]:
     made = Pod(kubelet, kind, tmp_path)
     yield made
     made.close()
+    remove_parent()
+
+
+def remove_parent() -> None:
+    """Of the pods' cgroups, which are gone."""
     assert [path for path, _, _ in os.walk("/sys/fs/cgroup") if f"{PARENT}/" in path] == []
     for path in (*Path("/sys/fs/cgroup").glob(f"*{PARENT}"), *Path("/sys/fs/cgroup").glob(PARENT[1:])):
         with contextlib.suppress(FileNotFoundError):  # systemd takes a slice away by itself
