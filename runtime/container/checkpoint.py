@@ -86,7 +86,7 @@ def _dump(container: Container, options: DumpOptions) -> None:
             ],
             "parent_img": options.parent_path or None,
             "track_mem": True if options.pre_dump or options.parent_path else None,
-            "ps": _page_server(options.page_server or _OWN_PORT * options.lazy_pages),
+            "ps": _page_server(options.page_server or (_OWN_PORT if options.lazy_pages else "")),
             # CRIU leaves one that is frozen already, a paused container's, as it finds it.
             "freeze_cgroup": container.state.get("freezer") or None,
         }

@@ -11,6 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from pyrun.errors import Error
+from pyrun.kernel.files import read_document
 
 if TYPE_CHECKING:
     from pyrun.container.container import Container
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 
 def at_address(address: str, path: str | None) -> int:
     """A file of CRIU's options, as a descriptor: that address, which CRIU 3.17 and 4.1 take from a request only
-    for a page server (they would serve at every one); then what the file at `path` says, which counts for more."""
+    for a page server (they would serve at every one); then what the file at `path` says, which counts for more. Raises
+    Error for one that is no regular file."""
     try:
-        with open(path or os.devnull, "rb") as file:
-            theirs = file.read()
+        theirs = read_document(path) if path else b""
     except OSError:
         theirs = b""  # one that is not there is none to CRIU
     fd = os.memfd_create("criu.conf")

@@ -31,8 +31,7 @@ from pyrun.criu import stage
 from pyrun.criu.messages import RESTORE
 from pyrun.criu.service import Service, failure, find
 from pyrun.errors import ConfigError, Error
-from pyrun.kernel.process import children, start_time
-from pyrun.kernel.signals import SIGKILL, pidfd_send_signal
+from pyrun.kernel.process import child_pids, end_child, start_time
 from pyrun.machine.launch import execute
 from pyrun.plan.create import compile_device_filter
 from pyrun.plan.namespaces import compile_loopback
@@ -96,6 +95,8 @@ class _Restoring:
         self.undo = undo
         self.console = -1
         self.empty_network = False
+        # What has executed us may have left children to us.
+        self.strangers = frozenset(child_pids(os.getpid()))
 
     def run(self, raw: bytes, criu: str, options: RestoreOptions) -> None:
         container, state, caller = self.container, self.container.state, self.container.caller
@@ -136,7 +137,7 @@ class _Restoring:
                     asked["inherit_fd"] += streams
                     if any(is_terminal(row["key"]) for row in streams):
                         asked["shell_job"] = False  # with which CRIU looks for 0, and has put that away already
-                    self.undo.push(_end_children)
+                    self.undo.push(self._end_children)
                     # It may wait for ever, for `criu lazy-pages`.
                     wait = container.caller.wait_for
                     response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice, wait)
@@ -208,13 +209,11 @@ class _Restoring:
             where = f"/proc/{pid}/ns/net"
             execute(compile_loopback(pid), self.container.caller, "set up the loopback device", where)
 
-
-def _end_children() -> None:
-    """What CRIU has made is a child of ours, heard of or not; it has ended itself by now."""
-    for child in children(os.getpid()):
-        pidfd_send_signal(child, SIGKILL)
-        os.waitid(os.P_PIDFD, child, os.WEXITED)
-        os.close(child)
+    def _end_children(self) -> None:
+        """What CRIU has made is a child of ours, heard of or not; it has ended itself by now."""
+        for pid in child_pids(os.getpid()):
+            if pid not in self.strangers:
+                end_child(pid)
 
 
 def _inherited(config: Config) -> tuple[list[int], list[tuple[str, int]]]:
@@ -257,10 +256,14 @@ def _cgroup_roots(pid: int) -> list[dict[str, str]]:
 
 
 def _needed(config: Config, bundle: str) -> list[str]:
-    """What the root must have for the mounts, for criu/stage.py; what lies below another mount is in that."""
-    mounts = config.get("mounts", [])
-    points = tuple(f"{clean(mount['destination'])}/" for mount in mounts)
-    found = [_destination(mount, bundle) for mount in mounts if not clean(mount["destination"]).startswith(points)]
+    """What the root must have for the mounts, for criu/stage.py; what lies below an earlier mount is in that."""
+    points: list[str] = []
+    found = []
+    for mount in config.get("mounts", []):
+        destination = clean(mount["destination"])
+        if not destination.startswith(tuple(points)):
+            found.append(_destination(mount, bundle))
+        points.append(f"{destination}/")
     return [path for path in found if path]
 
 

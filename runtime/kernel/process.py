@@ -29,14 +29,19 @@ def start_time(pid: int) -> int:
     return 0 if fields[0] in (b"Z", b"X", b"x") else int(fields[19])
 
 
-def children(pid: int) -> list[int]:
-    """Pidfds of the children of a process of one thread (proc(5), task/TID/children), those that can be known."""
-    found = []
+def child_pids(pid: int) -> list[int]:
+    """The children of a process of one thread (proc(5), task/TID/children); none, when it has ended. Of our own the
+    numbers are theirs until we have waited for them."""
     try:
-        numbers = read_bytes(f"/proc/{pid}/task/{pid}/children").split()
+        return [*map(int, read_bytes(f"/proc/{pid}/task/{pid}/children").split())]
     except _GONE:
         return []
-    for number in map(int, numbers):
+
+
+def children(pid: int) -> list[int]:
+    """Pidfds of the children of another process of one thread, those that can be known."""
+    found = []
+    for number in child_pids(pid):
         try:
             pidfd = posix.pidfd_open(number)
         except OSError:

@@ -108,15 +108,20 @@ def _restored_elsewhere(box: Box) -> None:
     box.restore("--lazy-pages", name="d")
 
 
-def test_memory_comes_when_it_is_asked_for(box: Box, dump: Dump) -> None:
-    before = int(box.text("n"))
-    assert box.status() == "running"
-    pages = sum(path.stat().st_size for path in box.image.glob("pages-*.img"))
-    with fetching(box) as daemon:
+def _goes_on_elsewhere(box: Box, dump: Dump, before: int, port: int = 9876) -> None:
+    """All of its memory is fetched, and then the dump is at its end."""
+    with fetching(box, port) as daemon:
         _restored_elsewhere(box)
         box.went_on(before)
         assert daemon.wait(SECONDS) == 0
     assert dump.wait() == 0, box.log()
+
+
+def test_memory_comes_when_it_is_asked_for(box: Box, dump: Dump) -> None:
+    before = int(box.text("n"))
+    assert box.status() == "running"
+    pages = sum(path.stat().st_size for path in box.image.glob("pages-*.img"))
+    _goes_on_elsewhere(box, dump, before)
     assert pages < 2 * 131072
     assert box.status() == ""
     box.counts()
@@ -134,11 +139,7 @@ def test_after_a_pre_dump(box: Box) -> None:
     for dump in _dumped(box, "--parent-path", "../first", before=(*first, "c")):
         before = int(box.text("n"))
         assert (box.image / "parent").is_symlink()
-        with fetching(box) as daemon:
-            _restored_elsewhere(box)
-            box.went_on(before)
-            assert daemon.wait(SECONDS) == 0
-        assert dump.wait() == 0, box.log()
+        _goes_on_elsewhere(box, dump, before)
 
 
 @pytest.mark.pyrun_only("the others have memory asked for at any address")
@@ -149,11 +150,7 @@ def test_at_a_port_of_its_own(box: Box) -> None:
         before = int(box.text("n"))
         port = int(box.log_of("dump").rpartition("Using ")[2].split()[0])
         assert _listens(port) == "0100007F"
-        with fetching(box, port) as daemon:
-            _restored_elsewhere(box)
-            box.went_on(before)
-            assert daemon.wait(SECONDS) == 0
-        assert dump.wait() == 0, box.log()
+        _goes_on_elsewhere(box, dump, before, port)
 
 
 @pytest.mark.pyrun_only("the others wait for their lock, or have none")
@@ -164,11 +161,7 @@ def test_the_source_is_ended_while_it_serves(box: Box, dump_of_one: Dump, verb: 
     box.call(*{"kill": ("kill", "c", "KILL"), "delete": ("delete", "--force", "c")}[verb])
     assert dump_of_one.process.poll() is None
     until("its end", lambda: box.status() == ("stopped" if verb == "kill" else ""))
-    with fetching(box) as daemon:
-        _restored_elsewhere(box)
-        box.went_on(before)
-        assert daemon.wait(SECONDS) == 0
-    assert dump_of_one.wait() == 0, box.log()
+    _goes_on_elsewhere(box, dump_of_one, before)
     assert box.status() == ""
 
 
@@ -182,11 +175,7 @@ def test_the_source_can_not_end_while_it_serves(box: Box) -> None:
         assert len(said.splitlines()) == 1
         tracer = said.partition("container init still running: process ")[2].partition(" traces it")[0]
         assert Path(f"/proc/{tracer}/comm").read_text() == "criu\n"
-        with fetching(box) as daemon:
-            _restored_elsewhere(box)
-            box.went_on(before)
-            assert daemon.wait(SECONDS) == 0
-        assert dump.wait() == 0, box.log()
+        _goes_on_elsewhere(box, dump, before)
         assert box.status() == ""
 
 

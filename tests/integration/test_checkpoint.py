@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -358,6 +360,40 @@ def test_a_hook_that_fails(container: Container, criu: Criu, call: Any, tmp_path
     assert not os.path.exists(f"/proc/{pid}")
     assert (tmp_path / "poststop").read_text() == "stopped\n"
     assert not container.exists()
+
+
+def test_a_child_of_its_caller_is_left_alone(container: Container, criu: Criu, call: Any, tmp_path: Path) -> None:
+    """A shell that has executed pyrun leaves it its jobs: a failed restore ends what CRIU has made, and no more."""
+    container.up()
+    call("checkpoint")
+    criu.plays("failure", "setup-namespaces")
+    words = container.runtime.command(
+        "restore", "--image-path", tmp_path / "image", "--bundle", container.path, container.id,
+        options=("--criu", str(criu.path)),
+    )  # fmt: skip
+    null = subprocess.DEVNULL
+    script = f'sleep 1000 & echo $! > {tmp_path}/job; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *words], stdin=null, stdout=null, stderr=null, timeout=60, check=False
+    )
+    job = int((tmp_path / "job").read_text())
+    assert done.returncode == 1
+    assert os.waitpid(job, os.WNOHANG) == (0, 0), "it is ours now, and lives"
+    os.kill(job, signal.SIGKILL)
+    os.waitpid(job, 0)
+    assert not container.exists()
+
+
+def test_what_mounts_need(container: Container, criu: Criu, call: Any) -> None:
+    """Directories are made in the root where there are none, but for what lies below an earlier mount."""
+    for destination in ("/new/one", "/new", "/new/two"):
+        container.mount(destination, "tmpfs", "tmpfs")
+    container.up()
+    call("checkpoint")
+    shutil.rmtree(container.rootfs / "new")
+    assert call("restore") == (0, [])
+    assert sorted(str(path.relative_to(container.rootfs)) for path in container.rootfs.glob("new/**/*")) == ["new/one"]
+    container.delete("--force")
 
 
 @pytest.mark.parametrize("kind", ["prestart", "createRuntime", "poststart"])
