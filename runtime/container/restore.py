@@ -31,6 +31,7 @@ from pyrun.criu import stage
 from pyrun.criu.messages import RESTORE
 from pyrun.criu.service import Service, failure, find
 from pyrun.errors import ConfigError, Error
+from pyrun.host import lsm
 from pyrun.kernel.process import child_pids, end_child, start_time
 from pyrun.machine.launch import execute
 from pyrun.plan.create import compile_device_filter
@@ -108,6 +109,7 @@ class _Restoring:
         container.directory.write(state)
         with Directories(options, "restore.log", make=False) as directories:
             self._require_searchable(directories.image, options.image_path)
+            self._require_profile(options.lsm_profile)
             inherited, keys = _inherited(self.config)
             try:
                 conversation = self._service(criu, inherited, options)
@@ -161,6 +163,14 @@ class _Restoring:
         if self.container.has_userns and not os.fstat(image).st_mode & stat.S_IXOTH:
             detail = f"{path} can't be searched by root of the user namespace"
             raise Error("restore", detail=detail, hint=f"chmod o+x {path}")
+
+    def _require_profile(self, said: str) -> None:
+        """CRIU 4.1 hangs when processes can't have theirs. said: of --lsm-profile."""
+        kind, _, name = said.partition(":")
+        if not said:
+            lsm.require_loaded(self.config.get("process", {}).get("apparmorProfile", ""), "/process/apparmorProfile")
+        elif kind == "apparmor":
+            lsm.require_loaded(name)
 
     def _service(self, criu: str, inherited: list[int], options: RestoreOptions) -> Service:
         directory, state = self.container.directory, self.container.state

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyrun.spec.config import Process
 
+_PROFILES = "/sys/kernel/security/apparmor/profiles"
+
 
 def require(process: Process) -> None:
     """Raises Error for a profile or label that this host has no module for."""
@@ -20,6 +22,17 @@ def require(process: Process) -> None:
     if process.get("selinuxLabel") and not selinux():
         words = "selinux is not in force on this host"
         raise Error(words, pointer="/process/selinuxLabel", hint="load a policy, or leave the label out")
+
+
+def require_loaded(profile: str, pointer: str = "") -> None:
+    """Raises Error for a profile that AppArmor has not been given. Where that can't be seen (no AppArmor, or securityfs
+    is not mounted), and of a stack of profiles, nothing is said."""
+    lines = _read(_PROFILES).splitlines()  # each: the name, and its mode in parentheses
+    if not lines or "//&" in profile or profile in ("", UNCONFINED):
+        return
+    if profile.encode() not in {line.rpartition(b" (")[0] for line in lines}:
+        hint = "load it with apparmor_parser"
+        raise Error(f"AppArmor has no profile {profile}", pointer=pointer, hint=hint)
 
 
 def apparmor() -> bool:

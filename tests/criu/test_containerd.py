@@ -20,7 +20,7 @@ def daemon(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     kept = Path("/var/lib/containerd")
     kept.mkdir(exist_ok=True)
     subprocess.run(["mount", "-t", "tmpfs", "containerd", kept], check=True)
-    made = Containerd(runtime, Path(runtime).name, tmp_path_factory.mktemp("containerd"))
+    made = Containerd({Path(runtime).name: runtime}, tmp_path_factory.mktemp("containerd"))
     made.seconds = SECONDS * 3
     try:
         made.daemon.start()

@@ -420,20 +420,39 @@ def _has_apparmor() -> bool:
     return enabled and os.path.exists("/usr/sbin/apparmor_parser")
 
 
+def _apparmor(name: str, how: str = "--replace") -> None:
+    """Load a profile of that name, or remove it."""
+    rules = "file, network, capability, mount, umount, pivot_root, signal, ptrace, unix,"
+    profile = f"profile {name} flags=(attach_disconnected) {{\n{rules}\n}}\n"
+    subprocess.run(["apparmor_parser", how, "--skip-cache"], input=profile, text=True, check=True)
+
+
 @pytest.mark.skipif(not _has_apparmor(), reason="this machine has no AppArmor, or no apparmor_parser")
 @pytest.mark.parametrize("other", [False, True])
 def test_apparmor(box: Box, other: bool) -> None:
     """The profile is that of the image, or the one that is said."""
-    rules = "file, network, capability, mount, umount, pivot_root, signal, ptrace, unix,"
     for name in ("criu-first", "criu-second"):
-        profile = f"profile {name} flags=(attach_disconnected) {{\n{rules}\n}}\n"
-        subprocess.run(["apparmor_parser", "--replace", "--skip-cache"], input=profile, text=True, check=True)
+        _apparmor(name)
     box.config["process"]["apparmorProfile"] = "criu-first"
     before = box.lets_go()
     box.restore(*(("--lsm-profile", "apparmor:criu-second") if other else ()))
     box.went_on(before)
     label = Path(f"/proc/{box.state()['pid']}/attr/current").read_text()
     assert label.startswith("criu-second" if other else "criu-first")
+
+
+@pytest.mark.pyrun_only("CRIU hangs, and they with it")
+@pytest.mark.skipif(not _has_apparmor(), reason="this machine has no AppArmor, or no apparmor_parser")
+def test_an_apparmor_profile_that_is_not_loaded(box: Box) -> None:
+    """As on another machine. Of the config, or of the flag."""
+    _apparmor("criu-gone")
+    box.config["process"]["apparmorProfile"] = "criu-gone"
+    box.lets_go()
+    _apparmor("criu-gone", "--remove")
+    words = "AppArmor has no profile criu-gone"
+    assert f"{words} (/process/apparmorProfile)" in box.restore(fails=True)
+    assert words in box.restore("--lsm-profile", "apparmor:criu-gone", fails=True)
+    assert box.remnants() == []
 
 
 def test_selinux_without_selinux(box: Box) -> None:

@@ -181,7 +181,9 @@ def test_left_for_another_machine(podman: Podman, image: str) -> None:
 
 @pytest.mark.second_machine
 def test_on_another_machine(podman: Podman) -> None:
+    """A container that is not restored, first: with it Podman gives AppArmor its profile."""
     podman("load", "--input", CARRIED / "image.tar")
+    podman("run", "--rm", "--network", "none", *_LIMITS, IMAGE, "true")
     podman.restore("--import", CARRIED / "podman.tar")
     went_on(podman.pid(), int((CARRIED / "podman.before").read_text()))
     assert text(podman.pid(), "begun") == "begun\n"
