@@ -47,6 +47,9 @@ def apart() -> Iterator[None]:
         # Podman makes a plain folder where it misses this controller's, and can't remove it then; crun refuses.
         hugetlb.mkdir(exist_ok=True)
         subprocess.run(["mount", "-t", "cgroup", "-o", "hugetlb", "hugetlb", hugetlb], check=True)
+    # On cgroup v1 conmon leaves a file `oom` in its working directory, whenever a cgroup's event is its removal too.
+    home = Path.cwd()
+    os.chdir("/run")
     before = os.open("/proc/self/ns/net", os.O_RDONLY)
     assert libc.unshare(CLONE_NEWNET) == 0
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
@@ -55,6 +58,7 @@ def apart() -> Iterator[None]:
         os.environ["NETAVARK_FW"] = "none"
     yield
     libc.setns(before, CLONE_NEWNET)
+    os.chdir(home)
     for folder in reversed(FOLDERS):
         subprocess.run(["umount", "--lazy", folder], check=True)
     if ours:
