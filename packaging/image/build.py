@@ -21,6 +21,7 @@ import sys
 import sysconfig
 import tempfile
 from array import array
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -41,6 +42,9 @@ SINGLE_STEPS = os.uname().machine == "x86_64"
 WARM_VERBS = ("create", "run", "exec")
 REPORT = 200
 GAP = 1
+# Of the file, in one write: so large a folio of the page cache becomes, and the whole folio is mapped by one fault (Linux 6.18,
+# mm/memory.c). Smaller ones cost more faults, larger ones more memory.
+PIECE = 256 << 10
 # Data of Python's own, in the image: all that it writes to.
 SECTIONS = (".data", ".bss", ".PyRuntime")
 IN_IMAGE = "pydata,alloc,load,contents,data"
@@ -54,6 +58,8 @@ REDIRECTED = {
 }
 # Of Python 3.13: its functions are in another archive, which Debian has not. hashlib goes to OpenSSL's then.
 LEFT_OUT = ("sha2module",)
+# Modules of ours in C
+OURS = ("pack", "json")
 # What Debian's Python needs besides libc. They are linked in: a shared library takes as long as a verb.
 LIBRARIES = ("z", "expat")
 
@@ -79,13 +85,16 @@ def engine(out: Path) -> None:
         run("ar", "x", archive, cwd=objects)
         for name in LEFT_OUT:
             Path(objects, f"{name}.o").unlink(missing_ok=True)
-        compile_(HERE / "pack.c", out=Path(objects, "pack.o"))
+        for name in OURS:
+            compile_(HERE / f"{name}.c", out=Path(objects, f"{name}.o"))
         for path in Path(objects).glob("*.o"):
             into_image(path)
+        # Outside of the image: what they know is of one process.
         compile_(HERE / "image.c", f'-DPYTHON="{sys.executable}"', out=Path(objects, "image.o"))
+        compile_(HERE / "libm.c", "-fno-builtin", out=Path(objects, "libm.o"))
         members = sorted(map(str, Path(objects).glob("*.o")))
         libraries = [f"-l:lib{name}.a" for name in LIBRARIES]
-        run("gcc", "-s", "-no-pie", "-rdynamic", "-Wl,-z,lazy", "-o", out, *members, *libraries, "-lm")
+        run("gcc", "-s", "-no-pie", "-rdynamic", "-Wl,-z,lazy", "-o", out, *members, *libraries, "-Wl,--as-needed", "-lm")
     require_no_foreign_data(out)
 
 
@@ -133,9 +142,14 @@ def image(engine_: str, out: str, destination: str, library: str, plain: str) ->
         return bytearray(Path(out).read_bytes())
 
     try:
-        content = build(b"")
-        if SINGLE_STEPS:
-            content = build(heat(measure(content, by_unit=True), Path(f"{out}.owners").read_bytes()))
+        areas = b""
+        content = build(areas)
+        # Where much is written to, image.c stops looking, and misses what else lies there: so it looks once more when that
+        # lies apart.
+        for _ in range(2 if SINGLE_STEPS else 0):
+            found = heat(measure(content, by_unit=True), Path(f"{out}.owners").read_bytes())
+            areas = bytes(map(max, *zip(*zip_longest(areas, found, fillvalue=0), strict=True)))
+            content = build(areas)
     finally:
         Path(f"{out}.owners").unlink(missing_ok=True)
     measured = measure(content, by_unit=False)
@@ -145,7 +159,9 @@ def image(engine_: str, out: str, destination: str, library: str, plain: str) ->
     for i, verb in enumerate([*sorted(path.name for path in linked.iterdir()), "--version"]):
         for j, (first, count) in enumerate(ranges(measured.get(verb, set()))[:RANGES]):
             struct.pack_into("<II", content, at + 8 * (i * RANGES + j), first, count)
-    Path(out).write_bytes(content)
+    with open(out, "wb", buffering=0) as file:
+        for at in range(0, len(content), PIECE):
+            file.write(content[at : at + PIECE])
 
 
 def heat(touched: dict[str, set[int]], owners: bytes) -> bytes:

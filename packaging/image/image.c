@@ -40,7 +40,7 @@
 
 extern char __start_pydata[], __stop_pydata[];
 extern char **environ;
-extern PyObject *PyInit__pyrun_pack(void); /* pack.c */
+extern PyObject *PyInit__pyrun_pack(void), *PyInit__pyrun_json(void); /* pack.c, json.c */
 
 static void die(const char *what) {
     dprintf(2, "pyrun: start-up image: %s: %s\n", what, strerror(errno));
@@ -59,7 +59,7 @@ struct block {
 };
 enum { COLD, WARM, HOT, AREAS };
 #define FRESH (16 << 20)
-#define LARGE (64 << 10)
+#define LARGE (128 << 10) /* so a read of 64 KiB is not */
 
 static IN_IMAGE char heap[HEAP] __attribute__((aligned(PAGE))) = {1};
 /* The size of the block at a unit of the heap, as a class */
@@ -490,7 +490,9 @@ static int build(int argc, char **argv) {
     for (int number = 1; number < NSIG; number++) signal(number, SIG_DFL);
     read_heat(argv[5]);
     set_allocators();
-    if (PyImport_AppendInittab("_pyrun_pack", PyInit__pyrun_pack)) return 1;
+    if (PyImport_AppendInittab("_pyrun_pack", PyInit__pyrun_pack) ||
+        PyImport_AppendInittab("_pyrun_json", PyInit__pyrun_json))
+        return 1;
     PyConfig_InitIsolatedConfig(&config);
     config.use_hash_seed = 1;
     config.hash_seed = strtoul(argv[4], 0, 10);

@@ -111,6 +111,29 @@ def use_pack():
     p.pack = _pyrun_pack.pack
 
 
+def use_json():
+    """What json.c can do, before _json is asked, which would have to be loaded."""
+    import _pyrun_json
+
+    from pyrun.spec import strictjson
+
+    def scanner(otherwise, drop_nulls):
+        def scan(text, start):
+            return _pyrun_json.scan(text, start, drop_nulls) or otherwise(text, start)
+
+        return scan
+
+    def encode(value, level):
+        text = _pyrun_json.encode(value)
+        return otherwise()(value, level) if text is None else (text,)
+
+    strictjson._KEEPING = scanner(strictjson._KEEPING, False)
+    strictjson._DROPPING = scanner(strictjson._DROPPING, True)
+    strictjson._TRUSTED = scanner(strictjson._TRUSTED, False)
+    otherwise = strictjson._encoder
+    strictjson._encoder = lambda: encode
+
+
 def settle():
     for name, module in sys.modules.items():
         if name.partition(".")[0] == "pyrun":
@@ -226,6 +249,8 @@ libraries = shared_objects()
 json = None if "_json" in sys.builtin_module_names else Deferred()
 load()
 use_pack()
+if json:
+    use_json()
 train()
 if json:
     json.training = None
