@@ -1,6 +1,6 @@
 /* JSON for the start-up image, built as Python's own modules are (build.py). Python's _json is a shared object, and to load
  * it, and to bind what it calls, takes a start more than a tenth of a millisecond. This does what is usual: ASCII without
- * \u, integers of up to 18 digits, objects that have no name twice. Anything else, and every fault, is for _json: then the
+ * \u, integers of 64 bits, objects that have no name twice. Anything else, and every fault, is for _json: then the
  * answer is None, and train.py asks there.
  *
  *     scan(text, start, drop_nulls)    (value, end), or None
@@ -8,7 +8,6 @@
 #include <Python.h>
 
 #define DEPTH 100
-#define DIGITS 18
 #define ROOM 1000
 
 /* --- text to value. 0 without an exception: not for us */
@@ -60,15 +59,15 @@ static PyObject *scan_string(struct text *from) {
 
 static PyObject *scan_integer(struct text *from) {
     int negative = *from->at == '-', digits = 0;
-    long long value = 0;
+    unsigned long long value = 0;
     const char *at = from->at + negative;
-    for (; at < from->end && *at >= '0' && *at <= '9'; at++) {
-        if (++digits > DIGITS || (digits == 2 && !value)) return 0;
-        value = 10 * value + *at - '0';
-    }
-    if (!digits || (at < from->end && (*at == '.' || *at == 'e' || *at == 'E'))) return 0;
+    for (; at < from->end && *at >= '0' && *at <= '9'; at++)
+        if ((++digits == 2 && !value) || __builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (unsigned long long)(*at - '0'), &value))
+            return 0;
+    if (!digits || (negative && value > 1ULL << 63) || (at < from->end && (*at == '.' || *at == 'e' || *at == 'E'))) return 0;
     from->at = at;
-    return PyLong_FromLongLong(negative ? -value : value);
+    return negative ? PyLong_FromLongLong((long long)(0 - value)) : PyLong_FromUnsignedLongLong(value);
 }
 
 static PyObject *scan_word(struct text *from, const char *word, PyObject *meant) {
@@ -150,8 +149,9 @@ static PyObject *scan(PyObject *self, PyObject *arguments) {
     (void)self;
     if (!PyArg_ParseTuple(arguments, "Unp", &text, &start, &drop_nulls)) return 0;
     Py_ssize_t length = PyUnicode_GET_LENGTH(text);
-    if (!PyUnicode_IS_ASCII(text) || start < 0 || start > length) Py_RETURN_NONE;
+    if (!PyUnicode_IS_ASCII(text) || start < 0 || start >= length) Py_RETURN_NONE;
     const char *begin = PyUnicode_DATA(text);
+    if (is_blank(begin[start])) Py_RETURN_NONE;
     struct text from = {begin + start, begin + length, drop_nulls, 0};
     PyObject *value = scan_value(&from);
     if (value) return Py_BuildValue("Nn", value, (Py_ssize_t)(from.at - begin));
@@ -203,7 +203,11 @@ static int put_value(struct made *to, PyObject *from, int depth) {
         char digits[24];
         int overflow;
         long long value = PyLong_AsLongLongAndOverflow(from, &overflow);
-        return !overflow && put(to, digits, snprintf(digits, sizeof digits, "%lld", value));
+        if (overflow < 0) return 0;
+        if (!overflow) return put(to, digits, snprintf(digits, sizeof digits, "%lld", value));
+        unsigned long long large = PyLong_AsUnsignedLongLong(from);
+        if (PyErr_Occurred()) return PyErr_Clear(), 0;
+        return put(to, digits, snprintf(digits, sizeof digits, "%llu", large));
     }
     if (depth == DEPTH) return 0;
     if (PyDict_CheckExact(from)) {

@@ -27,14 +27,12 @@ _ROUNDS = 30
 
 
 class Deferred:
-    """_json is a shared object, and no image can hold one: it is loaded when it is first called. In training json's own
-    Python does its work."""
+    """_json is a shared object, and no image can hold one: it is loaded when it is first called."""
 
     def __init__(self):
         self.spec = PathFinder.find_spec("_json")
         self.module = sys.modules["_json"] = type(sys)("_json")
-        self.training = {"make_scanner": slow_scanner, "make_encoder": slow_encoder}
-        for kind in self.training:
+        for kind in ("make_scanner", "make_encoder"):
             setattr(self.module, kind, self.maker(kind))
         self.module.encode_basestring_ascii = lambda text: self.real().encode_basestring_ascii(text)
 
@@ -44,8 +42,6 @@ class Deferred:
 
             def call(*given):
                 nonlocal made
-                if self.training:
-                    return self.training[kind](*arguments)(*given)
                 if made is None:
                     made = getattr(self.real(), kind)(*arguments)
                 return made(*given)
@@ -59,27 +55,6 @@ class Deferred:
             module = sys.modules["_json"] = _imp.create_dynamic(self.spec)
             _imp.exec_dynamic(module)
         return sys.modules["_json"]
-
-
-def slow_scanner(context):
-    from json.decoder import JSONArray, JSONObject, py_scanstring
-    from json.scanner import py_make_scanner
-
-    whole = type("Context", (), {"memo": {}, "object_hook": None, "object_pairs_hook": None})()
-    for name in dir(context):
-        if not name.startswith("__"):
-            setattr(whole, name, getattr(context, name))
-    whole.parse_object, whole.parse_array, whole.parse_string = JSONObject, JSONArray, py_scanstring
-    return py_make_scanner(whole)
-
-
-def slow_encoder(*_):
-    from json import encoder
-
-    encoder.c_make_encoder = None
-    encoder.encode_basestring_ascii = encoder.py_encode_basestring_ascii
-    write = encoder.JSONEncoder(separators=(",", ":"))
-    return lambda value, level: tuple(write.iterencode(value))
 
 
 def load():
@@ -246,14 +221,14 @@ def shared_objects():
 sys.path.append(f"{library}/dependencies")
 libraries = shared_objects()
 # From Python 3.12 on Debian's has it built in.
-json = None if "_json" in sys.builtin_module_names else Deferred()
+deferred = "_json" not in sys.builtin_module_names
+if deferred:
+    Deferred()
 load()
 use_pack()
-if json:
+if deferred:
     use_json()
 train()
-if json:
-    json.training = None
 settle()
 if more := shared_objects() - libraries:
     raise SystemExit(f"the image can't hold {', '.join(sorted(more))}: a shared object")
