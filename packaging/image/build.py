@@ -42,7 +42,7 @@ SINGLE_STEPS = os.uname().machine == "x86_64"
 WARM_VERBS = ("create", "run", "exec")
 REPORT = 200
 GAP = 1
-# Of the file, in one write: so large a folio of the page cache becomes, and the whole folio is mapped by one fault (Linux 6.18,
+# Of the file, in one write: so large a folio of the page cache becomes, and one fault maps the whole folio (Linux 6.18,
 # mm/memory.c). Smaller ones cost more faults, larger ones more memory.
 PIECE = 256 << 10
 # Data of Python's own, in the image: all that it writes to.
@@ -94,7 +94,19 @@ def engine(out: Path) -> None:
         compile_(HERE / "libm.c", "-fno-builtin", out=Path(objects, "libm.o"))
         members = sorted(map(str, Path(objects).glob("*.o")))
         libraries = [f"-l:lib{name}.a" for name in LIBRARIES]
-        run("gcc", "-s", "-no-pie", "-rdynamic", "-Wl,-z,lazy", "-o", out, *members, *libraries, "-Wl,--as-needed", "-lm")
+        run(
+            "gcc",
+            "-s",
+            "-no-pie",
+            "-rdynamic",
+            "-Wl,-z,lazy",
+            "-Wl,--as-needed",
+            "-o",
+            out,
+            *members,
+            *libraries,
+            "-lm",
+        )
     require_no_foreign_data(out)
 
 
@@ -144,11 +156,11 @@ def image(engine_: str, out: str, destination: str, library: str, plain: str) ->
     try:
         areas = b""
         content = build(areas)
-        # Where much is written to, image.c stops looking, and misses what else lies there: so it looks once more when that
-        # lies apart.
+        # Where much is written to, image.c stops looking, and misses what else lies there: so it looks once more, when
+        # that lies apart.
         for _ in range(2 if SINGLE_STEPS else 0):
             found = heat(measure(content, by_unit=True), Path(f"{out}.owners").read_bytes())
-            areas = bytes(map(max, *zip(*zip_longest(areas, found, fillvalue=0), strict=True)))
+            areas = bytes(map(max, zip_longest(areas, found, fillvalue=0)))
             content = build(areas)
     finally:
         Path(f"{out}.owners").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # ECMA-48, "Select graphic rendition"
-BOLD, DIM, RED, GREEN, YELLOW = 1, 2, 31, 32, 33
+BOLD, RED, GREEN, YELLOW = 1, 31, 32, 33
 _HOME, _CLEAR = "\x1b[H", "\x1b[J"
 
 
