@@ -330,3 +330,26 @@ def test_nothing_of_the_build_is_in_the_image(tmp_path: Path) -> None:
     for trace in (b"yellow-bird", b"YEB-4", b".pyrun-image-", os.fsencode(CHECKOUT / "packaging")):
         assert trace not in content
     assert os.fsencode(tmp_path) in content  # where its library is
+
+
+_MATHS = """
+import cmath, math
+one = "acos asin asinh atan atanh cbrt ceil cos cosh erf erfc exp exp2 expm1 floor frexp gamma lgamma log log10 log1p"
+one += " log2 modf sin sinh sqrt tan tanh"
+two = "atan2 copysign fmod hypot nextafter pow remainder"
+print([getattr(math, name)(0.5) for name in one.split()], [getattr(math, name)(2.5, 1.25) for name in two.split()])
+print(math.acosh(1.5), math.ldexp(0.5, 3), cmath.exp(1j), 2.5 // 1.5, 2.5 % 1.5, 2.5**1.5, round(2.567, 2))
+raise SystemExit
+"""
+
+
+def test_libm_is_there_when_it_is_called(tmp_path: Path) -> None:
+    """The image does not begin with it (packaging/image/libm.c), and says what any Python says."""
+    require_engine()
+    script, nothing = tmp_path / "maths.py", tmp_path / "nothing"
+    script.write_text(_MATHS)
+    nothing.touch()
+    engine = [CHECKOUT / "build/engine", "build", script, tmp_path / "image", "1", nothing, "-"]
+    assert "libm" not in subprocess.check_output(["readelf", "-d", engine[0]], text=True)
+    expected = subprocess.check_output([PYTHON, script])
+    assert subprocess.check_output(engine) == expected
