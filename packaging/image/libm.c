@@ -53,6 +53,7 @@ OF_TWO(fmod)
 OF_TWO(hypot)
 OF_TWO(nextafter)
 OF_TWO(pow)
+FUNCTION(double, fma, (double x, double y, double z), (x, y, z)) /* since Python 3.13 */
 FUNCTION(double, frexp, (double x, int *exponent), (x, exponent))
 FUNCTION(double, ldexp, (double x, int exponent), (x, exponent))
 FUNCTION(double, modf, (double x, double *whole), (x, whole))
