@@ -6,8 +6,8 @@ from pathlib import Path
 
 from conftest import until
 
-# One end says each number to the other, and it counts once that has heard it. A dump interrupts sleep(1) of busybox, which
-# ends then: it is in a loop where its end would be that of the connection.
+# One end says each number to the other, and it counts once that has heard it. A dump interrupts sleep(1) of busybox,
+# which ends then: it is in a loop where its end would be that of the connection.
 CONNECTED = (
     "echo begun >> /tmp/begun; while sleep 100; do :; done | nc -l -p 99 > /tmp/heard & "
     "while ! grep -q :0063 /proc/net/tcp*; do sleep 0.05; done; i=0; "
