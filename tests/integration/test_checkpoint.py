@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from harness import CHECKOUT, Container, Listener, Runtime, message
 
+from conformance.harness import V2
+
 pytestmark = pytest.mark.pyrun_only("by a CRIU of ours")
 _DUMPED = {
     "log_level": 4,
@@ -40,6 +42,9 @@ _RESTORED = {
 }  # fmt: skip
 
 
+_OF_CGROUPS = "mnt[/sys/fs/cgroup/"
+
+
 class Criu:
     """The fake, and what it has been asked."""
 
@@ -60,7 +65,16 @@ class Criu:
             return []
 
     def told(self) -> dict[str, Any]:
-        """The options of the last request for work."""
+        """The options of the last request for work, without what only version 1 of cgroups has."""
+        told = self._told()
+        others = [row for row in told.pop("external", []) if not row.startswith(_OF_CGROUPS)]
+        return {**told, "external": others} if others else told
+
+    def cgroups(self) -> list[str]:
+        """What only that has."""
+        return [row for row in self._told()["external"] if row.startswith(_OF_CGROUPS)]
+
+    def _told(self) -> dict[str, Any]:
         return [row["opts"] for row in self.asked() if row.get("type") in (1, 2, 4)][-1]
 
 
@@ -229,6 +243,19 @@ def test_mounts_below_a_bind(container: Container, criu: Criu, call: Any, tmp_pa
         container.delete("--force")
     finally:
         subprocess.run(["umount", source / "below"], check=True)
+
+
+@pytest.mark.skipif(V2, reason="about version 1")
+def test_cgroups_of_version_1(container: Container, criu: Criu, call: Any) -> None:
+    """A mount of each hierarchy, which comes to be one of what the container has there now."""
+    container.up()
+    call("checkpoint")
+    assert "mnt[/sys/fs/cgroup/pids]:/sys/fs/cgroup/pids" in criu.cgroups()
+    call("restore")
+    lines = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()
+    path = next(line.partition(":pids:")[2] for line in lines if ":pids:" in line)
+    assert f"mnt[/sys/fs/cgroup/pids]:/sys/fs/cgroup/pids{path}" in criu.cgroups()
+    container.delete("--force")
 
 
 def test_user_namespace(container: Container, criu: Criu, call: Any) -> None:
