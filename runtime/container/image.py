@@ -160,14 +160,17 @@ def external_mounts(config: Config, bundle: str, pid: int = 0) -> list[str]:
 
 
 def external_cgroups(config: Config, cgroup: Cgroup, *, restored: bool) -> list[str]:
-    """On version 1 a mount of type cgroup has those of all hierarchies in it (plan/cgroup_mount.py): the host's."""
-    shown = gather.visible_cgroups(config, host(), cgroup) if cgroup.mode == "v1" else []
+    """What a mount of type cgroup is made of (plan/cgroup_mount.py) is the host's: on version 1 one of each hierarchy
+    in it, on version 2 itself, unless the container has a cgroup namespace of its own, with which CRIU makes it."""
+    rows = config.get("linux", {}).get("namespaces", [])
+    if cgroup.mode == "v2" and any(row["type"] == "cgroup" and not row.get("path") for row in rows):
+        return []
     return [
         f"mnt[{destination}]:{point + path if restored else destination}"
         for mount in config.get("mounts", [])
         if mount.get("type") == "cgroup"
-        for controllers, point, path in shown
-        for destination in [f"{clean(mount['destination'])}/{controllers.removeprefix('name=')}"]
+        for controllers, point, path in gather.visible_cgroups(config, host(), cgroup)
+        for destination in [f"{clean(mount['destination'])}/{controllers.removeprefix('name=')}".rstrip("/")]
     ]
 
 

@@ -88,7 +88,7 @@ class Box:
         self.config["process"].update(terminal=False, args=["sh", "-c", COUNT])
         self.config["root"]["readonly"] = False
         self.linux = self.config["linux"]
-        self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/box/c"
+        self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/boxes/c"
 
     def python(self, program: str, how: str = "bind") -> None:
         """The program, by the guest's Python."""

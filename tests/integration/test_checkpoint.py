@@ -42,7 +42,7 @@ _RESTORED = {
 }  # fmt: skip
 
 
-_OF_CGROUPS = "mnt[/sys/fs/cgroup/"
+_OF_CGROUPS = "mnt[/sys/fs/cgroup"
 
 
 class Criu:
@@ -65,13 +65,13 @@ class Criu:
             return []
 
     def told(self) -> dict[str, Any]:
-        """The options of the last request for work, without what only version 1 of cgroups has."""
+        """The options of the last request for work, without mounts of cgroups."""
         told = self._told()
         others = [row for row in told.pop("external", []) if not row.startswith(_OF_CGROUPS)]
         return {**told, "external": others} if others else told
 
     def cgroups(self) -> list[str]:
-        """What only that has."""
+        """The mounts of cgroups in it."""
         return [row for row in self._told()["external"] if row.startswith(_OF_CGROUPS)]
 
     def _told(self) -> dict[str, Any]:
@@ -245,17 +245,27 @@ def test_mounts_below_a_bind(container: Container, criu: Criu, call: Any, tmp_pa
         subprocess.run(["umount", source / "below"], check=True)
 
 
-@pytest.mark.skipif(V2, reason="about version 1")
-def test_cgroups_of_version_1(container: Container, criu: Criu, call: Any) -> None:
-    """A mount of each hierarchy, which comes to be one of what the container has there now."""
+@pytest.mark.guest
+def test_mounts_of_cgroups(container: Container, criu: Criu, call: Any) -> None:
+    """On version 1 one of each hierarchy, on version 2 one; each comes to be one of the cgroup that it is in now."""
     container.up()
     call("checkpoint")
-    assert "mnt[/sys/fs/cgroup/pids]:/sys/fs/cgroup/pids" in criu.cgroups()
+    place, key = ("/sys/fs/cgroup", "0::") if V2 else ("/sys/fs/cgroup/pids", ":pids:")
+    assert f"mnt[{place}]:{place}" in criu.cgroups()
     call("restore")
     lines = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()
-    path = next(line.partition(":pids:")[2] for line in lines if ":pids:" in line)
-    assert f"mnt[/sys/fs/cgroup/pids]:/sys/fs/cgroup/pids{path}" in criu.cgroups()
+    path = next(line.partition(key)[2] for line in lines if key in line)
+    assert f"mnt[{place}]:{place}{path}" in criu.cgroups()
     container.delete("--force")
+
+
+@pytest.mark.guest
+def test_mounts_of_cgroups_in_a_namespace(container: Container, criu: Criu, call: Any) -> None:
+    """On version 2 CRIU knows by itself."""
+    container.namespace("cgroup")
+    container.up()
+    call("checkpoint")
+    assert bool(criu.cgroups()) == (not V2)
 
 
 def test_user_namespace(container: Container, criu: Criu, call: Any) -> None:

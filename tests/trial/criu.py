@@ -113,7 +113,11 @@ def _no_room(world: World, random: Random, verb: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _broken(world: World, random: Random, verb: str) -> Iterator[None]:
     """One of its files is cut short."""
-    file = random.choice(sorted(world.images.path(world.ids[-1]).glob("*.img")))
+    files = sorted(world.images.path(world.ids[-1]).glob("*.img"))
+    if not files:  # there is none, which was told
+        yield
+        return
+    file = random.choice(files)
     whole = file.read_bytes()
     world.note(f"{file.name}, {len(whole)} bytes, is cut")
     file.write_bytes(whole[: random.randrange(len(whole))])
