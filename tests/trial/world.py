@@ -145,6 +145,8 @@ class World:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, **self._identity}
         with open(out, "wb") as file, within or contextlib.nullcontext():
             streams |= {"stdout": file, "stderr": file, "env": env if env is not None else self.environment()}
+            if self.criu and words[0] == "create":  # its streams are the container's: CRIU takes no file of the host's
+                popen = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **popen}
             with self._lock:
                 process = subprocess.Popen(line, preexec_fn=plain, **{**streams, **popen})
                 self._callers.add(process.pid)
