@@ -109,6 +109,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, box: Box) -> Any:
     made.clean()
 
 
+@pytest.mark.beyond("it is in the cgroup of the image, and its loopback device is down")
 @pytest.mark.parametrize("way", WAYS)
 def test_on_the_same_machine(first: Box, unpacked: Callable[[Path], Box], tmp_path: Path, way: str) -> None:
     _pack(first, way, tmp_path / "tar")
@@ -120,6 +121,7 @@ def test_left_for_another_machine(first: Box, way: str) -> None:
     _pack(first, way, CARRIED / f"{way}.tar")
 
 
+@pytest.mark.beyond("it is in the cgroup of the image, and its loopback device is down")
 @pytest.mark.second_machine
 @pytest.mark.parametrize("way", WAYS)
 def test_on_another_machine(unpacked: Callable[[Path], Box], way: str) -> None:

@@ -165,6 +165,7 @@ def test_image_of_a_checkpoint(podman: Podman, image: str) -> None:
     podman("rmi", "saved")
 
 
+@pytest.mark.beyond("connections over the loopback device, which they leave down")
 def test_connections(podman: Podman, image: str, tmp_path: Path) -> None:
     podman.run(image, "sh", "-c", CONNECTED)
     before = counts(podman.pid(), above=2)
