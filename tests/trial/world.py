@@ -297,4 +297,5 @@ def _remove_empty(directory: Path) -> None:
 
 
 def _mounts() -> set[str]:
-    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+    """Without the options of their superblocks: CRIU mounts cgroup2, and with that takes some from the host's own."""
+    return {line.rpartition(" ")[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
