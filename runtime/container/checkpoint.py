@@ -11,6 +11,7 @@ from pyrun.container.image import (
     EXTERNAL,
     Directories,
     ImageOptions,
+    external_cgroups,
     external_mounts,
     is_terminal,
     request,
@@ -82,6 +83,7 @@ def _dump(container: Container, options: DumpOptions) -> None:
             "tcp_skip_in_flight": options.tcp_skip_in_flight,
             "external": [
                 *external_mounts(config, "", container.state["pid"]),
+                *external_cgroups(config, container.cgroup(), restored=False),
                 *_external_namespaces(container, config),
             ],
             "parent_img": options.parent_path or None,

@@ -125,16 +125,22 @@ def resources(config: Config, cgroup: Cgroup) -> Resources:
     return {**wanted, "devices": [{"allow": False, "access": "rwm"}]}
 
 
-def _visible(hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, str]]:
-    """Where the container's processes are in each hierarchy: without the right to make a cgroup, where ours are. The
-    unified tree of a hybrid host is left out: images don't expect it."""
+def visible_cgroups(config: Config, hierarchies: Hierarchies, cgroup: Cgroup) -> list[tuple[str, str, str]]:
+    """Where the container's processes are in each hierarchy, as (its controllers, its mount point, the path there):
+    without the right to make a cgroup, where ours are. The unified tree of a hybrid host is left out: images don't
+    expect it."""
+    below = _below(config, cgroup)
     made = {directory.controllers: directory.path for directory in cgroup.directories}
     return [
-        (",".join(tree.controllers), tree.mountpoint, path[len(tree.mountpoint) :])
+        (",".join(tree.controllers), tree.mountpoint, path[len(tree.mountpoint) :] + below)
         for tree in hierarchies.trees
         if tree.controllers or cgroup.mode == "v2"
         for path in [made.get(tree.controllers, tree.mountpoint + tree.own_below_mount)]
     ]
+
+
+def _below(config: Config, cgroup: Cgroup) -> str:
+    return f"/{name}" if (name := subgroup(config, cgroup)) else ""
 
 
 def facts(
@@ -149,7 +155,7 @@ def facts(
     """What the plan must know of this host. `cache`: compiled seccomp profiles are kept."""
     device_filter = b""
     annotations = config.get("annotations", {})
-    below = f"/{name}" if (name := subgroup(config, cgroup)) else ""
+    below = _below(config, cgroup)
     # Without privilege there is no bpf(2) for it, and no mknod(2) that it would have to stop.
     nested = privilege.nested()
     if cgroup.mode == "v2" and cgroup.path and posix.geteuid() == 0 and not nested:
@@ -169,7 +175,7 @@ def facts(
         nested=nested,
         capabilities=privilege.own_capabilities(),
         cgroup_v2=cgroup.mode == "v2",
-        cgroups=[(name, point, path + below) for name, point, path in _visible(hierarchies, cgroup)],
+        cgroups=visible_cgroups(config, hierarchies, cgroup),
         device_filter=device_filter,
         # A scope is made later, and always.
         cgroup_stays=not cgroup.needs_process and not any(d.made for d in cgroup.directories if not d.controllers),

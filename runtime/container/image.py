@@ -6,6 +6,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any
 
+from pyrun.cgroups.host import host
+from pyrun.container import gather
 from pyrun.criu.messages import CGROUP_MODES, NETWORK_LOCKS
 from pyrun.errors import Error
 from pyrun.kernel.files import unescaped
@@ -15,6 +17,7 @@ from pyrun.spec.namespaces import NAMESPACES
 from pyrun.spec.paths import clean
 
 if TYPE_CHECKING:
+    from pyrun.cgroups.cgroup import Cgroup
     from pyrun.container.hooks import Kind
     from pyrun.spec.config import Config
 
@@ -154,6 +157,21 @@ def external_mounts(config: Config, bundle: str, pid: int = 0) -> list[str]:
         masked = [clean(path) for path in linux.get("maskedPaths", [])]
         found |= {path: "/dev/null" for path in masked if bundle or _is_device(f"/proc/{pid}/root{path}")}
     return [f"mnt[{destination}]:{source if bundle else destination}" for destination, source in found.items()]
+
+
+def external_cgroups(config: Config, cgroup: Cgroup, *, restored: bool) -> list[str]:
+    """What a mount of type cgroup is made of (plan/cgroup_mount.py) is the host's: on version 1 one of each hierarchy
+    in it, on version 2 itself, unless the container has a cgroup namespace of its own, with which CRIU makes it."""
+    rows = config.get("linux", {}).get("namespaces", [])
+    if cgroup.mode == "v2" and any(row["type"] == "cgroup" and not row.get("path") for row in rows):
+        return []
+    return [
+        f"mnt[{destination}]:{point + path if restored else destination}"
+        for mount in config.get("mounts", [])
+        if mount.get("type") == "cgroup"
+        for controllers, point, path in gather.visible_cgroups(config, host(), cgroup)
+        for destination in [f"{clean(mount['destination'])}/{controllers.removeprefix('name=')}".rstrip("/")]
+    ]
 
 
 def _mount_points(pid: str) -> list[str]:

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 SECONDS = 40  # of an emulated machine
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+V1 = not (CGROUP_ROOT / "cgroup.controllers").exists()
+CGROUPS = CGROUP_ROOT / "pids" if V1 else CGROUP_ROOT  # the hierarchy in which cgroups are looked for
 CARRIED = Path(__file__).parents[2] / "build/carried"  # what the first machine leaves for the second
 # What counts shows that it is the same process: it begins once, and goes on from where it was.
 COUNT = "echo begun >> /tmp/begun; i=0; while :; do i=$((i+1)); echo $i > /tmp/.n; mv /tmp/.n /tmp/n; sleep 0.05; done"
@@ -86,7 +88,7 @@ class Box:
         self.config["process"].update(terminal=False, args=["sh", "-c", COUNT])
         self.config["root"]["readonly"] = False
         self.linux = self.config["linux"]
-        self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/box/c"
+        self.linux["cgroupsPath"] = "system.slice:box:c" if options else "/boxes/c"
 
     def python(self, program: str, how: str = "bind") -> None:
         """The program, by the guest's Python."""
@@ -179,12 +181,14 @@ class Box:
         return until(f"{name} above {floor}", lambda: int(self.text(name) or 0) > floor and int(self.text(name)))
 
     def went_on(self, before: int) -> None:
-        """It counts on from there, and has begun once."""
-        self.counts(above=before)
+        """It counts on from there, and has begun once. One number may have been on its way through a connection."""
+        self.counts(above=before + 1)
         assert self.text("begun") == "begun\n"
 
     def cgroup(self, name: str = "c") -> str:
-        return Path(f"/proc/{self.state(name)['pid']}/cgroup").read_text().strip().removeprefix("0::")
+        lines = Path(f"/proc/{self.state(name)['pid']}/cgroup").read_text().splitlines()
+        hierarchy = ":pids:" if V1 else "0::"
+        return next(line.partition(hierarchy)[2] for line in lines if hierarchy in line)
 
     def remnants(self, name: str = "c") -> list[str]:
         """What is left of a container that is to be gone."""
@@ -194,7 +198,8 @@ class Box:
 
     def cgroups(self, name: str) -> list[str]:
         """Those of a container."""
-        return [str(path) for path in CGROUPS.rglob("*") if path.is_dir() and path.name in (name, f"box-{name}.scope")]
+        names = (name, f"box-{name}.scope")
+        return [str(path) for path in CGROUP_ROOT.rglob("*") if path.is_dir() and path.name in names]
 
     def processes(self) -> list[int]:
         """Those whose root or program is this bundle's, or that are CRIU."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import tarfile
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,8 +63,7 @@ def _pack(box: Box, way: str, tar: Path) -> None:
     box.counts(above=2)
     WAYS[way](box)
     assert box.remnants() == []
-    with tarfile.open(tar, "w") as file:
-        file.add(box.folder, ".")
+    subprocess.run(["tar", "--create", "--file", tar, "--directory", box.folder, "."], check=True)
     shutil.rmtree(box.folder)
 
 
@@ -74,8 +73,7 @@ def unpacked(box: Box) -> Callable[[Path], Box]:
 
     def unpack(tar: Path) -> Box:
         shutil.rmtree(box.root)
-        with tarfile.open(tar) as file:
-            file.extractall(box.folder, filter="fully_trusted")
+        subprocess.run(["tar", "--extract", "--file", tar, "--directory", box.folder], check=True)
         box.root = box.folder / "moved/root"
         box.root.parent.mkdir()
         (box.folder / "rootfs").rename(box.root)
@@ -111,6 +109,7 @@ def first(tmp_path_factory: pytest.TempPathFactory, box: Box) -> Any:
     made.clean()
 
 
+@pytest.mark.beyond("it is in the cgroup of the image, and its loopback device is down")
 @pytest.mark.parametrize("way", WAYS)
 def test_on_the_same_machine(first: Box, unpacked: Callable[[Path], Box], tmp_path: Path, way: str) -> None:
     _pack(first, way, tmp_path / "tar")
@@ -122,6 +121,7 @@ def test_left_for_another_machine(first: Box, way: str) -> None:
     _pack(first, way, CARRIED / f"{way}.tar")
 
 
+@pytest.mark.beyond("it is in the cgroup of the image, and its loopback device is down")
 @pytest.mark.second_machine
 @pytest.mark.parametrize("way", WAYS)
 def test_on_another_machine(unpacked: Callable[[Path], Box], way: str) -> None:

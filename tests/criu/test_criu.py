@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from conftest import CGROUPS, COUNT, SECONDS, Box, until
+from conftest import CGROUPS, COUNT, SECONDS, V1, Box, until
 
 
 def test_it_goes_on(box: Box) -> None:
@@ -28,7 +28,7 @@ def test_it_goes_on(box: Box) -> None:
     box.went_on(before)
     assert box.execute("sh", "-c", "echo inside") == "inside\n"
     assert box.status() == "running"
-    assert box.cgroup() in ("/box/c", "/system.slice/box-c.scope")
+    assert box.cgroup() in ("/boxes/c", "/system.slice/box-c.scope")
     assert str(box.state()["pid"]) in (CGROUPS / box.cgroup()[1:] / "cgroup.procs").read_text().split()
     box.call("delete", "--force", "c")
     assert box.remnants() == []
@@ -204,6 +204,17 @@ def test_user_namespace(box: Box) -> None:
     assert box.execute("sh", "-c", "cat /proc/timer_list /proc/keys; echo > /dev/null; ls -l /dev/zero")[:1] == "c"
     box.call("delete", "--force", "c")
     assert box.remnants() == []
+
+
+@pytest.mark.beyond("with runc it does not come to see its own cgroup again")
+def test_without_a_cgroup_namespace(box: Box) -> None:
+    """The mount of its cgroup is one of the host's then."""
+    box.linux["namespaces"] = [row for row in box.linux["namespaces"] if row["type"] != "cgroup"]
+    before = box.lets_go()
+    box.restore()
+    box.went_on(before)
+    inside = box.execute("cat", "/sys/fs/cgroup/pids/cgroup.procs" if V1 else "/sys/fs/cgroup/cgroup.procs")
+    assert inside.split()[0] == "1"
 
 
 def test_seccomp(box: Box) -> None:

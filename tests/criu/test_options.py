@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import COUNT, SECONDS, Box, until
+from conftest import COUNT, SECONDS, V1, Box, until
 
 ESTABLISHED = (
     "server = socket.create_server(('127.0.0.1', 99)); client = socket.create_connection(('127.0.0.1', 99))\n"
@@ -261,6 +261,7 @@ _PROPERTIES = pytest.mark.since((4, 0), "CRIU 3.17 has no properties of cgroups 
     "mode", [*(pytest.param(mode, marks=_PROPERTIES) for mode in ("soft", "full", "strict")), "ignore"]
 )
 @pytest.mark.beyond("runc 1.1 has no mode ignore, and crun's are all like it")
+@pytest.mark.skipif(V1, reason="cgroup.max.descendants is of version 2")
 def test_cgroups_of_the_image(box: Box, mode: str) -> None:
     """What the container has made below its own: it is there again, with what was set; or only its own is."""
     box.run()
@@ -316,7 +317,7 @@ def test_how_connections_are_held(box: Box, tmp_path: Path, method: str) -> None
     broken = tmp_path / "broken"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
-    with _mounted(broken, Path("/usr/sbin/iptables-restore")):
+    with _replaced(Path("/usr/sbin/iptables-restore"), by=broken):
         if method != "iptables":
             box.checkpoint(*options)
         else:
@@ -330,12 +331,15 @@ def test_how_connections_are_held(box: Box, tmp_path: Path, method: str) -> None
 
 
 @contextmanager
-def _mounted(source: Path, target: Path) -> Iterator[None]:
-    subprocess.run(["mount", "--bind", source, target], check=True)
+def _replaced(path: Path, by: Path) -> Iterator[None]:
+    """Not by a mount, which would come into the container."""
+    away = path.with_suffix(".away")
+    path.rename(away)
+    path.symlink_to(by)
     try:
         yield
     finally:
-        subprocess.run(["umount", target], check=True)
+        away.rename(path)
 
 
 # --- --tcp-close, --tcp-skip-in-flight

@@ -165,12 +165,23 @@ def test_image_of_a_checkpoint(podman: Podman, image: str) -> None:
     podman("rmi", "saved")
 
 
+@pytest.mark.beyond("connections over the loopback device, which they leave down")
+def test_connections(podman: Podman, image: str, tmp_path: Path) -> None:
+    podman.run(image, "sh", "-c", CONNECTED)
+    before = counts(podman.pid(), above=2)
+    podman.checkpoint("--tcp-established", "--export", tmp_path / "tar")
+    podman("rm", "--force", "--time", "0", "web")
+    podman.restore("--tcp-established", "--import", tmp_path / "tar")
+    went_on(podman.pid(), before)
+
+
 def test_what_can_not_be_written(podman: Podman, image: str) -> None:
     """TCP is not taken unasked; podman has the runtime's words."""
     podman.run(image, "sh", "-c", CONNECTED)
     counts(podman.pid(), above=2)
     assert "Connected TCP socket" in podman.checkpoint(fails=True)
-    assert podman.field("Status") == "running"  # busybox's nc does not go on after it, with runc neither
+    assert podman.field("Status") == "running"
+    went_on(podman.pid(), counts(podman.pid()))
 
 
 def test_left_for_another_machine(podman: Podman, image: str) -> None:

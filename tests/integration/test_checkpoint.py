@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from harness import CHECKOUT, Container, Listener, Runtime, message
 
+from conformance.harness import V2
+
 pytestmark = pytest.mark.pyrun_only("by a CRIU of ours")
 _DUMPED = {
     "log_level": 4,
@@ -40,6 +42,9 @@ _RESTORED = {
 }  # fmt: skip
 
 
+_OF_CGROUPS = "mnt[/sys/fs/cgroup"
+
+
 class Criu:
     """The fake, and what it has been asked."""
 
@@ -60,7 +65,16 @@ class Criu:
             return []
 
     def told(self) -> dict[str, Any]:
-        """The options of the last request for work."""
+        """The options of the last request for work, without mounts of cgroups."""
+        told = self._told()
+        others = [row for row in told.pop("external", []) if not row.startswith(_OF_CGROUPS)]
+        return {**told, "external": others} if others else told
+
+    def cgroups(self) -> list[str]:
+        """The mounts of cgroups in it."""
+        return [row for row in self._told()["external"] if row.startswith(_OF_CGROUPS)]
+
+    def _told(self) -> dict[str, Any]:
         return [row["opts"] for row in self.asked() if row.get("type") in (1, 2, 4)][-1]
 
 
@@ -229,6 +243,29 @@ def test_mounts_below_a_bind(container: Container, criu: Criu, call: Any, tmp_pa
         container.delete("--force")
     finally:
         subprocess.run(["umount", source / "below"], check=True)
+
+
+@pytest.mark.guest
+def test_mounts_of_cgroups(container: Container, criu: Criu, call: Any) -> None:
+    """On version 1 one of each hierarchy, on version 2 one; each comes to be one of the cgroup that it is in now."""
+    container.up()
+    call("checkpoint")
+    place, key = ("/sys/fs/cgroup", "0::") if V2 else ("/sys/fs/cgroup/pids", ":pids:")
+    assert f"mnt[{place}]:{place}" in criu.cgroups()
+    call("restore")
+    lines = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()
+    path = next(line.partition(key)[2] for line in lines if key in line)
+    assert f"mnt[{place}]:{place}{path}" in criu.cgroups()
+    container.delete("--force")
+
+
+@pytest.mark.guest
+def test_mounts_of_cgroups_in_a_namespace(container: Container, criu: Criu, call: Any) -> None:
+    """On version 2 CRIU knows by itself."""
+    container.namespace("cgroup")
+    container.up()
+    call("checkpoint")
+    assert bool(criu.cgroups()) == (not V2)
 
 
 def test_user_namespace(container: Container, criu: Criu, call: Any) -> None:

@@ -47,7 +47,7 @@ def test_a_page(runtime: Runtime, tmp_path: Path, page: str) -> None:
 def test_each_page_that_shows_a_session_is_run() -> None:
     pages = [*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")]
     shown = {str(page.relative_to(CHECKOUT)) for page in pages if steps(page.read_text())}
-    of_one_command = {f"docs/commands/{name}.md" for name in ("check", "minimize", "prove")}
+    of_one_command = {f"docs/commands/{name}.md" for name in ("check", "checkpoint", "minimize", "prove")}
     assert shown - of_one_command == set(PAGES)
 
 

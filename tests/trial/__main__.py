@@ -1,4 +1,4 @@
-"""The long form: python -m tests.trial [--minutes N] [--seed N] [--round N [--call N]] [TRIAL...]"""
+"""The long form: python -m tests.trial [--minutes N] [--seed N] [--round N [--call N]] [--criu CRIU] [TRIAL...]"""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ _CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 1 << 14, 1 << 18
 def main() -> int:
     """Exit status 1: something is bad."""
     asked = _arguments()
-    trials = [trial for trial in TRIALS if not asked.trials or any(word in trial.name for word in asked.trials)]
+    trials = [trial for trial in TRIALS if trial.criu == bool(asked.criu)]
+    trials = [trial for trial in trials if not asked.trials or any(word in trial.name for word in asked.trials)]
     _apart()
     rows = [row for user in (False, True) for row in _rows(asked, [trial for trial in trials if trial.user == user])]
     print(judge.table(rows))
@@ -36,6 +37,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--call", type=int, default=0, help="hit this one: how many there are depends on the moment too"
     )
+    parser.add_argument("--criu", default="", help="CRIU itself, on a kernel where it works: the trials that take it")
     parser.add_argument("--systemd-cgroup", action="store_true", help="let systemd make the cgroups")
     return parser.parse_args()
 
@@ -51,7 +53,8 @@ def _rows(asked: argparse.Namespace, trials: list[Trial]) -> list[judge.Row]:
     if not trials:
         return []
     wide = ("--systemd-cgroup",) if asked.systemd_cgroup and not trials[0].user else ()
-    with World(os.path.abspath(asked.pyrun), wide=wide, user=trials[0].user, seed=asked.seed) as world:
+    pyrun = os.path.abspath(asked.pyrun)
+    with World(pyrun, wide=wide, user=trials[0].user, seed=asked.seed, criu=asked.criu) as world:
         world.call = asked.call
         return [_row(asked, trial, world) for trial in trials if inject.SUPPORTED or "system call" not in trial.name]
 

@@ -12,7 +12,9 @@ from typing import Any
 from conformance.harness import EXAMPLE
 
 Config = dict[str, Any]
-_APPLETS = ("sh", "sleep", "true", "cat")
+_APPLETS = ("sh", "sleep", "true", "cat", "tail")
+# A dump interrupts what waits: sleep(1) of busybox ends then, and this does not.
+_LASTS = ["tail", "-f", "-s", "100000", "/dev/null"]
 _DIRECTORIES = ("bin", "proc", "dev", "sys", "tmp", "etc")
 
 
@@ -28,7 +30,7 @@ def image(folder: Path) -> None:
 def config(number: int, cgroup: str, *, brief: bool, user: bool) -> Config:
     """That of a container of the number-th kind, by turns. user: for a caller who isn't root."""
     made = copy.deepcopy(EXAMPLE)
-    made["process"]["args"] = ["true"] if brief else ["sleep", "100000"]
+    made["process"]["args"] = ["true"] if brief else _LASTS
     if user:
         _without_root(made)
     else:

@@ -76,6 +76,14 @@ def describe(pid: int) -> str:
     return f"{pid} ({state}) {words[:100]}"
 
 
+def name(pid: int) -> str:
+    """Of its program, "" when it has ended."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() if is_well(pid) else ""
+    except OSError:
+        return ""
+
+
 def is_well(pid: int) -> bool:
     """It lives, and nobody has stopped it."""
     return (_fields(pid) or ["gone"])[0] in "SRD"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
-from . import corrupt, crowd, disk, inject, lives, surroundings
+from . import corrupt, criu, crowd, disk, inject, lives, surroundings
 from .judge import Row, Verdict
 from .world import World
 
@@ -17,7 +17,7 @@ Round = Callable[[World, Random, int], None]
 class Trial:
     """short, minute: how many rounds the short form has, and the long one for each of its minutes. together: how many
     are made before what they leave is looked at. user: the caller isn't root. knows: `delete --force` can know all that
-    a container has."""
+    a container has. criu: it takes CRIU itself."""
 
     name: str
     round: Round
@@ -26,6 +26,7 @@ class Trial:
     together: int = 1
     user: bool = False
     knows: bool = True
+    criu: bool = False
 
     def rounds(self, minutes: int) -> int:
         """How many it has; 0 minutes are the short form."""
@@ -47,6 +48,7 @@ TRIALS = (
     Trial("a signal, without root", inject.signals, 8, 8, user=True),
     Trial("a system call that fails, without root", inject.errors, 8, 8, user=True),
     Trial("odd surroundings, without root", surroundings.odd, 8, 6, user=True),
+    Trial("CRIU itself", criu.hit, 24, 6, criu=True),
 )
 
 

@@ -21,7 +21,7 @@ from conformance.harness import MNT_DETACH, libc
 
 from . import bundles
 from .cgroups import Tree
-from .images import Images
+from .images import Course, Images
 from .judge import Verdict, is_traceback
 from .processes import below, describe, end, reap, settle
 from .sentinels import Sentinels
@@ -35,10 +35,15 @@ class World:
     """pyrun: the program under trial. wide: options for all of its commands. user: its caller isn't root. shift: how
     far this seed's places are from another's. home: all files are in here. calls: how many system calls a scene has,
     once they were counted. call: the one to be hit, whatever the round says; 0: as that says. verdict: what is bad in
-    the present round. spared: processes that stay. images: of checkpoint, and the CRIU that makes them."""
+    the present round. spared: processes that stay. images: of checkpoint, and the CRIU that makes them. criu: a path of
+    CRIU itself. courses: of verbs, by their names."""
 
-    def __init__(self, pyrun: str, *, wide: tuple[str, ...] = (), user: bool = False, seed: int = 1) -> None:
+    def __init__(
+        self, pyrun: str, *, wide: tuple[str, ...] = (), user: bool = False, seed: int = 1, criu: str = ""
+    ) -> None:
         self.pyrun = pyrun
+        self.criu = criu
+        self.courses: dict[str, Course] = {}
         self.wide = wide
         self.user = user
         self._identity: dict[str, Any] = {}
@@ -73,7 +78,7 @@ class World:
             self.tree.make()
             bundles.image(self.home / "bundle/rootfs")
             self.root.mkdir(mode=0o700)
-            self.images = Images(self.home / "criu")
+            self.images = Images(self.home / "criu", self.criu)
             if self.user:
                 for path in (self.home, self.root):
                     os.chown(path, bundles.NOBODY, bundles.NOBODY)
@@ -140,6 +145,8 @@ class World:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, **self._identity}
         with open(out, "wb") as file, within or contextlib.nullcontext():
             streams |= {"stdout": file, "stderr": file, "env": env if env is not None else self.environment()}
+            if self.criu and words[0] == "create":  # its streams are the container's: CRIU takes no file of the host's
+                popen = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **popen}
             with self._lock:
                 process = subprocess.Popen(line, preexec_fn=plain, **{**streams, **popen})
                 self._callers.add(process.pid)
@@ -164,6 +171,10 @@ class World:
         self.verdict.add("hangs", shlex.join(map(str, process.args))[-200:])  # type: ignore[arg-type]
         end({process.pid, *below(process.pid)} - self.spared)
         return process.wait()
+
+    def callers(self) -> set[int]:
+        """The commands that run."""
+        return set(self._callers)
 
     def environment(self) -> dict[str, str]:
         """The caller's."""
@@ -286,4 +297,5 @@ def _remove_empty(directory: Path) -> None:
 
 
 def _mounts() -> set[str]:
-    return set(Path("/proc/self/mountinfo").read_text().splitlines())
+    """Without the options of their superblocks: CRIU mounts cgroup2, and with that takes some from the host's own."""
+    return {line.rpartition(" ")[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
