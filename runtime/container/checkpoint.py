@@ -21,6 +21,7 @@ from pyrun.container.lazy import LazyPages, at_address
 from pyrun.criu.messages import DUMP, PRE_DUMP
 from pyrun.criu.service import Service, failure, find, has_feature
 from pyrun.errors import DoesNotExistError, Error
+from pyrun.host.cgroup_options import CgroupOptions
 from pyrun.spec import strictjson
 
 if TYPE_CHECKING:
@@ -99,12 +100,19 @@ def _dump(container: Container, options: DumpOptions) -> None:
         if options.lazy_pages:
             address = at_address(asked["ps"]["address"], asked["config_file"])
             asked["config_file"] = f"/proc/{os.getpid()}/fd/{address}"
+        kept = CgroupOptions(container.caller)
+
+        def notice(script: str, pid: int, fd: int) -> None:
+            kept.give_back()  # while memory is served, and so for long
+            lazy.notice(script, pid, fd)
+
         conversation = Service([criu, "swrk", "3"])
         try:
             kind = PRE_DUMP if options.pre_dump else DUMP
-            response = conversation.ask({"type": kind, "opts": asked}, lazy.notice, lazy.wait)
+            response = conversation.ask({"type": kind, "opts": asked}, notice, lazy.wait)
         finally:
             conversation.end()
+            kept.give_back()
             if address >= 0:
                 os.close(address)
             _as_before(container, status, served=lazy.served)

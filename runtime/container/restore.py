@@ -33,6 +33,7 @@ from pyrun.criu.messages import RESTORE
 from pyrun.criu.service import Service, failure, find
 from pyrun.errors import ConfigError, Error
 from pyrun.host import lsm
+from pyrun.host.cgroup_options import CgroupOptions
 from pyrun.kernel.process import child_pids, end_child, start_time
 from pyrun.machine.launch import execute
 from pyrun.plan.create import compile_device_filter
@@ -112,6 +113,7 @@ class _Restoring:
             self._require_searchable(directories.image, options.image_path)
             self._require_profile(options.lsm_profile)
             inherited, keys = _inherited(self.config)
+            kept = CgroupOptions(caller)
             try:
                 conversation = self._service(criu, inherited, options)
                 try:
@@ -149,6 +151,7 @@ class _Restoring:
                     response = conversation.ask({"type": RESTORE, "opts": asked}, self._notice, wait)
                 finally:
                     conversation.end()
+                    kept.give_back()
             finally:
                 for fd in inherited:
                     os.close(fd)

@@ -217,6 +217,22 @@ def test_without_a_cgroup_namespace(box: Box) -> None:
     assert inside.split()[0] == "1"
 
 
+@pytest.mark.skipif(V1, reason="options of cgroup2")
+@pytest.mark.beyond("CRIU takes them away")
+def test_options_of_the_hosts_cgroups(box: Box) -> None:
+    def options() -> str:
+        line = next(line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line)
+        return line.rpartition(" ")[2]
+
+    subprocess.run(["mount", "-o", "remount,nsdelegate,memory_recursiveprot", CGROUPS], check=True)
+    before = options()
+    assert "nsdelegate" in before
+    box.lets_go()
+    assert options() == before
+    box.restore()
+    assert options() == before
+
+
 def test_seccomp(box: Box) -> None:
     box.linux["seccomp"] = {
         "defaultAction": "SCMP_ACT_ALLOW",

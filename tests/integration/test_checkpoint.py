@@ -72,7 +72,7 @@ class Criu:
 
     def cgroups(self) -> list[str]:
         """The mounts of cgroups in it."""
-        return [row for row in self._told()["external"] if row.startswith(_OF_CGROUPS)]
+        return [row for row in self._told().get("external", []) if row.startswith(_OF_CGROUPS)]
 
     def _told(self) -> dict[str, Any]:
         return [row["opts"] for row in self.asked() if row.get("type") in (1, 2, 4)][-1]
@@ -248,6 +248,8 @@ def test_mounts_below_a_bind(container: Container, criu: Criu, call: Any, tmp_pa
 @pytest.mark.guest
 def test_mounts_of_cgroups(container: Container, criu: Criu, call: Any) -> None:
     """On version 1 one of each hierarchy, on version 2 one; each comes to be one of the cgroup that it is in now."""
+    rows = container.config["linux"]["namespaces"]
+    container.config["linux"]["namespaces"] = [row for row in rows if row["type"] != "cgroup"]
     container.up()
     call("checkpoint")
     place, key = ("/sys/fs/cgroup", "0::") if V2 else ("/sys/fs/cgroup/pids", ":pids:")
@@ -266,6 +268,34 @@ def test_mounts_of_cgroups_in_a_namespace(container: Container, criu: Criu, call
     container.up()
     call("checkpoint")
     assert bool(criu.cgroups()) == (not V2)
+
+
+@pytest.mark.guest
+@pytest.mark.skipif(not V2, reason="pyrun does not take hold of cgroup2 here")
+def test_options_of_the_hosts_cgroups(container: Container, criu: Criu, call: Any) -> None:
+    """CRIU takes them away, and they are given back."""
+
+    def options() -> set[str]:
+        line = next(line for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - cgroup2 " in line)
+        return {*line.rpartition(" ")[2].split(",")} - {"rw"}
+
+    def remount(*words: str) -> None:
+        subprocess.run(["mount", "-o", ",".join(["remount", *words]), "/sys/fs/cgroup"], check=True)
+
+    before = options()
+    remount("nsdelegate", "memory_recursiveprot")
+    try:
+        wanted = options()
+        assert len(wanted) == 2
+        container.up()
+        criu.plays("options")
+        assert call("checkpoint") == (0, [])
+        assert options() == wanted
+        assert call("restore") == (0, [])
+        assert options() == wanted
+        container.delete("--force")
+    finally:
+        remount(*before)
 
 
 def test_user_namespace(container: Container, criu: Criu, call: Any) -> None:
