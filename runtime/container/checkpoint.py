@@ -112,10 +112,12 @@ def _dump(container: Container, options: DumpOptions) -> None:
             response = conversation.ask({"type": kind, "opts": asked}, notice, lazy.wait)
         finally:
             conversation.end()
-            kept.give_back()
             if address >= 0:
                 os.close(address)
-            _as_before(container, status, served=lazy.served)
+            try:
+                _as_before(container, status, served=lazy.served)
+            finally:
+                kept.give_back()
         if not response.get("success"):
             raise failure(f"checkpoint container {container.id}", response, directories.log, conversation.said)
 
