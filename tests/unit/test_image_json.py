@@ -11,7 +11,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from examples import many
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrun.spec import strictjson
@@ -89,7 +90,7 @@ def same(found: Any, expected: Any) -> bool:
 
 
 @given(VALUES, st.sampled_from([None, 0, 2]), st.booleans(), st.booleans())
-@settings(max_examples=500, deadline=None)
+@many(500)
 def test_what_is_written_is_read(ours: ModuleType, value: Any, indent: int | None, ascii_: bool, drop: bool) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_)
     found = ours.scan(text, 0, drop)
@@ -97,14 +98,14 @@ def test_what_is_written_is_read(ours: ModuleType, value: Any, indent: int | Non
 
 
 @given(PIECES, st.booleans())
-@settings(max_examples=2000, deadline=None)
+@many(2000)
 def test_what_python_refuses_is_not_taken(ours: ModuleType, text: str, drop: bool) -> None:
     found = ours.scan(text, 0, drop)
     assert found is None or same(found, pythons(text, drop))
 
 
 @given(VALUES)
-@settings(max_examples=500, deadline=None)
+@many(500)
 def test_it_writes_what_python_writes(ours: ModuleType, value: Any) -> None:
     text = ours.encode(value)
     assert text is None or text == "".join(strictjson._encoder()(value, 0))
