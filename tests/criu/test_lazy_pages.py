@@ -183,6 +183,7 @@ def test_the_source_can_not_end_while_it_serves(box: Box) -> None:
 def test_another_of_that_name_meanwhile(box: Box, dump_of_one: Dump) -> None:
     """It is not taken for the one that has been written."""
     box.call("delete", "--force", "c")
+    box.config["process"]["args"] = ["sleep", "1000"]  # in the same root two that count are in each other's way
     box.run()
     with fetching(box) as daemon:
         _restored_elsewhere(box)
