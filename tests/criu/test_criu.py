@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -334,6 +335,7 @@ class Console:
 def _read_until(fd: int, wanted: bytes) -> None:
     heard = b""
     while wanted not in heard:
+        assert select.select([fd], [], [], SECONDS)[0], heard
         heard += os.read(fd, 4096)
 
 

@@ -355,6 +355,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @many(300)
 def test_random_damage(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:

@@ -108,6 +108,7 @@ CHOSEN = st.tuples(
 )
 
 
+@pytest.mark.slow
 @given(CHOSEN)
 @many(2000)
 def test_every_rule_holds_of_any_config(chosen: tuple[set[str], set[str], Any]) -> None:

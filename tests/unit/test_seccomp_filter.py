@@ -104,6 +104,7 @@ def at_once(profile: Any) -> bytes:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["X86_64", "X86", "X32"], ["X32", "AARCH64", "X86"], ["X86"], []])
 def test_it_answers_as_one_that_is_compiled_at_once(names: list[str]) -> None:
     """Docker's profile, as a list of exceptions from what is logged, so that nothing stands before it: each call of
