@@ -21,9 +21,7 @@ CHECKOUT = Path(__file__).parents[2]
 LIFECYCLE = "conformance/test_lifecycle.py"
 
 
-def slow(*values: Any) -> Any:
-    """A case that `make unit` leaves out: another is much like it, and each is a pytest of its own."""
-    return pytest.param(*values, marks=pytest.mark.slow)
+pytestmark = pytest.mark.slow  # they run pytest
 
 
 # TAP ------------------------------------------------------------------------------------------------------------------
@@ -83,7 +81,7 @@ def program(checkout: Path, name: str, script: str) -> Path:
         ("echo 1..3; echo ok 1", "3 planned, 1 run"),
         ("cat runtimetest rootfs-amd64.tar.gz > both; test -s both && echo ok 1 || echo not ok 1 - files", ""),
         ('test "$RUNTIME" = /bin/true && echo ok 1 || echo not ok 1 - runtime', ""),
-        slow("head -c 1000000 /dev/zero | tr '\\0' '\\n'; echo ok 1", ""),
+        ("head -c 1000000 /dev/zero | tr '\\0' '\\n'; echo ok 1", ""),
     ],
 )
 def test_what_a_program_says(checkout: Path, script: str, why: str) -> None:
@@ -122,7 +120,6 @@ def called(checkout: Path, *names: str, runtime: str = "/bin/true") -> tuple[int
     return done.returncode, [" ".join(line.split()) for line in (done.stdout + done.stderr).splitlines()]
 
 
-@pytest.mark.slow
 def test_the_comparison(checkout: Path) -> None:
     program(checkout, "create", "echo ok 1")
     program(checkout, "delete", "echo not ok 1 - words")
@@ -209,16 +206,12 @@ def test_every_deviation_is_of_one_case(cases: dict[str, list[int]]) -> None:
 @pytest.mark.parametrize(
     ("deviations", "code", "said"),
     [
-        slow("", 1, "test_a_second_start: fails, unexpectedly"),
+        ("", 1, "test_a_second_start: fails, unexpectedly"),
         ('"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
-        slow('["it"."1.2"]\n"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
-        slow('["it"."1.3"]\n"test_lifecycle.py::test_a_second_start" = "why"', 1, "fails, unexpectedly"),
-        slow(
-            '"test_lifecycle.py::test_a_second_start" = "why"\n"test_lifecycle.py::test_gone" = "x"', 1, "no such test"
-        ),
-        slow(
-            '"test_lifecycle.py::test_a_second_start" = "why"\n"test_hooks.py::test_the_order" = "x"', 0, "as expected"
-        ),
+        ('["it"."1.2"]\n"test_lifecycle.py::test_a_second_start" = "why"', 0, "all as expected"),
+        ('["it"."1.3"]\n"test_lifecycle.py::test_a_second_start" = "why"', 1, "fails, unexpectedly"),
+        ('"test_lifecycle.py::test_a_second_start" = "why"\n"test_lifecycle.py::test_gone" = "x"', 1, "no such test"),
+        ('"test_lifecycle.py::test_a_second_start" = "why"\n"test_hooks.py::test_the_order" = "x"', 0, "as expected"),
     ],
 )
 def test_what_is_expected(tmp_path: Path, deviations: str, code: int, said: str) -> None:
@@ -233,7 +226,6 @@ def test_what_is_expected(tmp_path: Path, deviations: str, code: int, said: str)
     assert done.returncode == code
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_a_failure_that_was_expected_and_is_none(tmp_path: Path) -> None:
     (tmp_path / "deviations.toml").write_text('[it]\n"test_lifecycle.py::test_an_unknown_id[start]" = "why"\n')
@@ -256,7 +248,6 @@ def test_nothing_of_pyrun_is_imported() -> None:
             assert not line.strip().startswith(("import pyrun", "from pyrun", "from tests")), file
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("expected", ["", "pyrun"])
 def test_a_runtime_that_does_nothing_fails(tmp_path: Path, expected: str) -> None:
@@ -271,7 +262,6 @@ def test_a_runtime_that_does_nothing_fails(tmp_path: Path, expected: str) -> Non
         assert "FAIL" in done.stdout
 
 
-@pytest.mark.slow
 def test_no_such_runtime() -> None:
     done = pytest_of("--runtime=/no/such", "-k", "life", suite=LIFECYCLE)
     assert done.returncode == 4
