@@ -297,5 +297,6 @@ def _remove_empty(directory: Path) -> None:
 
 
 def _mounts() -> set[str]:
-    """Without the options of their superblocks: CRIU mounts cgroup2, and with that takes some from the host's own."""
-    return {line.rpartition(" ")[0] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    """Of cgroup2's without the options: a pyrun that is killed can't give back what CRIU takes from the host's own."""
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    return {line.rpartition(" ")[0] if " - cgroup2 " in line else line for line in lines}
