@@ -30,6 +30,7 @@ from pyrun.container.store import CRIU_ROOT, ContainerDir
 from pyrun.container.undo import Undo
 from pyrun.criu import stage
 from pyrun.criu.messages import RESTORE
+from pyrun.criu.pages import require_whole
 from pyrun.criu.service import Service, failure, find
 from pyrun.errors import ConfigError, Error
 from pyrun.host import lsm
@@ -112,6 +113,7 @@ class _Restoring:
         with Directories(options, "restore.log", make=False) as directories:
             self._require_searchable(directories.image, options.image_path)
             self._require_profile(options.lsm_profile)
+            require_whole(directories.image, options.image_path)
             inherited, keys = _inherited(self.config)
             kept = CgroupOptions(caller)
             try:

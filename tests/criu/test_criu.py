@@ -433,9 +433,9 @@ def test_hooks(box: Box) -> None:
 
 
 @pytest.mark.pyrun_only("about what it leaves behind")
-@pytest.mark.parametrize("how", ["image", "hook", "log", "bind"])
+@pytest.mark.parametrize("how", ["image", "pages", "hook", "log", "bind"])
 def test_restore_that_fails(box: Box, how: str) -> None:
-    """It leaves nothing: at an image that is broken, a hook that fails, one that lacks its bind."""
+    """It leaves nothing: at an image that is broken or cut short, a hook that fails, one that lacks its bind."""
     (box.folder / "data").mkdir()
     bind = {"destination": "/data", "type": "bind", "source": str(box.folder / "data"), "options": ["bind"]}
     box.config["mounts"].append(bind)
@@ -445,6 +445,8 @@ def test_restore_that_fails(box: Box, how: str) -> None:
     if how == "image":
         for path in box.image.glob("core-*.img"):
             path.write_bytes(path.read_bytes()[:20])
+    elif how == "pages":
+        os.truncate(box.image / "pages-1.img", (box.image / "pages-1.img").stat().st_size - 1)
     elif how == "hook":
         box.config["hooks"] = {"createRuntime": [{"path": "/bin/false"}]}
     elif how == "log":
@@ -453,7 +455,8 @@ def test_restore_that_fails(box: Box, how: str) -> None:
         (box.folder / "data").rmdir()
     box.write()
     said = box.restore(fails=True)
-    assert ("hook /bin/false" if how == "hook" else f"see {box.work}/restore.log") in said
+    words = {"hook": "hook /bin/false", "pages": f"{box.image}/pages-1.img has "}
+    assert words.get(how, f"see {box.work}/restore.log") in said
     assert len(said.splitlines()) == 1
     until("nothing left", lambda: not box.remnants())
 

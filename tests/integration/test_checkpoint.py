@@ -203,6 +203,21 @@ def test_what_restore_is_told(container: Container, criu: Criu, call: Any, tmp_p
     container.delete("--force")
 
 
+def test_an_image_that_is_cut_short(container: Container, criu: Criu, call: Any, tmp_path: Path) -> None:
+    """By a page, of which its pagemap speaks: CRIU, which would wait for it, is not asked."""
+    container.up()
+    call("checkpoint")
+    asked = criu.told()
+    pagemap = bytes.fromhex("19435654 25400856 02000000 0801 06000000 0800 1001 2004")
+    (tmp_path / "image" / "pagemap-1.img").write_bytes(pagemap)
+    (tmp_path / "image" / "pages-1.img").touch()
+    code, (said,) = call("restore")
+    assert code == 1
+    assert f"{tmp_path}/image/pages-1.img has 0 bytes" in said
+    assert criu.told() == asked
+    assert not container.exists()
+
+
 def test_what_mounts_need_is_made(container: Container, criu: Criu, call: Any) -> None:
     """In the root, by no symlink out of it; a source may be relative to the bundle."""
     (container.path / "folder").mkdir()
