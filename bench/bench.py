@@ -70,7 +70,7 @@ def measure(options: argparse.Namespace, folder: Path) -> tuple[str, dict[str, S
     alone = [[verb, *_against_alone(samples["crowd"], verb, runtimes)] for verb in ("state", "start", "kill", "delete")]
     shares = [[row, _pair(found["pyrun"])] for row, found in parts.items()]
     date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
-    listed = f"list of {scenes.LISTED}"
+    listed = f"list of {scenes.LISTED} that run"
     return (
         f"""# Benchmark
 

@@ -128,6 +128,7 @@ def crowd(runtimes: Sequence[Runtime], bundle: Bundle, rounds: int) -> Samples:
             others = [f"{runtime.id}-{i}" for i in range(number)]
             for name in others:
                 runtime("create", "--bundle", bundle.path, name)
+                runtime("start", name)
             for _ in range(max(5, rounds // 2)):
                 _, init = runtime.create(bundle)
                 found.add(f"state, {number} others", runtime, runtime("state", runtime.id))
@@ -136,7 +137,7 @@ def crowd(runtimes: Sequence[Runtime], bundle: Bundle, rounds: int) -> Samples:
                 found.add(f"kill, {number} others", runtime, kill)
                 found.add(f"delete, {number} others", runtime, delete)
                 if number:
-                    found.add(f"list of {number}", runtime, runtime("list"))
+                    found.add(f"list of {number} that run", runtime, runtime("list"))
             for name in others:
                 runtime("delete", "--force", name)
             reap()

@@ -7,7 +7,9 @@ import select
 
 from pyrun.cli._screen import Screen, table
 from pyrun.container.container import Container
+from pyrun.container.store import containers
 from pyrun.errors import Error
+from pyrun.kernel.shares import in_shares
 from pyrun.spec import strictjson
 
 TYPE_CHECKING = False
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 _SECONDS = 0.5
+# For so many containers a process more pays.
+_SHARE = 50
 
 
 def run(context: Context, values: Values, arguments: list[str]) -> int:
@@ -44,14 +48,17 @@ def run(context: Context, values: Values, arguments: list[str]) -> int:
 
 
 def _states(context: Context) -> list[dict[str, Any]]:
-    found = []
-    for container in Container.each(context.root, context.caller):
-        with container:
-            try:
-                found.append(container.describe())
-            except Error as e:
-                context.caller.log.warning(str(e))
-    return found
+    def describe(names: list[str]) -> list[dict[str, Any]]:
+        found = []
+        for container in Container.each(context.root, context.caller, names):
+            with container:
+                try:
+                    found.append(container.describe())
+                except Error as e:
+                    context.caller.log.warning(str(e))
+        return found
+
+    return in_shares(describe, containers(context.root), _SHARE)
 
 
 def _shown(found: list[dict[str, Any]], form: str, quiet: bool, screen: Screen) -> str:

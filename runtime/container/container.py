@@ -68,14 +68,14 @@ class Container:
             raise
 
     @classmethod
-    def each(cls, root: str, caller: Caller) -> Iterator[Container]:
-        """The containers of the store, by their ids, each open. One that is just being deleted, or is broken, does not
-        hide the others: it is warned of. Raises Error when the store can't be read."""
+    def each(cls, root: str, caller: Caller, names: list[str] | None = None) -> Iterator[Container]:
+        """The containers of the store by their ids, or those of these names, each open. One that is just being deleted,
+        or is broken, does not hide the others: it is warned of. Raises Error when the store can't be read."""
         store = open_store(root)
         if store < 0:
             return
         try:
-            for name in ids(store, root):
+            for name in ids(store, root) if names is None else names:
                 try:
                     found = cls._of(ContainerDir(root, name, store), caller)
                 except Error as e:

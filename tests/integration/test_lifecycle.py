@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -159,6 +160,30 @@ def test_list(new_container: Callable[[], Container], runtime: Runtime) -> None:
     assert sorted(runtime.ok("list", "--quiet").split()) == sorted(c.id for c in containers)
     listed: list[dict[str, Any]] = json.loads(runtime.ok("list", "--format", "json"))
     assert sorted(state["id"] for state in listed) == sorted(c.id for c in containers)
+
+
+@pytest.mark.pyrun_only("about its own store")
+def test_list_of_many(container: Container) -> None:
+    """More than one process looks at: each comes once, in order, and a broken one hides nobody."""
+    runtime, name = container.runtime, container.id
+    container.create()
+    copies = [runtime.root / f"copy-{i:03}" for i in range(200)]
+    try:
+        for copy in copies:
+            copy.mkdir(mode=0o711)
+            state = {**json.loads((runtime.root / name / "state.json").read_text()), "id": copy.name}
+            (copy / "state.json").write_text(json.dumps(state))
+        for broken in (copies[20], copies[180]):
+            (broken / "state.json").write_text("{}")
+        done = runtime("list", "--quiet")
+        expected = sorted({name, *(copy.name for copy in copies)} - {"copy-020", "copy-180"})
+        assert done.out.split() == expected
+        said = sorted(done.err.splitlines(), key=lambda line: line.partition(" msg=")[2])
+        assert [line.count("container copy-020: state.json is broken") for line in said] == [1, 0]
+        assert [line.count("container copy-180: state.json is broken") for line in said] == [0, 1]
+    finally:
+        for copy in copies:
+            shutil.rmtree(copy)
 
 
 def test_list_of_nothing(runtime: Runtime) -> None:
