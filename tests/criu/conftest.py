@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "pyrun_only(reason): about what only pyrun does, or does so")
-    config.addinivalue_line("markers", "beyond(reason): what runc 1.1 and crun 1.21 can't do")
+    config.addinivalue_line("markers", "beyond(reason, runc=reason, crun=reason): what runc 1.1 and crun 1.21 can't do")
     config.addinivalue_line("markers", "since(version, reason): what an older CRIU can't do")
     config.addinivalue_line("markers", "second_machine: takes up what was left for another machine")
 
@@ -48,12 +48,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if (since := item.get_closest_marker("since")) and version < since.args[0]:
             item.add_marker(pytest.mark.xfail(reason=since.args[1]))
-    if Path(config.getoption("runtime")).name != "pyrun":
+    name = Path(config.getoption("runtime")).name
+    if name != "pyrun":
         for item in items:
             if only := item.get_closest_marker("pyrun_only"):
                 item.add_marker(pytest.mark.skip(only.args[0]))
-            if beyond := item.get_closest_marker("beyond"):
-                item.add_marker(pytest.mark.xfail(reason=beyond.args[0]))
+            for beyond in item.iter_markers("beyond"):
+                if reason := beyond.kwargs.get(name) or next(iter(beyond.args), ""):
+                    item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

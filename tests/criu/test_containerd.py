@@ -67,6 +67,7 @@ def _remove(ctr: Containerd, name: str) -> None:
     ctr.ok("container", "rm", name)
 
 
+@pytest.mark.beyond(crun="containerd checkpoints by options of runc's")
 def test_left_running(ctr: Containerd, tmp_path: Path) -> None:
     pid = _run(ctr, "left")
     ctr.ok("task", "checkpoint", "--image-path", tmp_path / "image", "--work-path", tmp_path / "work", "left")
@@ -76,6 +77,7 @@ def test_left_running(ctr: Containerd, tmp_path: Path) -> None:
     went_on(pid, counts(pid))
 
 
+@pytest.mark.beyond(crun="containerd checkpoints by options of runc's")
 def test_stopped(ctr: Containerd, tmp_path: Path) -> None:
     """With --exit the task ends; the shim's resume and delete come when the runtime knows of it no more."""
     _run(ctr, "stopped")
@@ -87,6 +89,7 @@ def test_stopped(ctr: Containerd, tmp_path: Path) -> None:
     ctr.ok("container", "rm", "stopped")
 
 
+@pytest.mark.beyond(crun="containerd checkpoints by options of runc's")
 def test_checkpoint_and_restore(ctr: Containerd) -> None:
     """By an image in containerd's store: processes, what they have written, and the image below that."""
     pid = _run(ctr, "first")

@@ -56,7 +56,7 @@ def test_left_running(box: Box) -> None:
     box.went_on(int(box.text("n")))
 
 
-@pytest.mark.beyond("it is in the cgroup of the image, without limits of its own")
+@pytest.mark.beyond(runc="it is in the cgroup of the image, without limits of its own")
 def test_another_id_cgroup_and_limits(box: Box) -> None:
     """What holds for it is the config that it is restored by."""
     if box.options:
@@ -148,7 +148,7 @@ def test_mounts_below_a_bind(box: Box) -> None:
     assert os.listdir(f"/proc/{box.state()['pid']}/root/usr/lib/modules")
 
 
-@pytest.mark.beyond("they have no network in the image, so no loopback device that is up")
+@pytest.mark.beyond(runc="the network is not in the image, and the loopback device is down")
 def test_tcp(box: Box) -> None:
     _established(box)
     before = box.lets_go("--tcp-established")
@@ -207,7 +207,7 @@ def test_user_namespace(box: Box) -> None:
     assert box.remnants() == []
 
 
-@pytest.mark.beyond("with runc it does not come to see its own cgroup again")
+@pytest.mark.beyond("it does not come to see its own cgroup again")
 def test_without_a_cgroup_namespace(box: Box) -> None:
     """The mount of its cgroup is one of the host's then."""
     box.linux["namespaces"] = [row for row in box.linux["namespaces"] if row["type"] != "cgroup"]
@@ -360,6 +360,7 @@ def test_terminal_by_console_socket(box: Box) -> None:
     os.close(terminal)
 
 
+@pytest.mark.beyond(crun="it does not relay the terminal")
 def test_terminal_in_the_foreground(box: Box) -> None:
     box.config["process"].update(terminal=True, args=["sh", "-c", TERMINAL + "; exit 7"])
     console = Console(box.folder, "first")
@@ -386,6 +387,7 @@ def test_terminal_in_the_foreground(box: Box) -> None:
     assert box.remnants() == []
 
 
+@pytest.mark.beyond(crun="it leaves the cgroup")
 def test_in_the_foreground(box: Box) -> None:
     """It stays to the end, with the code of that, and the container is gone then."""
     box.config["process"]["args"][2] = COUNT.replace("while :", "while [ ! -e /tmp/end ]") + "; exit 9"

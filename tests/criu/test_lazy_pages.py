@@ -117,6 +117,7 @@ def _goes_on_elsewhere(box: Box, dump: Dump, before: int, port: int = 9876) -> N
     assert dump.wait() == 0, box.log()
 
 
+@pytest.mark.beyond(crun="it has no --lazy-pages")
 def test_memory_comes_when_it_is_asked_for(box: Box, dump: Dump) -> None:
     before = int(box.text("n"))
     assert box.status() == "running"
@@ -131,6 +132,7 @@ def test_memory_comes_when_it_is_asked_for(box: Box, dump: Dump) -> None:
         assert box.remnants() == []
 
 
+@pytest.mark.beyond(crun="it has no --lazy-pages")
 def test_after_a_pre_dump(box: Box) -> None:
     """What has not changed since comes from the image of that, and not by the wire."""
     box.config["process"]["args"][2] = MEMORY
@@ -246,6 +248,7 @@ def test_pyrun_is_killed_while_it_serves(box: Box, dump: Dump) -> None:
     until("nothing left", lambda: not box.remnants())
 
 
+@pytest.mark.beyond(crun="it has no --lazy-pages")
 def test_without_who_fetches(box: Box, dump: Dump) -> None:
     """A restore that nobody fetches memory for fails at once."""
     box.linux["cgroupsPath"] = box.linux["cgroupsPath"][:-1] + "d"
@@ -282,6 +285,7 @@ def test_restore_without_who_serves(box: Box, dump: Dump) -> None:
     until("nothing left", lambda: not box.remnants())
 
 
+@pytest.mark.beyond(crun="it has no --page-server")
 @pytest.mark.parametrize("pre_dump", [False, True])
 def test_page_server(box: Box, pre_dump: bool) -> None:
     """Memory goes over the wire as it is written; of the image only the rest lies here."""

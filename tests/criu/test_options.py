@@ -181,8 +181,13 @@ def _add_link(box: Box, name: str) -> None:
     subprocess.run([*command, "ip", "link", "add", name, "type", "veth", "peer", "name", f"{name}p"], check=True)
 
 
-@pytest.mark.beyond("runc has no network in the image, and crun no --empty-ns")
-@pytest.mark.parametrize("empty", [False, True])
+@pytest.mark.parametrize(
+    "empty",
+    [
+        pytest.param(False, marks=pytest.mark.beyond(runc="the network is not in the image")),
+        pytest.param(True, marks=pytest.mark.beyond(crun="it has no --empty-ns")),
+    ],
+)
 def test_network_devices(box: Box, empty: bool) -> None:
     """Of the image, or by hooks."""
     box.run()
@@ -196,7 +201,7 @@ def test_network_devices(box: Box, empty: bool) -> None:
     assert _links(box) == ({"lo"} if empty else {"lo", "one", "onep"})
 
 
-@pytest.mark.beyond("crun has no --empty-ns, and the network of hooks in the image")
+@pytest.mark.beyond(crun="it has no --empty-ns, and the network of hooks in the image")
 @pytest.mark.parametrize("options", [(), ("--empty-ns", "network")], ids=["unasked", "asked"])
 def test_a_hook_sets_up_the_network(box: Box, options: tuple[str, ...]) -> None:
     """As managers do: one end outside, and one inside, which is made anew."""
@@ -227,7 +232,7 @@ def test_connections_in_an_empty_network(box: Box) -> None:
 # --- --auto-dedup
 
 
-@pytest.mark.beyond("crun has no --auto-dedup")
+@pytest.mark.beyond(crun="it has no --auto-dedup")
 def test_auto_dedup(box: Box) -> None:
     """What has changed since the first dump is taken out of that."""
     fill = "data = bytearray(1 << 20)\nfor at in range(0, 1 << 20, 4096): data[at] = 1"
@@ -258,9 +263,13 @@ _PROPERTIES = pytest.mark.since((4, 0), "CRIU 3.17 has no properties of cgroups 
 
 
 @pytest.mark.parametrize(
-    "mode", [*(pytest.param(mode, marks=_PROPERTIES) for mode in ("soft", "full", "strict")), "ignore"]
+    "mode",
+    [
+        *(pytest.param(mode, marks=_PROPERTIES) for mode in ("soft", "full", "strict")),
+        pytest.param("ignore", marks=pytest.mark.beyond(runc="1.1 has no such mode")),
+    ],
 )
-@pytest.mark.beyond("runc 1.1 has no mode ignore, and crun's are all like it")
+@pytest.mark.beyond(crun="each mode is like ignore")
 @pytest.mark.skipif(V1, reason="cgroup.max.descendants is of version 2")
 def test_cgroups_of_the_image(box: Box, mode: str) -> None:
     """What the container has made below its own: it is there again, with what was set; or only its own is."""
@@ -299,7 +308,7 @@ def _move(source: Path, target: Path) -> None:
 # --- --network-lock
 
 
-@pytest.mark.beyond("runc has no --network-lock")
+@pytest.mark.beyond(runc="it has no --network-lock")
 @pytest.mark.parametrize(
     "method",
     [
@@ -345,7 +354,7 @@ def _replaced(path: Path, by: Path) -> Iterator[None]:
 # --- --tcp-close, --tcp-skip-in-flight
 
 
-@pytest.mark.beyond("runc has no --tcp-close")
+@pytest.mark.beyond("they have no --tcp-close")
 def test_connections_are_closed(box: Box) -> None:
     box.counting(ESTABLISHED, "open('/tmp/state', 'w').write(str(peer.getsockopt(6, 11, 1)[0]))")  # tcp_info
     before = box.lets_go("--tcp-established")
@@ -355,7 +364,7 @@ def test_connections_are_closed(box: Box) -> None:
     until("it is closed", lambda: box.text("state") == "7")  # TCP_CLOSE
 
 
-@pytest.mark.beyond("crun has no --tcp-skip-in-flight")
+@pytest.mark.beyond("they have no --tcp-skip-in-flight")
 def test_connections_that_nobody_has_accepted(box: Box) -> None:
     """From outside of what is written."""
     box.counting("server = socket.create_server(('127.0.0.1', 99))")
