@@ -15,6 +15,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -144,6 +145,7 @@ class Fake:
         while Path(f"/proc/{pid}/cmdline").read_bytes() != b"sleep\x001000\0":
             if Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] == "Z":
                 sys.exit("what was restored has ended")
+            time.sleep(0.001)
         return pid
 
     def notify(self, script: str, pid: int) -> None:

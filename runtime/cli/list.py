@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = ("id", "pid", "status", "bundle", "created", "owner")
 _SECONDS = 0.5
-# For so many containers a process more pays.
+# One more process pays off for each so many containers.
 _SHARE = 50
 
 

@@ -1,4 +1,5 @@
-"""The wire format of protocol buffers, as much of it as CRIU's rpc.proto uses (protobuf.dev, "Encoding").
+"""The wire format of protocol buffers, as much of it as CRIU's rpc.proto and pagemap.proto use (protobuf.dev,
+"Encoding").
 
 A message is a dict by field names; its shape is a table, name -> (number, kind): bool, int, str, another such table,
 or a list of one of them for what may be repeated. The official library would want code that is generated from a file of

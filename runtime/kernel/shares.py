@@ -1,4 +1,4 @@
-"""What is done for many things, in several processes at a time."""
+"""Work on many things, shared among several processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import marshal
 import posix
 
 from pyrun.kernel.files import close, read_all, write_all
+from pyrun.kernel.signals import in_child
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+# Each takes a descriptor of ours.
+_MOST = 8
+
+
 def in_shares(work: Callable[[list[str]], list[Any]], names: list[str], least: int) -> list[Any]:
-    """The rows that `work` finds for the names, in their order: a process for each CPU that we may use, if there are
-    `least` names for it. Rows are of what marshal takes. What one of the others could not do is done by us, and raises
-    what it raises."""
-    count = min(len(posix.sched_getaffinity(0)), len(names) // least) or 1
+    """The rows that `work` finds for the names, in their order: by a process for each CPU that we may use, if there are
+    `least` names for it. Rows hold only what marshal takes. What another process fails at is done again by us; so
+    errors are raised here, and what `work` logs may come twice."""
+    count = min(len(posix.sched_getaffinity(0)), len(names) // least, _MOST) or 1
     at = [i * len(names) // count for i in range(count + 1)]
     first, *rest = [names[at[i] : at[i + 1]] for i in range(count)]
     others: list[tuple[list[str], int, int]] = []
@@ -39,7 +44,7 @@ def in_shares(work: Callable[[list[str]], list[Any]], names: list[str], least: i
 
 
 def _begin(work: Callable[[list[str]], list[Any]], share: list[str]) -> tuple[int, int]:
-    """A child that does it, and where it writes its rows; -1 for what there can't be now."""
+    """A child that does the share, and the descriptor to read its rows from; (-1, -1) if there can be none now."""
     try:
         read, write = posix.pipe2(posix.O_CLOEXEC)
     except OSError:
@@ -52,6 +57,7 @@ def _begin(work: Callable[[list[str]], list[Any]], share: list[str]) -> tuple[in
     else:
         if not pid:
             try:
+                in_child()
                 close(read)
                 write_all(write, marshal.dumps(work(share)))
             finally:

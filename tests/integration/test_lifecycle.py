@@ -164,7 +164,7 @@ def test_list(new_container: Callable[[], Container], runtime: Runtime) -> None:
 
 @pytest.mark.pyrun_only("about its own store")
 def test_list_of_many(container: Container) -> None:
-    """More than one process looks at: each comes once, in order, and a broken one hides nobody."""
+    """Several processes look at them, if there are CPUs: each comes once, in order; a broken one hides nobody."""
     runtime, name = container.runtime, container.id
     container.create()
     copies = [runtime.root / f"copy-{i:03}" for i in range(200)]

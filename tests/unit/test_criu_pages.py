@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -58,15 +59,56 @@ def test_pages(tmp_path: Path, size: int, whole: bool) -> None:
     assert refusal(tmp_path) == ("" if whole else said)
 
 
-def test_no_descriptor_is_left(tmp_path: Path) -> None:
-    write(tmp_path, pagemap(*ROWS), 0)
+@pytest.mark.parametrize("size", [0, HERE])
+def test_no_descriptor_is_left(tmp_path: Path, size: int) -> None:
+    write(tmp_path / "a", pagemap(*ROWS), HERE)
+    write(tmp_path / "b", pagemap(*ROWS), size)
+    (tmp_path / "a" / "parent").symlink_to("../b")
     before = os.listdir("/proc/self/fd")
-    refusal(tmp_path)
+    assert bool(refusal(tmp_path / "a")) == (size < HERE)
     assert os.listdir("/proc/self/fd") == before
 
 
+def test_what_an_earlier_image_has_left(tmp_path: Path) -> None:
+    """Its pages have been written over; CRIU does not look at its pagemap, nor do we believe it."""
+    write(tmp_path, pagemap((90, PRESENT), number=2), 90 * PAGE, number=2)
+    write(tmp_path, pagemap((40, PRESENT), number=2), 40 * PAGE, number=2)
+    (tmp_path / "pagemap-50.img").write_bytes(pagemap((90, PRESENT), number=2))
+    assert refusal(tmp_path) == ""
+    os.truncate(tmp_path / "pages-2.img", 39 * PAGE)
+    assert "and by pagemap-2.img there are" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("pagemap-77.img", True),
+        ("pagemap-shmem-123456.img", True),
+        ("pagemap-77.img.orig", False),
+        ("pagemap-old", False),
+        (".pagemap-77.img", False),
+    ],
+)
+def test_names(tmp_path: Path, name: str, counts: bool) -> None:
+    write(tmp_path, pagemap(*ROWS), 0)
+    (tmp_path / "pagemap-1.img").rename(tmp_path / name)
+    assert bool(refusal(tmp_path)) == counts
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """None of them is waited for, and the others count."""
+    write(tmp_path, pagemap(*ROWS, number=5), 0, number=5)
+    os.mkfifo(tmp_path / "pagemap-1.img")
+    (tmp_path / "pagemap-2.img").mkdir()
+    (tmp_path / "pagemap-3.img").symlink_to("/dev/zero")
+    (tmp_path / "pagemap-0.img").symlink_to("none")
+    assert "pages-5.img" in refusal(tmp_path)
+    (tmp_path / "pagemap-5.img").unlink()
+    assert refusal(tmp_path) == ""
+
+
 def test_parents(tmp_path: Path) -> None:
-    """A chain of any length, one that ends in itself too."""
+    """A chain, one that ends in itself too."""
     for name, parent in (("c", "b"), ("b", "a"), ("a", "c")):
         write(tmp_path / name, pagemap((2, PRESENT), number=7), 2 * PAGE, number=7)
         (tmp_path / name / "parent").symlink_to(f"../{parent}")
@@ -74,6 +116,19 @@ def test_parents(tmp_path: Path) -> None:
     os.truncate(tmp_path / "a" / "pages-7.img", PAGE)
     said = f"IMAGE/parent/parent/pages-7.img has {PAGE} bytes, and by pagemap-7.img there are {2 * PAGE}"
     assert refusal(tmp_path / "c") == said
+
+
+def test_a_long_chain(tmp_path: Path) -> None:
+    """It takes few descriptors."""
+    for i in range(100):
+        write(tmp_path / str(i), pagemap(*ROWS), HERE)
+        (tmp_path / str(i) / "parent").symlink_to(f"../{i + 1}")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 5, hard))
+    try:
+        assert refusal(tmp_path / "0") == ""
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_parent_that_is_missing(tmp_path: Path) -> None:
@@ -89,7 +144,15 @@ def test_a_parent_that_is_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", MAGIC, MAGIC + b"\1", b"\0" * 40, pagemap((9, PRESENT))[:-1], pagemap((9, PRESENT)) + b"\xff" * 8],
+    [
+        b"",
+        MAGIC,
+        MAGIC + b"\1",
+        MAGIC + b"\0\0\0\x7f" * 9,
+        b"\0" * 40,
+        pagemap((9, PRESENT))[:-1],
+        pagemap((9, PRESENT)) + b"\xff" * 8,
+    ],
 )
 def test_what_is_no_pagemap(tmp_path: Path, raw: bytes) -> None:
     """It is left to CRIU."""
