@@ -35,6 +35,28 @@ def test_shares(least: int, processes: int) -> None:
     assert len({row["pid"] for row in found}) == processes
 
 
+def test_many_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process takes a descriptor, so they are not as many as a large machine has."""
+    monkeypatch.setattr(posix, "sched_getaffinity", lambda pid: set(range(64)))
+    names = [f"name-{i:03}" for i in range(500)]
+    found = in_shares(rows, names, 1)
+    assert [row["name"] for row in found] == names
+    assert len({row["pid"] for row in found}) == 8
+
+
+def test_a_signal_to_another_is_none_to_us() -> None:
+    """What wakes us by a signal is not theirs."""
+    read, write = os.pipe2(os.O_NONBLOCK)
+    before = signal.set_wakeup_fd(write)
+    try:
+        found = in_shares(lambda names: [signal.set_wakeup_fd(-1)], NAMES, 3)
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(read)
+        os.close(write)
+    assert found == [write, -1, -1]
+
+
 def test_none() -> None:
     assert in_shares(rows, [], 5) == []
 
